@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# CUDA when it is there, never required. Sets SWITCHYARD_HAVE_CUDA and enables the language.
+
+set(SWITCHYARD_HAVE_CUDA OFF)
+if(NOT SWITCHYARD_CUDA STREQUAL "off")
+  if(NOT CMAKE_CUDA_COMPILER AND EXISTS /usr/local/cuda/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 90)
+    endif()
+    enable_language(CUDA)
+    include(CudaCxx20Shim)
+    find_package(CUDAToolkit REQUIRED)
+    set(SWITCHYARD_HAVE_CUDA ON)
+  elseif(SWITCHYARD_CUDA STREQUAL "on")
+    message(FATAL_ERROR "SWITCHYARD_CUDA=on, but no CUDA compiler was found")
+  endif()
+endif()

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Readers of expert loads: every format an operator has lying around, told apart by content.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "switchyard/placement/expert_load.hpp"
+
+namespace switchyard::io {
+
+enum class LoadFormat {
+  json,           ///< our {"schema_version", "expert_load"} and bare [L][E] or [S][L][E] arrays
+  sglang_json,    ///< {"logical_count": [L][E] or [S][L][E]}
+  npy,            ///< NumPy .npy of 2 or 3 dimensions, integer or float
+  csv,            ///< rows "layer,expert,load" with a header, or a plain matrix of one row per layer
+  jsonl_routing,  ///< one record per token with "layer" and "topk_ids"; see drop rule below
+};
+[[nodiscard]] std::string_view to_string(LoadFormat format) noexcept;
+
+/// What was read, and what a reader had to leave out: an operator must see both.
+struct LoadReadResult {
+  ExpertLoad load;
+  LoadFormat format = LoadFormat::json;
+  std::int64_t records = 0;  ///< routing records counted (jsonl_routing), else 0
+  std::int64_t dropped_profiling =
+      0;                           ///< leading records whose ids are 0..k-1 in some order: the engine's profiling pass
+  std::int64_t dropped_other = 0;  ///< records of other types (meta lines), skipped
+};
+
+/// @param num_experts E that the caller expects; 0 = take it from the data (routing records: largest id + 1).
+/// @throws Error{parse} naming file, position and value for anything truncated, mistyped, inconsistent, negative, NaN
+/// or infinite,
+///         or with an expert id >= num_experts; Error{io} as read_file.
+[[nodiscard]] LoadReadResult read_expert_load(std::string const& path, int num_experts);
+
+/// The same from memory; `source_name` is what messages call it.
+[[nodiscard]] LoadReadResult parse_expert_load(std::string_view content, std::string const& source_name,
+                                               int num_experts);
+
+/// @return our JSON form, [steps][layers][experts], integers where the loads are integral.
+[[nodiscard]] std::string to_json(ExpertLoad const& load);
+
+}  // namespace switchyard::io

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Rank mapping for elastic expert parallelism: from old ranks to new ranks, with an explicit direction.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "switchyard/placement/expert_placement.hpp"
+#include "switchyard/types/ids.hpp"
+
+namespace switchyard {
+
+/// vLLM guesses the direction from list lengths and treats a permutation as a scale-down; here the caller says it.
+enum class ScaleMode {
+  none,        ///< same ranks before and after, no mapping
+  scale_up,    ///< the group already holds the joining ranks: the old placement is expanded with empty slots
+  scale_down,  ///< the group still holds the leaving ranks: the new placement is expanded with empty slots
+};
+[[nodiscard]] std::string_view to_string(ScaleMode mode) noexcept;
+
+/// `new_rank_of[old rank]` = new rank, or -1 for a rank that leaves. Injective; every rank has equally many slots.
+struct RankMapping {
+  ScaleMode mode = ScaleMode::none;
+  std::vector<RankId> new_rank_of{};
+  friend bool operator==(RankMapping const&, RankMapping const&) = default;
+};
+
+/// Both placements in the slot space of the group that executes the move.
+struct ExpandedPlacements {
+  ExpertPlacement before;
+  ExpertPlacement after;
+};
+
+/// Expands the smaller placement with empty slots, as vLLM's rank mapping does.
+/// @throws Error{shape_mismatch} if layers, experts or slots per rank do not fit the mode; Error{invalid_argument} if
+/// the mapping
+///         is not injective, names a rank outside the new group, or skips one (each named).
+/// Source: vLLM vllm/distributed/eplb/rebalance_execute.py (_map_old / _map_new); see hazard H7.
+[[nodiscard]] ExpandedPlacements expand_placements(ExpertPlacement const& before, ExpertPlacement const& after,
+                                                   RankMapping const& mapping);
+
+}  // namespace switchyard
