@@ -71,7 +71,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, std::function<void(std
 #if defined(SWITCHYARD_PARALLEL_TBB)
   tbb::task_arena arena(workers);
   arena.execute([&] {
-    tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, count, grain),
+    tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, count, static_cast<std::size_t>(grain)),
                       [&](tbb::blocked_range<std::int64_t> const& range) { body(range.begin(), range.end()); });
   });
 #else
