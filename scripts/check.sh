@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# `make check`: everything CI runs. Every stage says what it did; the last lines say what was skipped and why.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+skipped=""
+started=$(date +%s)
+
+stage() { printf '\n== %s (%s s)\n' "$1" "$(($(date +%s) - started))"; }
+skip() { skipped="$skipped
+  $1"; }
+
+sh scripts/setup.sh
+if [ -z "${SWITCHYARD_GOLDEN_DIR:-}" ]; then skip "peers' golden vectors: SWITCHYARD_GOLDEN_DIR is not set (own vectors ran)"; fi
+if [ -z "${SWITCHYARD_DATA_DIR:-}" ]; then skip "tests on recorded routing: SWITCHYARD_DATA_DIR is not set"; fi
+
+stage "release build"
+cmake --preset cpu-release
+cmake --build --preset cpu-release
+cmake --build --preset cpu-release --target all_verify_interface_header_sets
+
+stage "tests (release)"
+ctest --preset cpu-release
+
+stage "install tree and examples"
+sh scripts/check_install.sh "$root/build/cpu-release" "$root/build/consumer"
+
+stage "AddressSanitizer and UBSan subset"
+cmake --preset asan-ubsan
+cmake --build --preset asan-ubsan --target switchyard_asan_subset
+ctest --preset asan-ubsan -L asan_subset
+
+stage "CUDA compile"
+if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then
+  cmake --preset cuda-release
+  cmake --build --preset cuda-release --target switchyard_cuda_bits
+  if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
+    build/cuda-release/tests/switchyard_cuda_bits
+  else
+    skip "CUDA run: compiled for one architecture, but this machine has no GPU (make check-gpu on one that has)"
+  fi
+else
+  skip "CUDA compile: no nvcc on this machine"
+fi
+
+stage "done"
+echo "not run here: ThreadSanitizer, timed fuzzing, exhaustive sweeps (make check-deep; results in docs/check-deep.md)"
+if [ -n "$skipped" ]; then echo "skipped:$skipped"; else echo "skipped: nothing"; fi

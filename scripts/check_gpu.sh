@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# `make check-gpu`: CUDA build and the bit-for-bit comparison on this machine's GPU. Fails when there is none.
+set -eu
+cd "$(dirname "$0")/.."
+if ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "make check-gpu: no NVIDIA GPU on this machine" >&2
+  exit 1
+fi
+cmake --preset cuda-release
+cmake --build --preset cuda-release --target switchyard_cuda_bits
+nvidia-smi -L
+exec build/cuda-release/tests/switchyard_cuda_bits

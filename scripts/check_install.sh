@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs a build into a scratch prefix and builds every example against it, as a user of the package would.
+# Usage: check_install.sh <build folder> <scratch folder>
+set -eu
+build=$1
+scratch=$2
+rm -rf "$scratch"
+cmake --install "$build" --prefix "$scratch/prefix" >/dev/null
+for example in examples/*/; do
+  name=$(basename "$example")
+  cmake -S "$example" -B "$scratch/$name" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DCMAKE_PREFIX_PATH="$scratch/prefix" >/dev/null
+  cmake --build "$scratch/$name"
+  echo "-- $name"
+  "$scratch/$name/example"
+done
