@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/// CpuExecutor: runs DispatchPlans on the CPU, one object per emulated rank.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "switchyard/comm/communicator.hpp"
+#include "switchyard/dispatch/combine_recipe.hpp"
+#include "switchyard/dispatch/dispatch_plan.hpp"
+#include "switchyard/types/tensor_view.hpp"
+
+namespace switchyard::cpu {
+
+/// Executes the stages of a plan forward (dispatch) and inverted in reverse (combine). The expert step between the two
+/// is the caller's.
+///
+/// Rows are f32, bf16 or f16, contiguous, on the host. Both calls are collective over the communicator; before rows
+/// move, ranks compare dtype, hidden size and the plan's setup (Error{desync}) and the row counts of every pair
+/// (Error{split_mismatch}). Results do not depend on the worker count, the scheduler or the instruction set. Scratch
+/// memory is kept between calls; one object must not be used by two threads at once.
+class CpuExecutor {
+ public:
+  /// @param comm must outlive the executor; its size must be the plans' world.
+  explicit CpuExecutor(Communicator& comm);
+  ~CpuExecutor();
+  CpuExecutor(CpuExecutor&&) noexcept;
+  CpuExecutor& operator=(CpuExecutor&&) noexcept;
+
+  /// Brings every token to its experts.
+  /// @param tokens [T, H] of this rank. @param rows [plan.num_expert_rows(), H] of the same dtype, written completely.
+  /// Rows of local expert l follow those of expert l - 1; inside an expert they have the plan's row order.
+  /// @throws Error{shape_mismatch} for other sizes or dtypes; Error{unsupported} for another dtype;
+  ///         Error{invalid_argument} when the plan belongs to another rank or world.
+  void dispatch(DispatchPlan const& plan, ConstTensorView tokens, TensorView rows,
+                std::optional<Duration> deadline = {});
+
+  /// Brings the experts' results back and adds every token's rows with their weights, at the source rank.
+  ///
+  /// @param expert_rows [plan.num_expert_rows(), H] in the order dispatch() gave, of out's dtype or f32. With TP > 1 it
+  /// holds this TP rank's partial results: they are added in fp32 over a fixed binary tree of the TP ranks. Either way
+  /// an expert's result is rounded once to out's dtype before it is weighted (DESIGN 2.4).
+  /// @param weights [T * plan.slot_columns], as RoutingMap::weights().
+  /// @param out [T, H], written completely; a token without rows becomes +0.
+  /// @throws as dispatch(); Error{invalid_argument} for a NaN weight of a row, naming token and slot;
+  ///         Error{unsupported} for a recipe this executor does not know.
+  void combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+               std::span<float const> weights, TensorView out, std::optional<Duration> deadline = {});
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace switchyard::cpu

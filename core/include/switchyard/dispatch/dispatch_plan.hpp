@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/// DispatchPlan: everything one rank does to bring its tokens to the experts and the results back, as a value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "switchyard/dispatch/dispatch_stage.hpp"
+#include "switchyard/dispatch/expert_parallel_grid.hpp"
+#include "switchyard/types/fingerprint.hpp"
+#include "switchyard/types/ids.hpp"
+
+namespace switchyard {
+
+/// Which peer's composition of stages a plan follows. The numbers are part of the file format.
+enum class DispatchFamily : std::uint8_t {
+  megatron_alltoall,  ///< permute, exchange over EP, gather over TP, sort chunks
+};
+[[nodiscard]] std::string_view to_string(DispatchFamily family) noexcept;
+
+/// The order of the rows an expert sees. Never arrival order.
+enum class RowOrder : std::uint8_t {
+  rank_major,  ///< (local expert, source rank, token, slot): AllGather, Flex, MegaBlocks
+  tp_major,    ///< (local expert, source tp, source ep, token, slot): Megatron AlltoAll
+};
+[[nodiscard]] std::string_view to_string(RowOrder order) noexcept;
+
+/// What every rank of a group must agree on before data moves.
+struct DispatchSetup {
+  DispatchFamily family = DispatchFamily::megatron_alltoall;
+  RowOrder row_order = RowOrder::tp_major;
+  ExpertParallelGrid grid{};
+  int layer = 0;
+  int num_experts = 0;    ///< logical experts
+  int num_slots = 0;      ///< physical slots over all EP ranks
+  Fingerprint placement;  ///< digest of this layer's slots and of the slot layout
+
+  [[nodiscard]] Fingerprint fingerprint() const;
+  friend bool operator==(DispatchSetup const&, DispatchSetup const&) = default;
+};
+
+/// How many rows an expert takes from one source rank, when the routing was limited (see apply_capacity).
+struct CapacityLimit {
+  std::int64_t rows = 0;
+  bool padded = false;  ///< every (source rank, expert) block has exactly `rows` rows
+  friend bool operator==(CapacityLimit const&, CapacityLimit const&) = default;
+};
+
+/// One rank's part of a dispatch. Host integers only, 64-bit; immutable once made, usable for any number of forward and
+/// combine calls. The stages run in order for a dispatch and inverted in reverse order for a combine.
+struct DispatchPlan {
+  static constexpr int kSchemaVersion = 1;
+
+  DispatchSetup setup{};
+  RankId rank{};
+  int first_slot = 0;             ///< physical slot of this rank's local expert 0
+  std::int64_t num_tokens = 0;    ///< T of this rank
+  std::int64_t slot_columns = 0;  ///< columns of the weight matrix [T, slot_columns]: K, or the experts of a dense map
+  std::optional<CapacityLimit> capacity{};
+  std::vector<std::int64_t> rows_per_slot;            ///< [num_slots] rows this rank sends to every physical slot
+  std::vector<std::int64_t> tokens_per_local_expert;  ///< [local slots] rows that arrive here
+  std::vector<DispatchStage> stages;
+
+  [[nodiscard]] int num_local_experts() const noexcept { return static_cast<int>(tokens_per_local_expert.size()); }
+  /// Rows the local experts see.
+  [[nodiscard]] std::int64_t num_expert_rows() const;
+  /// The stage of type Stage, or null when this plan does without it.
+  template <typename Stage>
+  [[nodiscard]] Stage const* find() const noexcept {
+    for (auto const& stage : stages)
+      if (auto const* found = std::get_if<Stage>(&stage)) return found;
+    return nullptr;
+  }
+
+  /// Digest of every field above.
+  [[nodiscard]] Fingerprint fingerprint() const;
+  friend bool operator==(DispatchPlan const&, DispatchPlan const&) = default;
+};
+
+/// A broken rule of a plan or of a group of plans; the names are part of the CLI's output.
+enum class DispatchRule {
+  shape_mismatch,      ///< lengths or sizes inside one plan disagree
+  index_out_of_range,  ///< a token, slot, row, chunk or rank outside its range, or a negative count
+  not_inverse,         ///< row -> token and token -> rows do not describe the same gather
+  not_a_permutation,   ///< a chunk order that misses or repeats a chunk
+  outside_group,       ///< rows for a rank outside the EP lane or TP group
+  rows_not_conserved,  ///< a stage hands on another number of rows than the next one takes
+  setup_mismatch,      ///< plans of one group disagree in what all ranks must share
+  pair_mismatch,       ///< a rank sends another number of rows than its peer expects
+  count_mismatch,      ///< an expert receives another number of rows than its sources sent to it
+};
+[[nodiscard]] std::string_view to_string(DispatchRule rule) noexcept;
+
+struct DispatchViolation {
+  DispatchRule rule;
+  RankId rank;       ///< the rank whose plan is at fault (the receiver for pairs)
+  std::string text;  ///< one sentence with the values
+};
+
+/// Checks one plan against itself: every rule above that needs no other rank. Safe on any value, however broken.
+/// @return every kind of violation found (each list names its first offender), empty for a sound plan. O(plan size).
+[[nodiscard]] std::vector<DispatchViolation> validate(DispatchPlan const& plan);
+
+/// Checks the plans of all ranks, rank ascending: each alone, then the conservation laws between them.
+[[nodiscard]] std::vector<DispatchViolation> validate_group(std::span<DispatchPlan const> plans);
+
+/// @throws Error{invalid_plan} naming the number of violations and the first ones.
+void require_valid(DispatchPlan const& plan);
+
+}  // namespace switchyard
