@@ -19,6 +19,7 @@ enum class ScaleMode {
 [[nodiscard]] std::string_view to_string(ScaleMode mode) noexcept;
 
 /// `new_rank_of[old rank]` = new rank, or -1 for a rank that leaves. Injective; every rank has equally many slots.
+/// Empty in mode `none`.
 struct RankMapping {
   ScaleMode mode = ScaleMode::none;
   std::vector<RankId> new_rank_of{};
@@ -31,10 +32,12 @@ struct ExpandedPlacements {
   ExpertPlacement after;
 };
 
-/// Expands the smaller placement with empty slots, as vLLM's rank mapping does.
+/// Expands the smaller placement with empty slots, as vLLM's rank mapping does: scale_up puts block o of `before` at
+/// block new_rank_of[o] of the new group, scale_down puts block new_rank_of[o] of `after` at block o of the old group.
+/// A permutation of all ranks is legal in either mode and means different slot spaces, which is why the mode is
+/// explicit.
 /// @throws Error{shape_mismatch} if layers, experts or slots per rank do not fit the mode; Error{invalid_argument} if
-/// the mapping
-///         is not injective, names a rank outside the new group, or skips one (each named).
+///         the mapping is not injective, names a rank outside the new group, or (scale_down) skips one (each named).
 /// Source: vLLM vllm/distributed/eplb/rebalance_execute.py (_map_old / _map_new); see hazard H7.
 [[nodiscard]] ExpandedPlacements expand_placements(ExpertPlacement const& before, ExpertPlacement const& after,
                                                    RankMapping const& mapping);

@@ -72,31 +72,21 @@ struct RebalanceTotals {
   std::int64_t network_copies = 0;  ///< sends over all ranks and layers
   std::int64_t local_copies = 0;
   std::int64_t duplicates = 0;
-  std::int64_t unchanged = 0;
+  std::int64_t unchanged = 0;          ///< slots that keep their expert; empty slots are not counted
   std::int64_t max_sends_of_rank = 0;  ///< over layers together
   std::int64_t max_receives_of_rank = 0;
 };
 [[nodiscard]] RebalanceTotals totals(RebalancePlan const& plan);
 
-/// Plans the move with vLLM's arithmetic: senders and receivers per expert ascending by rank, |D| div |S| receivers
-/// each, the remainder from the end of D to the first senders; a rank that already holds the expert copies locally;
-/// further slots of a received expert are duplicated after the receive.
-/// @throws Error{shape_mismatch} for placements of different size; Error{invalid_placement} for ids out of range;
-///         Error{missing_source} when an expert must move but nobody holds it (every such expert is listed).
-/// @note pure; O(layers * slots log slots). Source: vLLM rebalance_execute.py (move_to_buffer, move_from_buffer);
-/// unlike it an
-///       expert without a source is refused instead of copying a stale buffer row (hazards H1, H2).
-[[nodiscard]] RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after,
-                                           RankMapping const& mapping = {});
-
-/// A broken rule of a plan; names are part of the CLI's output and of the golden format.
+/// A broken rule of a request or of a plan; names are part of the CLI's output and of the golden format.
 enum class PlanRule {
-  shape_mismatch,   ///< placements, layers or ranks disagree in size
-  id_out_of_range,  ///< an expert, rank or row outside its range
-  missing_source,   ///< an expert in `after` that no rank holds in `before`
-  lost_expert,   ///< an expert of `before` that has no slot in `after`  (reported, legal unless every_expert_must_stay)
-  wrong_source,  ///< a send, copy or duplicate whose source row does not hold that expert at that time
-  wrong_target,  ///< a receive or copy whose target row must not receive that expert
+  shape_mismatch,     ///< placements, layers or ranks disagree in size
+  invalid_mapping,    ///< the rank mapping is not injective, leaves its range, or contradicts the placements
+  id_out_of_range,    ///< an expert, rank or row outside its range
+  missing_source,     ///< an expert in `after` that no rank holds in `before`
+  lost_expert,        ///< an expert of `before` without a slot in `after`: legal, reported on demand only
+  wrong_source,       ///< a send, copy or duplicate whose source row does not hold that expert at that time
+  wrong_target,       ///< a receive, copy or duplicate whose target row must not get, or did not get, that expert
   unwritten_row,      ///< a row that must change and that nothing writes
   written_twice,      ///< a row that two operations write
   unmatched_send,     ///< a send without its receive
@@ -113,12 +103,43 @@ struct PlanViolation {
   std::string text;  ///< one sentence with the values
 };
 
+/// Says why a move cannot be planned: sizes that do not fit the mode, a bad mapping, ids outside [-1, num_experts), an
+/// expert that must appear but that no rank of the group holds. Only -1 means an empty slot.
+/// @return every violation, in layer order; empty exactly when plan_rebalance() accepts the same arguments. Wrong sizes
+///         or a bad mapping are reported alone, because nothing behind them can be read.
+/// @note pure; O(layers * slots log slots).
+[[nodiscard]] std::vector<PlanViolation> check_request(ExpertPlacement const& before, ExpertPlacement const& after,
+                                                       RankMapping const& mapping = {});
+
+/// Plans the move with vLLM's arithmetic: senders and receivers per expert ascending by rank, |D| div |S| receivers
+/// each, the remainder from the end of D to the first senders; a rank that already holds the expert copies locally;
+/// further slots of a received expert are duplicated after the receive.
+/// @throws Error{shape_mismatch} or Error{invalid_argument} as expand_placements(); Error{invalid_placement} for ids
+///         out of range; Error{missing_source} when an expert must move but nobody holds it (every such expert is
+///         listed).
+/// @note pure; O(layers * (slots log slots + experts)). Source: vLLM rebalance_execute.py (move_to_buffer,
+///       move_from_buffer); unlike it an expert without a source is refused instead of copying a stale buffer row
+///       (hazards H1, H2). An expert of `before` that `after` no longer has is legal here; validate() can report it.
+[[nodiscard]] RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after,
+                                           RankMapping const& mapping = {});
+
+/// @return the placement that the group has when the move is done, in the new ranks' slot space: `after` without the
+///         empty blocks of leaving ranks. @throws Error{invalid_argument} if the mapping does not fit the plan.
+[[nodiscard]] ExpertPlacement target_placement(RebalancePlan const& plan);
+
 /// Proves the plan from its own placements, without the planner's arithmetic: replays every list on symbolic rows.
+/// @param every_expert_must_stay also report lost_expert.
 /// @return every violation found, in (layer, rank) order; empty for a plan that turns `before` into `after`.
-/// @note O(layers * (slots + transfers)); pure.
-[[nodiscard]] std::vector<PlanViolation> validate(RebalancePlan const& plan);
+/// @note O(layers * (slots + transfers) log); pure.
+[[nodiscard]] std::vector<PlanViolation> validate(RebalancePlan const& plan, bool every_expert_must_stay = false);
 
 /// @throws Error{invalid_plan} naming the number of violations and the first ones.
 void require_valid(RebalancePlan const& plan);
+
+/// Replays one layer on symbolic rows.
+/// @return [slots] the slot of `before` whose bytes each slot holds after the move; a row that nothing writes keeps its
+///         own. @throws Error{invalid_plan} if the layer breaks a rule, Error{invalid_argument} for a layer outside the
+///         plan.
+[[nodiscard]] std::vector<SlotId> provenance(RebalancePlan const& plan, int layer);
 
 }  // namespace switchyard
