@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "switchyard/types/error.hpp"
+
 namespace switchyard::io {
 
 std::string describe_place(std::string_view text, std::size_t offset, std::size_t first_byte, std::size_t first_line) {
@@ -13,6 +15,11 @@ std::string describe_place(std::string_view text, std::size_t offset, std::size_
   std::size_t const line_start = newlines == 0 ? 0 : before.rfind('\n') + 1;
   return fmt::format("byte {} (line {}, column {})", first_byte + before.size(), first_line + newlines,
                      before.size() - line_start + 1);
+}
+
+void refuse_text(std::string const& source_name, std::string_view text, std::size_t offset,
+                 std::string const& problem) {
+  throw_error(ErrorCode::parse, fmt::format("{}: {}: {}", source_name, describe_place(text, offset), problem));
 }
 
 std::string excerpt(std::string_view piece, std::size_t max_chars) {

@@ -13,6 +13,10 @@ namespace switchyard::io {
 [[nodiscard]] std::string describe_place(std::string_view text, std::size_t offset, std::size_t first_byte = 0,
                                          std::size_t first_line = 1);
 
+/// @throws Error{parse}, always: "<source_name>: <place>: <problem>".
+[[noreturn]] void refuse_text(std::string const& source_name, std::string_view text, std::size_t offset,
+                              std::string const& problem);
+
 /// @return at most `max_chars` characters of `piece`, printable ASCII kept, every other byte as \xNN, "..." when cut.
 [[nodiscard]] std::string excerpt(std::string_view piece, std::size_t max_chars = 40);
 

@@ -55,7 +55,7 @@ class JsonValue {
   [[nodiscard]] std::optional<JsonValue> find(std::string_view key) const;  ///< a member that may be absent
   [[nodiscard]] JsonValue at(std::size_t index) const;
   [[nodiscard]] std::size_t array_size() const;                                 ///< must be an array
-  [[nodiscard]] std::size_t array_size(std::size_t expected) const;             ///< must be an array of that length
+  std::size_t array_size(std::size_t expected) const;                           ///< must be an array of that length
   [[nodiscard]] std::vector<std::string> keys() const;                          ///< must be an object; in file order
   void only_members(std::initializer_list<std::string_view> allowed) const;     ///< an object without other members
   [[nodiscard]] std::int64_t as_int(std::int64_t min, std::int64_t max) const;  ///< must be an integer number in range

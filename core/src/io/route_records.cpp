@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "route_records.hpp"
+
+#include <algorithm>
+
+#include "load_formats.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::io {
+
+RouteRecords::RouteRecords(std::string_view content, std::string const& source_name, int num_experts)
+    : content_(content), name_(source_name), num_experts_(num_experts) {}
+
+bool RouteRecords::next(RouteRecord& record) {
+  std::string_view line;
+  JsonOrigin origin;
+  while (next_line(line, origin)) {
+    if (!parse_line(JsonDocument::parse(line, name_, {}, origin).root(), record)) {
+      ++dropped_other_;
+      continue;
+    }
+    leading_ = leading_ && is_profiling(record);
+    if (!leading_) return true;
+    ++dropped_profiling_;
+  }
+  return false;
+}
+
+bool RouteRecords::next_line(std::string_view& line, JsonOrigin& origin) {
+  while (position_ < content_.size()) {
+    origin = {position_, line_};
+    std::size_t const end = std::min(content_.find('\n', position_), content_.size());
+    line = content_.substr(position_, end - position_);
+    position_ = end + 1;
+    ++line_;
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+bool RouteRecords::parse_line(JsonValue const& value, RouteRecord& record) {
+  auto const type = value.find("type");
+  if (type && type->as_string() != "route") {
+    if (type->as_string() == "meta") read_meta(value);
+    return false;
+  }
+  record.layer = value.at("layer").as_int(0, (std::int64_t{1} << 31) - 1);
+  JsonValue const ids = value.at("topk_ids");
+  record.ids = ids.int_array(-1, kMaxExperts - 1);
+  if (top_k_ == 0) top_k_ = record.ids.size();
+  if (record.ids.empty()) ids.fail("at least one expert id is required");
+  if (record.ids.size() != top_k_) ids.fail(fmt::format("the records before this have {} ids", top_k_));
+  for (std::size_t k = 0; k < top_k_; ++k)
+    if (num_experts_ > 0 && record.ids[k] >= num_experts_)
+      ids.at(k).fail(
+          fmt::format("expert ids must be below the expert count {}: correct the count or the record", num_experts_));
+  record.weights.clear();
+  if (auto const weights = value.find("topk_weights")) {
+    weights->array_size(top_k_);
+    record.weights = weights->double_array();
+  }
+  return true;
+}
+
+void RouteRecords::read_meta(JsonValue const& value) {
+  auto const stated = value.find("num_experts");
+  if (!stated) return;
+  std::int64_t const count = stated->as_int(1, kMaxExperts);
+  if (num_experts_ == 0) num_experts_ = count;
+  if (count != num_experts_)
+    stated->fail(fmt::format("{} experts were asked for or stated before: correct the expert count", num_experts_));
+}
+
+// An engine's profiling pass feeds equal logits, so that the first k experts win in an order that means nothing.
+bool RouteRecords::is_profiling(RouteRecord const& record) {
+  std::vector<std::int64_t> ids = record.ids;
+  std::sort(ids.begin(), ids.end());
+  for (std::size_t k = 0; k < ids.size(); ++k)
+    if (ids[k] != static_cast<std::int64_t>(k)) return false;
+  return true;
+}
+
+}  // namespace switchyard::io
