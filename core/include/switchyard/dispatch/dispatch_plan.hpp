@@ -87,6 +87,7 @@ enum class DispatchRule {
   index_out_of_range,  ///< a token, slot, row, chunk or rank outside its range, or a negative count
   not_inverse,         ///< row -> token and token -> rows do not describe the same gather
   not_a_permutation,   ///< a chunk order that misses or repeats a chunk
+  wrong_order,         ///< stages, or chunks of a sort, in another order than the plan's family and row order say
   outside_group,       ///< rows for a rank outside the EP lane or TP group
   rows_not_conserved,  ///< a stage hands on another number of rows than the next one takes
   setup_mismatch,      ///< plans of one group disagree in what all ranks must share

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/dispatch/dispatch_plan.hpp"
+
+#include "chunk_order.hpp"
+#include "row_sums.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard {
+namespace {
+
+// Field numbers of the fingerprints (docs/formats/dispatch-plan.md). Stage i uses kFieldStages + 16 * i + list.
+constexpr std::uint32_t kFieldSetup = 1;
+constexpr std::uint32_t kFieldRank = 2;
+constexpr std::uint32_t kFieldCapacity = 3;
+constexpr std::uint32_t kFieldRowsPerSlot = 4;
+constexpr std::uint32_t kFieldTokensPerLocalExpert = 5;
+constexpr std::uint32_t kFieldStages = 64;
+constexpr std::uint32_t kFieldsPerStage = 16;
+
+/// Adds a stage: its kind under the base field, its lists under the ones that follow.
+class StageFingerprint {
+ public:
+  StageFingerprint(FingerprintBuilder& builder, std::uint32_t base) : builder_(builder), base_(base) {}
+
+  void operator()(RowGather const& stage) {
+    lists(1, {stage.token_of_row, stage.slot_of_row, stage.row_begin, stage.rows_of_token});
+  }
+  void operator()(RowExchange const& stage) { lists(2, {stage.send_rows, stage.receive_rows}); }
+  void operator()(TpGather const& stage) {
+    std::int64_t const own[] = {stage.own_rows};
+    lists(3, {own, stage.receive_rows});
+  }
+  void operator()(ChunkSort const& stage) { lists(4, {stage.sizes, stage.order}); }
+
+ private:
+  void lists(std::int64_t kind, std::initializer_list<std::span<std::int64_t const>> values) {
+    builder_.add(base_, kind);
+    std::uint32_t field = base_;
+    for (auto const& list : values) builder_.add(++field, list);
+  }
+
+  FingerprintBuilder& builder_;
+  std::uint32_t base_;
+};
+
+}  // namespace
+
+std::string_view to_string(DispatchFamily family) noexcept {
+  switch (family) {
+    case DispatchFamily::megatron_alltoall: return "megatron_alltoall";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(RowOrder order) noexcept {
+  switch (order) {
+    case RowOrder::rank_major: return "rank_major";
+    case RowOrder::tp_major: return "tp_major";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(DispatchRule rule) noexcept {
+  switch (rule) {
+    case DispatchRule::shape_mismatch: return "shape_mismatch";
+    case DispatchRule::index_out_of_range: return "index_out_of_range";
+    case DispatchRule::not_inverse: return "not_inverse";
+    case DispatchRule::not_a_permutation: return "not_a_permutation";
+    case DispatchRule::wrong_order: return "wrong_order";
+    case DispatchRule::outside_group: return "outside_group";
+    case DispatchRule::rows_not_conserved: return "rows_not_conserved";
+    case DispatchRule::setup_mismatch: return "setup_mismatch";
+    case DispatchRule::pair_mismatch: return "pair_mismatch";
+    case DispatchRule::count_mismatch: return "count_mismatch";
+  }
+  return "unknown";
+}
+
+Fingerprint DispatchSetup::fingerprint() const {
+  std::int64_t const facts[] = {static_cast<std::int64_t>(family),
+                                static_cast<std::int64_t>(row_order),
+                                grid.tp,
+                                grid.ep,
+                                layer,
+                                num_experts,
+                                num_slots,
+                                static_cast<std::int64_t>(placement.value)};
+  FingerprintBuilder builder;
+  builder.add(kFieldSetup, facts);
+  return builder.result();
+}
+
+std::int64_t DispatchPlan::num_expert_rows() const {
+  return sum_rows(tokens_per_local_expert);
+}
+
+Fingerprint DispatchPlan::fingerprint() const {
+  FingerprintBuilder builder;
+  builder.add(kFieldSetup, static_cast<std::int64_t>(setup.fingerprint().value));
+  std::int64_t const own[] = {rank.value(), first_slot, num_tokens, slot_columns};
+  builder.add(kFieldRank, own);
+  std::int64_t const limit[] = {capacity ? 1 : 0, capacity ? capacity->rows : 0, capacity && capacity->padded ? 1 : 0};
+  builder.add(kFieldCapacity, limit);
+  builder.add(kFieldRowsPerSlot, std::span<std::int64_t const>(rows_per_slot));
+  builder.add(kFieldTokensPerLocalExpert, std::span<std::int64_t const>(tokens_per_local_expert));
+  std::uint32_t base = kFieldStages;
+  for (auto const& stage : stages) {
+    std::visit(StageFingerprint(builder, base), stage);
+    base += kFieldsPerStage;
+  }
+  return builder.result();
+}
+
+std::vector<std::int64_t> chunk_order(ExpertParallelGrid grid, std::int64_t num_local, RowOrder row_order) {
+  std::vector<std::int64_t> order;
+  order.reserve(to_size(num_local * grid.world()));
+  for (std::int64_t local = 0; local < num_local; ++local) {
+    for (int i = 0; i < grid.world(); ++i) {
+      RankId const source = row_order == RowOrder::rank_major ? RankId{i} : grid.rank_of(i % grid.ep, i / grid.ep);
+      order.push_back(chunk_index(grid, source, local, num_local));
+    }
+  }
+  return order;
+}
+
+}  // namespace switchyard
