@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "switchyard/hd/float_env.hpp"
 #include "switchyard/internal/require.hpp"
 
 #if defined(SWITCHYARD_PARALLEL_TBB)
@@ -29,6 +30,7 @@ void run_on_threads(std::int64_t count, std::int64_t grain, int workers,
   std::mutex mutex;
   std::exception_ptr first_failure;
   auto const work = [&] {
+    hd::FloatEnvGuard const float_env;
     for (std::int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain)) {
       try {
         body(begin, std::min(begin + grain, count));
@@ -65,6 +67,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, std::function<void(std
   if (count <= 0) return;
   int const workers = worker_count();
   if (workers == 1 || count <= grain) {
+    hd::FloatEnvGuard const float_env;
     body(0, count);
     return;
   }
@@ -72,7 +75,10 @@ void parallel_for(std::int64_t count, std::int64_t grain, std::function<void(std
   tbb::task_arena arena(workers);
   arena.execute([&] {
     tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, count, static_cast<std::size_t>(grain)),
-                      [&](tbb::blocked_range<std::int64_t> const& range) { body(range.begin(), range.end()); });
+                      [&](tbb::blocked_range<std::int64_t> const& range) {
+                        hd::FloatEnvGuard const float_env;
+                        body(range.begin(), range.end());
+                      });
   });
 #else
   run_on_threads(count, grain, workers, body);

@@ -46,11 +46,15 @@ struct ReceiveMessage {
 /// order.
 ///
 /// Before data moves, ranks compare what they are about to do. A disagreement gives EVERY rank the same Error
-/// (`desync` for another operation, sequence, element size or configuration; `split_mismatch` for counts, naming both
-/// ranks and both numbers). A rank that does not arrive in time gives the others Error{timeout} naming operation,
-/// sequence number, phase, who arrived and who did not. abort() and a rank that ends with an exception wake everybody
-/// with Error{aborted} naming that rank and its reason. After any of these the group is poisoned: every later call
-/// throws the same error.
+/// (`desync` for another operation or text, sequence number or configuration digest, which is where element sizes
+/// belong; `split_mismatch` for counts, naming both ranks and both numbers). A rank that does not arrive in time gives
+/// the others Error{timeout} naming operation, sequence number, phase, who arrived and who did not. abort() and a rank
+/// that ends with an exception wake everybody with Error{aborted} naming that rank and its reason. After any of these
+/// the group is poisoned: every later call throws the same error.
+///
+/// A mistake that one rank can see alone (a buffer whose size is not the sum of its counts, a peer that does not exist)
+/// throws Error{shape_mismatch} or Error{invalid_argument} on that rank before the others hear of the call; the call
+/// still counts in the sequence, so that a rank that goes on regardless is found out by the others.
 ///
 /// Buffers must not overlap and stay untouched until the call returns. Zero-length messages are legal and move nothing.
 class Communicator {

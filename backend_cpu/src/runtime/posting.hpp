@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Posting: everything one rank says about one call, in the form in which ranks compare it and copy from it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "switchyard/comm/communicator.hpp"
+
+namespace switchyard::cpu {
+
+enum class CallKind { barrier, all_gather_v, all_to_all_v, exchange };
+[[nodiscard]] std::string_view to_string(CallKind kind) noexcept;
+
+/// Messages grouped by peer; those of one peer in first-in first-out order.
+template <typename Byte>
+struct MessageTable {
+  std::vector<std::size_t> first{};  // [peers + 1]; empty = no messages at all
+  std::vector<std::span<Byte>> messages{};
+
+  [[nodiscard]] std::span<std::span<Byte> const> of(RankId peer) const {
+    if (first.empty()) return {};
+    return std::span(messages).subspan(first[peer.index()], first[peer.index() + 1] - first[peer.index()]);
+  }
+};
+using SendTable = MessageTable<std::byte const>;
+using ReceiveTable = MessageTable<std::byte>;
+
+struct Posting {
+  CallKind kind = CallKind::barrier;
+  std::int64_t sequence = 0;
+  std::uint64_t configuration = 0;
+  std::string operation{};
+  SendTable sends{};
+  ReceiveTable receives{};
+  std::vector<std::uint64_t> send_checksums{};  // like sends.messages; only with CheckLevel::full
+
+  /// @return e.g. `all_to_all_v #118 "dispatch"`.
+  [[nodiscard]] std::string label() const;
+};
+
+/// Every collective is an exchange: these fill a posting's tables and check what one rank can check alone.
+/// @throws Error{shape_mismatch} for counts or buffers of the wrong size, Error{invalid_argument} for a negative count
+///         or a peer outside the group.
+void fill_all_gather_v(Posting& posting, int num_ranks, std::span<std::byte const> send, std::span<std::byte> receive,
+                       std::span<std::int64_t const> receive_bytes);
+void fill_all_to_all_v(Posting& posting, int num_ranks, std::span<std::byte const> send,
+                       std::span<std::int64_t const> send_bytes, std::span<std::byte> receive,
+                       std::span<std::int64_t const> receive_bytes);
+void fill_exchange(Posting& posting, int num_ranks, std::span<SendMessage const> sends,
+                   std::span<ReceiveMessage const> receives);
+
+/// Computes send_checksums.
+void add_checksums(Posting& posting);
+
+}  // namespace switchyard::cpu
