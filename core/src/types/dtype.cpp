@@ -64,6 +64,9 @@ float to_float(fp8_e4m3_t value) noexcept {
 float to_float(fp8_e5m2_t value) noexcept {
   return hd::widen(value);
 }
+float to_float(e8m0_t value) noexcept {
+  return hd::widen(value);
+}
 
 bf16_t to_bf16(float value) noexcept {
   return hd::round_to_bf16(value);
@@ -76,6 +79,9 @@ fp8_e4m3_t to_fp8_e4m3(float value, Saturation saturation) noexcept {
 }
 fp8_e5m2_t to_fp8_e5m2(float value, Saturation saturation) noexcept {
   return hd::round_to_e5m2(value, saturation);
+}
+e8m0_t to_e8m0(float value, ScaleRounding rounding, Saturation saturation) noexcept {
+  return hd::round_to_e8m0(value, rounding, saturation);
 }
 
 }  // namespace switchyard

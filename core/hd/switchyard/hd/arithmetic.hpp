@@ -39,6 +39,9 @@ SWITCHYARD_HD inline double mul_rn(double a, double b) noexcept {
 SWITCHYARD_HD inline double div_rn(double a, double b) noexcept {
   return __ddiv_rn(a, b);
 }
+SWITCHYARD_HD inline float sqrt_rn(float a) noexcept {
+  return __fsqrt_rn(a);
+}
 SWITCHYARD_HD inline double sqrt_rn(double a) noexcept {
   return __dsqrt_rn(a);
 }
@@ -69,6 +72,9 @@ SWITCHYARD_HD inline double mul_rn(double a, double b) noexcept {
 }
 SWITCHYARD_HD inline double div_rn(double a, double b) noexcept {
   return a / b;
+}
+SWITCHYARD_HD inline float sqrt_rn(float a) noexcept {
+  return std::sqrt(a);
 }
 SWITCHYARD_HD inline double sqrt_rn(double a) noexcept {
   return std::sqrt(a);

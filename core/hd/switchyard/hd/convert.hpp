@@ -83,6 +83,12 @@ SWITCHYARD_HD inline float widen(fp8_e5m2_t value) noexcept {
   return detail::from_sign_and_magnitude((value.bits & 0x80u) != 0, magnitude);
 }
 
+SWITCHYARD_HD inline float widen(e8m0_t value) noexcept {
+  if (value.bits == 0xffu) return bits_to<float>(kCanonicalNan32);
+  // 2^-127 is a subnormal float, every other scale has its code as the exponent field.
+  return bits_to<float>(value.bits == 0 ? std::uint32_t{0x00400000} : static_cast<std::uint32_t>(value.bits) << 23);
+}
+
 /// Narrowing, round to nearest, ties to even; a NaN becomes the canonical one of the target.
 SWITCHYARD_HD inline bf16_t round_to_bf16(float value) noexcept {
   std::uint32_t const bits = bits_to<std::uint32_t>(value);
@@ -115,6 +121,16 @@ SWITCHYARD_HD inline fp8_e5m2_t round_to_e5m2(float value, Saturation saturation
   std::uint32_t const code = detail::encode_magnitude<2, 15>(magnitude);
   std::uint32_t const beyond = saturation == Saturation::saturate ? 0x7bu : 0x7cu;
   return fp8_e5m2_t{static_cast<std::uint8_t>(((bits >> 24) & 0x80u) | (code < 0x7cu ? code : beyond))};
+}
+
+/// The power of two at or next to |value|, see switchyard::to_e8m0.
+SWITCHYARD_HD inline e8m0_t round_to_e8m0(float value, ScaleRounding rounding, Saturation saturation) noexcept {
+  std::uint32_t const magnitude = bits_to<std::uint32_t>(value) & detail::kFloatMagnitude;
+  if (magnitude > detail::kFloatInfinity) return e8m0_t{0xff};
+  bool const between = (magnitude & 0x007fffffu) != 0 && magnitude > 0x00400000u;  // 0x00400000 is 2^-127
+  std::uint32_t const code = (magnitude >> 23) + (between && rounding == ScaleRounding::up ? 1u : 0u);
+  if (code < 0xffu) return e8m0_t{static_cast<std::uint8_t>(code)};
+  return e8m0_t{static_cast<std::uint8_t>(saturation == Saturation::saturate ? 0xfe : 0xff)};
 }
 
 /// The float that `value` stands for (identity for float: a move keeps bits).

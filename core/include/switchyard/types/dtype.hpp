@@ -42,22 +42,40 @@ struct fp8_e5m2_t {
   friend constexpr auto operator<=>(fp8_e5m2_t, fp8_e5m2_t) = default;
 };
 
-/// What a conversion to FP8 does beyond the largest finite value. NaN always stays NaN.
-enum class Saturation : std::uint8_t {
-  saturate,  ///< values beyond the largest finite one, and infinities, become it (CUDA's SATFINITE)
-  none,      ///< e4m3: NaN; e5m2: infinity (CUDA's NOSAT)
+/// OCP E8M0: the scale of a block of quantised values, 2^(bits - 127); 0xff is NaN. No sign, no zero.
+struct e8m0_t {
+  std::uint8_t bits = 0;
+  friend constexpr auto operator<=>(e8m0_t, e8m0_t) = default;
 };
 
-/// Exact widening conversions. A NaN stays a NaN.
+/// What a conversion to FP8 or E8M0 does beyond the largest finite value. NaN always stays NaN.
+enum class Saturation : std::uint8_t {
+  saturate,  ///< values beyond the largest finite one, and infinities, become it (CUDA's SATFINITE)
+  none,      ///< e4m3 and e8m0: NaN; e5m2: infinity (CUDA's NOSAT)
+};
+
+/// Which power of two a magnitude between two of them becomes.
+enum class ScaleRounding : std::uint8_t {
+  toward_zero,  ///< the smaller one
+  up,           ///< the larger one
+};
+
+/// Exact widening conversions. A NaN of any sign and payload becomes the canonical float NaN, 0x7fffffff.
 [[nodiscard]] float to_float(bf16_t value) noexcept;
 [[nodiscard]] float to_float(f16_t value) noexcept;
 [[nodiscard]] float to_float(fp8_e4m3_t value) noexcept;
 [[nodiscard]] float to_float(fp8_e5m2_t value) noexcept;
+[[nodiscard]] float to_float(e8m0_t value) noexcept;
 
-/// Narrowing, round to nearest even. NaN becomes the type's canonical NaN (bf16 0x7fff, f16 0x7fff, FP8 0x7f).
+/// Narrowing, round to nearest even. NaN becomes the type's canonical NaN (bf16 0x7fff, f16 0x7fff, FP8 0x7f): sign
+/// clear, all other bits set. CUDA keeps the sign when an e4m3 overflow becomes NaN (0xff); we do not.
 [[nodiscard]] bf16_t to_bf16(float value) noexcept;
 [[nodiscard]] f16_t to_f16(float value) noexcept;
 [[nodiscard]] fp8_e4m3_t to_fp8_e4m3(float value, Saturation saturation) noexcept;
 [[nodiscard]] fp8_e5m2_t to_fp8_e5m2(float value, Saturation saturation) noexcept;
+
+/// The power of two next to |value|. Zero and everything below 2^-127 give 2^-127; NaN gives 0xff.
+/// @note as CUDA's __nv_cvt_float_to_e8m0; the sign is dropped there too.
+[[nodiscard]] e8m0_t to_e8m0(float value, ScaleRounding rounding, Saturation saturation) noexcept;
 
 }  // namespace switchyard
