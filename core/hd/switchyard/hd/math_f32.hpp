@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// exp, log, softplus, sigmoid, tanh, erf and rsqrt in fp32, made of unfused + - * /, the square root and bit
-/// operations, so that every compiler and backend gives the same bits. Branch-free on purpose: loops over them
-/// vectorise.
+/// operations, so that every compiler and backend gives the same bits. Choices compare bit patterns, not floats:
+/// integer compares raise no exception flag, so loops over these functions vectorise.
 ///
-/// Largest error over all floats, in units in the last place of the exact result (tests/unit/hd_math_f32_test.cpp):
-/// see docs/determinism/router.md for the measured figures and the method. A NaN gives the canonical NaN. The
-/// polynomial coefficients are minimax fits of the quotient named beside them, made in 50 digits, each coefficient
-/// rounded to fp32 before the rest was fitted again.
+/// Largest error in units in the last place of the exact result: exp 0.89, log 0.79, softplus 1.9, sigmoid 1.9, tanh
+/// 1.41, erf 1.25, rsqrt 1.5, sqrt 0.5 (tests/unit/hd_math_f32_test.cpp; docs/determinism/router.md). The polynomial
+/// coefficients are minimax fits of the quotient named beside them, made in 50 digits, each coefficient rounded to
+/// fp32 before the rest was fitted again.
 #pragma once
 
 #include <cstddef>
@@ -44,9 +44,28 @@ SWITCHYARD_HD inline float with_sign_of(float magnitude, float sign) noexcept {
   return bits_to<float>(bits_to<std::uint32_t>(magnitude) | (bits_to<std::uint32_t>(sign) & 0x80000000u));
 }
 
+/// `yes` or `no` through a mask. A conditional would let the compiler sink the arithmetic behind `no` into a branch.
+SWITCHYARD_HD inline float choose(bool condition, float yes, float no) noexcept {
+  std::uint32_t const mask = 0u - static_cast<std::uint32_t>(condition);
+  return bits_to<float>((bits_to<std::uint32_t>(yes) & mask) | (bits_to<std::uint32_t>(no) & ~mask));
+}
+
+SWITCHYARD_HD inline bool is_negative(float x) noexcept {
+  return (bits_to<std::uint32_t>(x) & 0x80000000u) != 0;
+}
+
+/// Compares two numbers without a sign bit: their bits are ordered as they are, and a NaN is above all.
+SWITCHYARD_HD inline bool magnitude_below(float a, float b) noexcept {
+  return bits_to<std::uint32_t>(a) < bits_to<std::uint32_t>(b);
+}
+SWITCHYARD_HD inline float magnitude_at_most(float size, float bound) noexcept {
+  return choose(magnitude_below(size, bound), size, bound);
+}
+
 /// `value`, or the canonical NaN when `argument` is a NaN.
 SWITCHYARD_HD inline float unless_nan(float argument, float value) noexcept {
-  return argument != argument ? bits_to<float>(kCanonicalNan32) : value;
+  bool const is_nan = magnitude_below(bits_to<float>(0x7f800000u), magnitude(argument));
+  return choose(is_nan, bits_to<float>(kCanonicalNan32), value);
 }
 
 /// The fraction s = f / (2 + f) turns ln(1 + f) into an odd series of s. With f exact, f^2/2 and the series are small
@@ -82,8 +101,9 @@ SWITCHYARD_HD inline float exp(float x) noexcept {
   constexpr float kRounder = 0x1.8p+23f;  // adding it leaves the nearest integer in the low bits
   // (e^r - 1 - r) / r^2 on |r| <= ln(2)/2
   float const coefficients[] = {0x1.6a5e02p-10f, 0x1.123ac8p-7f, 0x1.5558a2p-5f, 0x1.555490p-3f, 0x1.fffffcp-2f};
-  float const low_bound = x < -104.0f ? -104.0f : x;
-  float const bounded = low_bound > 89.0f ? 89.0f : low_bound;
+  // Past these bounds the result is +0 or +inf, as it is at them.
+  float const bound = detail::choose(detail::is_negative(x), 104.0f, 89.0f);
+  float const bounded = detail::with_sign_of(detail::magnitude_at_most(detail::magnitude(x), bound), x);
   float const shifted = add_rn(mul_rn(bounded, detail::kLog2EF32), kRounder);
   float const k = sub_rn(shifted, kRounder);
   float const high = sub_rn(bounded, mul_rn(k, detail::kLn2HighF32));
@@ -102,21 +122,22 @@ SWITCHYARD_HD inline float exp(float x) noexcept {
 
 /// Natural logarithm. +-0 gives -inf, a negative number or NaN the canonical NaN, +inf itself.
 SWITCHYARD_HD inline float log(float x) noexcept {
-  constexpr float kInfinity = bits_to<float>(0x7f800000u);
   constexpr std::uint32_t kSqrtHalf = 0x3f3504f3u;
-  bool const subnormal = x < 0x1p-126f;
-  std::uint32_t const bits = bits_to<std::uint32_t>(subnormal ? mul_rn(x, 0x1p+25f) : x);
+  std::uint32_t const given = bits_to<std::uint32_t>(x);
+  bool const subnormal = given < 0x00800000u;
+  std::uint32_t const bits = bits_to<std::uint32_t>(detail::choose(subnormal, mul_rn(x, 0x1p+25f), x));
   // The mantissa is taken in [sqrt(1/2), sqrt(2)): subtracting sqrt(1/2) first moves the exponent's step there.
   std::uint32_t const moved = bits - kSqrtHalf;
   float const mantissa = bits_to<float>((moved & 0x007fffffu) + kSqrtHalf);
-  float const k = sub_rn(static_cast<float>(static_cast<std::int32_t>(moved) >> 23), subnormal ? 25.0f : 0.0f);
+  float const k =
+      sub_rn(static_cast<float>(static_cast<std::int32_t>(moved) >> 23), detail::choose(subnormal, 25.0f, 0.0f));
   float const f = sub_rn(mantissa, 1.0f);
   detail::LogSeries const parts = detail::log_series(f);
   float const low = mul_then_add(k, detail::kLn2LowF32, parts.series);
   float const value = sub_rn(mul_rn(k, detail::kLn2HighF32), sub_rn(sub_rn(parts.half_square, low), f));
-  float const of_positive = x == kInfinity ? kInfinity : value;
-  float const of_number = x == 0.0f ? -kInfinity : of_positive;
-  return x >= 0.0f ? of_number : bits_to<float>(kCanonicalNan32);
+  float const special = detail::choose(given == 0x7f800000u, x, bits_to<float>(kCanonicalNan32));
+  float const of_nonzero = detail::choose(given >= 0x7f800000u, special, value);
+  return detail::choose((given << 1) == 0, bits_to<float>(0xff800000u), of_nonzero);
 }
 
 /// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|), without cancellation on either side.
@@ -124,7 +145,7 @@ SWITCHYARD_HD inline float softplus(float x) noexcept {
   float const decay = exp(-detail::magnitude(x));
   detail::LogSeries const parts = detail::log_series(decay);
   float const excess = sub_rn(decay, sub_rn(parts.half_square, parts.series));
-  return detail::unless_nan(x, add_rn(x > 0.0f ? x : 0.0f, excess));
+  return detail::unless_nan(x, add_rn(detail::choose(detail::is_negative(x), 0.0f, x), excess));
 }
 
 /// 1 / (1 + e^-x). For a negative x it is e^x / (1 + e^x), so that small results keep their accuracy.
@@ -132,8 +153,10 @@ SWITCHYARD_HD inline float sigmoid(float x) noexcept {
   float const decay = exp(-detail::magnitude(x));
   float const below = add_rn(1.0f, decay);
   float const lost = sub_rn(decay, sub_rn(below, 1.0f));  // what 1 + decay rounded away, exact
-  float const quotient = div_rn(x < 0.0f ? decay : 1.0f, below);
-  float const reciprocal = x < 0.0f ? sub_rn(1.0f, quotient) : quotient;  // of `below`, for the first-order correction
+  bool const negative = detail::is_negative(x);
+  float const quotient = div_rn(detail::choose(negative, decay, 1.0f), below);
+  // 1 / below, near enough for a first-order correction by what was lost.
+  float const reciprocal = detail::choose(negative, sub_rn(1.0f, quotient), quotient);
   return detail::unless_nan(x, sub_rn(quotient, mul_rn(quotient, mul_rn(lost, reciprocal))));
 }
 
@@ -145,7 +168,8 @@ SWITCHYARD_HD inline float tanh(float x) noexcept {
   float const square = mul_rn(size, size);
   float const small = mul_then_add(mul_rn(size, square), detail::polynomial(square, coefficients), size);
   float const large = sub_rn(1.0f, div_rn(2.0f, add_rn(exp(add_rn(size, size)), 1.0f)));
-  return detail::unless_nan(x, detail::with_sign_of(size < 0.55f ? small : large, x));
+  return detail::unless_nan(
+      x, detail::with_sign_of(detail::choose(detail::magnitude_below(size, 0.55f), small, large), x));
 }
 
 /// The error function, odd to the bit; -0 stays -0.
@@ -157,10 +181,11 @@ SWITCHYARD_HD inline float erf(float x) noexcept {
   float const of_rest[] = {0x1.857cb2p-13f, -0x1.817e5ep-9f, 0x1.655b64p-6f,  -0x1.a61802p-4f,
                            -0x1.46c386p-1f, -0x1.208650p+0f, -0x1.70667cp-12f};
   float const size = detail::magnitude(x);
-  float const bounded = size > 4.0f ? 4.0f : size;
+  float const bounded = detail::magnitude_at_most(size, 4.0f);
   float const small = mul_then_add(bounded, detail::polynomial(mul_rn(bounded, bounded), near_zero), bounded);
   float const large = sub_rn(1.0f, exp(detail::polynomial(bounded, of_rest)));
-  return detail::unless_nan(x, detail::with_sign_of(size < 1.0f ? small : large, x));
+  return detail::unless_nan(x,
+                            detail::with_sign_of(detail::choose(detail::magnitude_below(size, 1.0f), small, large), x));
 }
 
 }  // namespace switchyard::hd
