@@ -22,15 +22,20 @@ struct PlanNotes {
 [[nodiscard]] std::string to_json(RebalancePlan const& plan, PlanNotes const& notes = {});
 
 /// Reads what to_json writes. @param source_name the file's name for messages.
-/// @throws Error{parse} naming file, byte offset, path and value for anything malformed; Error{invalid_plan} when the
-/// stored
-///         fingerprint is not the plan's. The plan's own proofs are NOT run: see validate().
+/// @throws Error{parse} naming file, byte offset, path and value for anything malformed, unknown members included;
+///         Error{invalid_plan} when the stored fingerprint is not the plan's. The plan's own proofs are NOT run: see
+///         validate().
 [[nodiscard]] RebalancePlan rebalance_plan_from_json(std::string_view text, std::string const& source_name);
 
-/// SGLang's and vLLM's `{"physical_to_logical_map": [layers][slots]}`, and our plan files (their `after`).
-/// @param num_experts 0 = largest id + 1. @throws Error{parse} as above.
+/// Reads our placement files, our plan files (the placement after the move, without ranks that left), and SGLang's and
+/// vLLM's `{"physical_to_logical_map": [layers][slots]}`, whose other members are ignored.
+/// @param num_experts 0 = what the file says; for a physical_to_logical_map its num_logical_experts or largest id + 1.
+/// @param num_ranks   0 = what the file says; a physical_to_logical_map needs it, and its slots must divide by it.
+/// @throws Error{parse} as above, also when the file contradicts num_experts or num_ranks; Error{invalid_plan} as
+/// above.
 [[nodiscard]] ExpertPlacement placement_from_json(std::string_view text, std::string const& source_name,
                                                   int num_experts, int num_ranks);
+/// @return the text of a placement file. Same placement, same bytes.
 [[nodiscard]] std::string to_json(ExpertPlacement const& placement);
 
 }  // namespace switchyard::io
