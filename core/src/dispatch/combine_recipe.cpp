@@ -194,7 +194,7 @@ void validate(CombineRecipe const& recipe) {
                      fmt::join(found, "; "), to_string(recipe));
 }
 
-std::optional<DType> dtype_of(Rounding rounding, DType row, DType weight) noexcept {
+std::optional<DType> dtype_after(Rounding rounding, DType row, DType weight) noexcept {
   switch (rounding) {
     case Rounding::none: return std::nullopt;
     case Rounding::f32: return DType::f32;

@@ -136,6 +136,6 @@ constexpr CombineRecipe CombineRecipe::exact(SharedExpert shared) noexcept {
 void validate(CombineRecipe const& recipe);
 
 /// @return the dtype that `rounding` means for rows of `row` and weights of `weight`; nothing for `none`.
-[[nodiscard]] std::optional<DType> dtype_of(Rounding rounding, DType row, DType weight) noexcept;
+[[nodiscard]] std::optional<DType> dtype_after(Rounding rounding, DType row, DType weight) noexcept;
 
 }  // namespace switchyard
