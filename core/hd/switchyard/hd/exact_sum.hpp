@@ -162,10 +162,7 @@ class ExactSum {
     int i = kDigits - 1;
     while (i >= 0 && digit_[i] == 0) --i;
     if (i < 0) return -1;
-    int bit = 0;
-    for (int step = 16; step > 0; step /= 2)
-      if ((digit_[i] >> (bit + step)) != 0) bit += step;
-    return 32 * i + bit;
+    return 32 * i + top_bit_of(static_cast<std::uint64_t>(digit_[i]));
   }
 
   /// @return the 64 bits from `position` up; positions below 0 hold zeros, those past the top too.

@@ -123,4 +123,30 @@ SWITCHYARD_HD constexpr T round_once(bool negative, CutMagnitude const& cut) noe
   return bits_to<T>(static_cast<typename F::Bits>(code | (negative ? F::kSign : 0)));
 }
 
+/// @return the position of the highest set bit; value is not 0.
+SWITCHYARD_HD constexpr int top_bit_of(std::uint64_t value) noexcept {
+  int bit = 0;
+  for (int step = 32; step > 0; step /= 2)
+    if ((value >> (bit + step)) != 0) bit += step;
+  return bit;
+}
+
+/// @return `value` rounded once to T, nearest, ties to even; -0 stays, a NaN becomes T's canonical one.
+template <typename T>
+SWITCHYARD_HD constexpr T narrow_double(double value) noexcept {
+  Unpacked const number = unpack(value);
+  if (number.special != 0) return special_value<T>(number.special);
+  bool const negative = (bits_to<std::uint64_t>(value) & FormatOf<double>::kSign) != 0;
+  auto const magnitude = static_cast<std::uint64_t>(negative ? -number.significand : number.significand);
+  if (magnitude == 0) return round_once<T>(negative, CutMagnitude{0, FormatOf<T>::kMinExponent, false, false});
+  int const top = top_bit_of(magnitude);
+  int const exponent = kept_exponent<T>(top + number.exponent);
+  int const drop = exponent - number.exponent;  // low bits that T has no room for
+  if (drop > top + 1) return round_once<T>(negative, CutMagnitude{0, exponent, false, true});
+  if (drop <= 0) return round_once<T>(negative, CutMagnitude{magnitude << -drop, exponent, false, false});
+  std::uint64_t const half = std::uint64_t{1} << (drop - 1);
+  return round_once<T>(
+      negative, CutMagnitude{magnitude >> drop, exponent, (magnitude & half) != 0, (magnitude & (half - 1)) != 0});
+}
+
 }  // namespace switchyard::hd
