@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Entry point of the CLI.
-#include <fmt/format.h>
+/// Entry point of the CLI: hands the arguments to the command table.
+#include "commands/commands.hpp"
 
-#include "switchyard/types/version.hpp"
-
-int main() {
-  fmt::print("switchyard {}\n", SWITCHYARD_VERSION_STRING);
-  return 0;
+int main(int argc, char** argv) {
+  std::vector<std::string> const arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  return static_cast<int>(switchyard::cli::run_program(switchyard::cli::all_commands(), arguments));
 }

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/commands.hpp"
+
+namespace switchyard::cli {
+
+std::vector<Command> all_commands() {
+  return {generate_command(), version_command()};
+}
+
+}  // namespace switchyard::cli

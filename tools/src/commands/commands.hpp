@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The list of commands: a new one is added here and in all_commands().
+#pragma once
+
+#include <vector>
+
+#include "cli/command.hpp"
+
+namespace switchyard::cli {
+
+[[nodiscard]] Command generate_command();
+[[nodiscard]] Command version_command();
+
+/// @return every command, in the order of the overview.
+[[nodiscard]] std::vector<Command> all_commands();
+
+}  // namespace switchyard::cli
