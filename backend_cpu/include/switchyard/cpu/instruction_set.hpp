@@ -8,18 +8,19 @@
 
 namespace switchyard::cpu {
 
-/// Compilation targets of the hot loops; x86-64 levels as the psABI defines them.
-enum class InstructionSet { baseline, x86_64_v3, x86_64_v4 };
+/// Compilation targets of the hot loops: the compiler's default and, on x86-64, the psABI levels.
+enum class InstructionSet { baseline, x86_64_v2, x86_64_v3, x86_64_v4 };
 
-/// @return "baseline", "x86-64-v3", "x86-64-v4".
+/// @return "baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4".
 [[nodiscard]] std::string_view to_string(InstructionSet set) noexcept;
 [[nodiscard]] std::optional<InstructionSet> parse_instruction_set(std::string_view name) noexcept;
 
-/// @return the sets that are built in and that this machine can run, slowest first.
+/// @return the sets that are built in and that this machine can run, narrowest first.
 [[nodiscard]] std::vector<InstructionSet> available_instruction_sets();
 
-/// The set in use: the one forced, else the one the environment variable SWITCHYARD_CPU_TARGET names, else the best.
-/// @throws Error{invalid_argument} when the variable names an unknown or unavailable set.
+/// The set in use: the one forced, else the one the environment variable SWITCHYARD_CPU_TARGET names, else the widest
+/// available one. @throws Error{invalid_argument} when the variable names an unknown set, Error{unsupported} when it
+/// names one that is not available here.
 [[nodiscard]] InstructionSet active_instruction_set();
 
 /// Forces a set process-wide, or gives the choice back with an empty value. For tests and measurements.

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cpu/cpu_executor.hpp"
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stages.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cpu {
+namespace {
+
+constexpr std::uint32_t kFieldSetup = 1;
+constexpr std::uint32_t kFieldPayload = 2;
+
+/// What ranks compare before rows move: the plan's setup, the dtypes and the hidden size.
+std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden) {
+  std::int64_t const payload[] = {static_cast<std::int64_t>(moved), static_cast<std::int64_t>(result), hidden};
+  FingerprintBuilder builder;
+  builder.add(kFieldSetup, static_cast<std::int64_t>(plan.setup.fingerprint().value));
+  builder.add(kFieldPayload, payload);
+  return builder.result().value;
+}
+
+/// Checks a [rows, H] matrix of a call and returns H.
+std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank) {
+  SWITCHYARD_REQUIRE(view.shape().rank() == 2 && view.extent(0) == rows, shape_mismatch,
+                     "{} of rank {} must be a matrix of {} rows, got {} dimensions and {} rows", name, rank.value(),
+                     rows, view.shape().rank(), view.shape().rank() > 0 ? view.extent(0) : 0);
+  SWITCHYARD_REQUIRE(view.space() != MemorySpace::device && view.shape().contiguous(), shape_mismatch,
+                     "{} of rank {} must be contiguous host memory", name, rank.value());
+  return view.extent(1);
+}
+
+void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank) {
+  SWITCHYARD_REQUIRE(first == second, shape_mismatch, "rank {} passes hidden sizes {} and {} in one call", rank.value(),
+                     first, second);
+}
+
+ConstRows rows_of(ConstTensorView const& view) {
+  return {static_cast<std::byte const*>(view.data()), view.extent(0), view.extent(1) * size_of(view.dtype())};
+}
+
+Rows rows_of(TensorView const& view) {
+  return {static_cast<std::byte*>(view.data()), view.extent(0), view.extent(1) * size_of(view.dtype())};
+}
+
+void require_recipe(CombineRecipe const& recipe) {
+  SWITCHYARD_REQUIRE(recipe == CombineRecipe::source_slot_order(), unsupported,
+                     "combine recipe {} is not offered by the CPU executor: use source_slot_order", name_of(recipe));
+}
+
+/// The weights in the order of gather.rows_of_token.
+void pick_weights(DispatchPlan const& plan, RowGather const& gather, std::span<float const> weights,
+                  std::vector<float>& out) {
+  auto const expected = checked_mul(plan.num_tokens, plan.slot_columns);
+  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(weights.size()) == expected, shape_mismatch,
+                     "rank {} combines with {} weights: {} tokens x {} slots need {}", plan.rank.value(),
+                     weights.size(), plan.num_tokens, plan.slot_columns, expected);
+  out.resize(gather.rows_of_token.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    auto const row = to_size(gather.rows_of_token[i]);
+    auto const token = gather.token_of_row[row];
+    auto const slot = gather.slot_of_row[row];
+    out[i] = weights[to_size(token * plan.slot_columns + slot)];
+    SWITCHYARD_REQUIRE(!std::isnan(out[i]), invalid_argument,
+                       "weight of token {}, slot {} on rank {} is NaN: mask the token with -1 or fix the router", token,
+                       slot, plan.rank.value());
+  }
+}
+
+}  // namespace
+
+/// One direction at a time; the stages alternate between two scratch buffers.
+struct CpuExecutor::State {
+  explicit State(Communicator& communicator) : comm(communicator) {}
+
+  void require_plan(DispatchPlan const& plan) const {
+    SWITCHYARD_REQUIRE(plan.rank == comm.rank() && plan.setup.grid.world() == comm.size(), invalid_argument,
+                       "the plan is for rank {} of {}, the communicator is rank {} of {}", plan.rank.value(),
+                       plan.setup.grid.world(), comm.rank().value(), comm.size());
+    require_valid(plan);
+  }
+
+  /// The scratch buffer that does not hold `current`.
+  ScratchBuffer& next_buffer() {
+    turn = 1 - turn;
+    return alternating[turn];
+  }
+
+  void run_forward(StageContext const& context, DispatchStage const& stage, ConstRows in, Rows out) {
+    if (auto const* gather = std::get_if<RowGather>(&stage)) return permute(context, *gather, in, out);
+    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
+      return exchange(context, *exchanged, "dispatch exchange", in, out);
+    if (auto const* gathered = std::get_if<TpGather>(&stage)) return tp_gather(context, *gathered, in, out);
+    sort_chunks(context, std::get<ChunkSort>(stage), in, out);
+  }
+
+  Communicator& comm;
+  ScratchBuffer alternating[2];
+  int turn = 0;
+  ScratchBuffer widened;
+  ScratchBuffer partials;
+  std::vector<float> row_weights;
+};
+
+CpuExecutor::CpuExecutor(Communicator& comm) : state_(std::make_unique<State>(comm)) {}
+CpuExecutor::~CpuExecutor() = default;
+CpuExecutor::CpuExecutor(CpuExecutor&&) noexcept = default;
+CpuExecutor& CpuExecutor::operator=(CpuExecutor&&) noexcept = default;
+
+void CpuExecutor::dispatch(DispatchPlan const& plan, ConstTensorView tokens, TensorView rows,
+                           std::optional<Duration> deadline) {
+  state_->require_plan(plan);
+  std::int64_t const hidden = require_matrix("tokens", tokens, plan.num_tokens, plan.rank);
+  require_same_hidden(hidden, require_matrix("expert rows", rows, plan.num_expert_rows(), plan.rank), plan.rank);
+  SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype(), shape_mismatch, "rank {} dispatches {} tokens into {} rows",
+                     plan.rank.value(), to_string(tokens.dtype()), to_string(rows.dtype()));
+  auto const& kernels = active_row_kernels();
+  static_cast<void>(kernels_of(kernels, tokens.dtype()));
+  StageContext const context{
+      state_->comm, plan, kernels, hidden, configuration_digest(plan, tokens.dtype(), rows.dtype(), hidden), deadline};
+  ConstRows current = rows_of(tokens);
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    auto const& stage = plan.stages[i];
+    bool const last = i + 1 == plan.stages.size();
+    Rows const out = last ? rows_of(rows) : state_->next_buffer().rows(output_rows(stage), current.row_bytes);
+    state_->run_forward(context, stage, current, out);
+    current = out;
+  }
+}
+
+void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                          std::span<float const> weights, TensorView out, std::optional<Duration> deadline) {
+  require_recipe(recipe);
+  state_->require_plan(plan);
+  std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
+  require_same_hidden(hidden, require_matrix("combined tokens", out, plan.num_tokens, plan.rank), plan.rank);
+  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype() || expert_rows.dtype() == DType::f32, shape_mismatch,
+                     "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
+                     plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
+  auto const& kernels = active_row_kernels();
+  static_cast<void>(kernels_of(kernels, out.dtype()));
+  auto const& gather = *plan.find<RowGather>();
+  pick_weights(plan, gather, weights, state_->row_weights);
+  StageContext const context{
+      state_->comm, plan, kernels, hidden, configuration_digest(plan, expert_rows.dtype(), out.dtype(), hidden),
+      deadline};
+  ConstRows current = rows_of(expert_rows);
+  DType dtype = expert_rows.dtype();
+  std::int64_t const result_bytes = hidden * size_of(out.dtype());
+
+  if (dtype != out.dtype() && plan.find<TpGather>() == nullptr) {
+    Rows const rounded = state_->next_buffer().rows(current.count, result_bytes);
+    round_rows(context, current, rounded, out.dtype());
+    current = rounded;
+    dtype = out.dtype();
+  }
+  for (std::size_t i = plan.stages.size(); i-- > 1;) {
+    auto const& stage = plan.stages[i];
+    bool const reduces = std::holds_alternative<TpGather>(stage);
+    Rows const target = state_->next_buffer().rows(input_rows(stage), reduces ? result_bytes : current.row_bytes);
+    if (reduces) {
+      tp_reduce(context, std::get<TpGather>(stage), current, dtype, target, out.dtype(), state_->widened,
+                state_->partials);
+      dtype = out.dtype();
+    } else if (auto const* exchanged = std::get_if<RowExchange>(&stage)) {
+      exchange(context, inverse_of(*exchanged), "combine exchange", current, target);
+    } else {
+      sort_chunks(context, inverse_of(std::get<ChunkSort>(stage)), current, target);
+    }
+    current = target;
+  }
+  combine_rows(context, gather, current, dtype, state_->row_weights, rows_of(out).data);
+}
+
+}  // namespace switchyard::cpu

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/// RowKernels: the hot loops over rows, as a table of functions per instruction set. No rank, no plan, no threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "switchyard/types/dtype.hpp"
+
+namespace switchyard::cpu {
+
+/// A weighted sum per token; see hd/combine_step.hpp for the arithmetic.
+struct CombineTask {
+  void const* rows;                   ///< [*, hidden] of the row dtype
+  std::int64_t hidden;                ///< columns
+  std::int64_t const* row_begin;      ///< [tokens + 1]
+  std::int64_t const* rows_of_token;  ///< rows of every token, slots ascending
+  float const* row_weights;           ///< parallel to rows_of_token
+  void* out;                          ///< [tokens, hidden] of the row dtype
+};
+
+/// The loops that depend on the row dtype; ranges are [begin, end).
+struct ElementKernels {
+  void (*combine)(CombineTask const& task, std::int64_t token_begin, std::int64_t token_end);
+  void (*widen)(void const* in, float* out, std::int64_t begin, std::int64_t end);
+  void (*narrow)(float const* in, void* out, std::int64_t begin, std::int64_t end);
+};
+
+struct RowKernels {
+  /// Row i of out is row map[i] of in, for i in [begin, end).
+  void (*gather_rows)(std::byte const* in, std::int64_t row_bytes, std::int64_t const* map, std::byte* out,
+                      std::int64_t begin, std::int64_t end);
+  /// Adds the partials of `count` ranks, `stride` floats apart, into the first, for elements [begin, end).
+  void (*join_partials)(float* partials, std::int64_t stride, std::int64_t count, std::int64_t begin, std::int64_t end);
+  ElementKernels f32;
+  ElementKernels bf16;
+  ElementKernels f16;
+};
+
+namespace baseline {
+extern RowKernels const kRowKernels;
+}
+#if defined(SWITCHYARD_X86_TARGETS)
+namespace x86_64_v2 {
+extern RowKernels const kRowKernels;
+}
+namespace x86_64_v3 {
+extern RowKernels const kRowKernels;
+}
+namespace x86_64_v4 {
+extern RowKernels const kRowKernels;
+}
+#endif
+
+/// @return the loops of the active instruction set.
+[[nodiscard]] RowKernels const& active_row_kernels();
+/// @return the part for `dtype`. @throws Error{unsupported} unless it is f32, bf16 or f16.
+[[nodiscard]] ElementKernels const& kernels_of(RowKernels const& kernels, DType dtype);
+
+}  // namespace switchyard::cpu

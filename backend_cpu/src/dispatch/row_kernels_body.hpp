@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The hot loops, written once. Each row_kernels_<target>.cpp includes this with SWITCHYARD_TARGET set to its
+/// namespace and its own -march.
+///
+/// Every target also gets its own copy of the host-device functions, in a namespace of its own: were they shared, the
+/// linker could keep the AVX-512 build of an inline function and hand it to a machine without AVX-512.
+#if !defined(SWITCHYARD_TARGET) || !defined(SWITCHYARD_TARGET_HD)
+#error "row_kernels_body.hpp is only for the row_kernels_<target>.cpp files"
+#endif
+
+#include <cmath>
+#include <cstring>
+
+#include "row_kernels.hpp"
+#include "switchyard/types/dtype.hpp"
+#include "switchyard/types/host_device.hpp"
+
+#define hd SWITCHYARD_TARGET_HD
+#include "switchyard/hd/combine_step.hpp"
+#include "switchyard/hd/gather_step.hpp"
+#include "switchyard/hd/tree_sum.hpp"
+
+namespace switchyard::cpu::SWITCHYARD_TARGET {
+namespace {
+
+/// Partials are joined in tiles that stay in the first-level cache over all levels of the tree.
+constexpr std::int64_t kJoinTile = 512;
+
+void gather_rows(std::byte const* in, std::int64_t row_bytes, std::int64_t const* map, std::byte* out,
+                 std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) hd::gather_row(in, row_bytes, map, row, out);
+}
+
+void join_partials(float* partials, std::int64_t stride, std::int64_t count, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t tile = begin; tile < end; tile += kJoinTile) {
+    std::int64_t const left = end - tile;
+    hd::tree_sum_in_place(partials + tile, stride, count, left < kJoinTile ? left : kJoinTile);
+  }
+}
+
+template <typename T>
+void combine(CombineTask const& task, std::int64_t token_begin, std::int64_t token_end) {
+  T* const out = static_cast<T*>(task.out);
+  for (std::int64_t token = token_begin; token < token_end; ++token) {
+    std::int64_t const first = task.row_begin[token];
+    hd::combine_row(static_cast<T const*>(task.rows), task.hidden, task.hidden, task.rows_of_token + first,
+                    task.row_weights + first, task.row_begin[token + 1] - first, out + token * task.hidden);
+  }
+}
+
+template <typename T>
+void widen_elements(void const* in, float* out, std::int64_t begin, std::int64_t end) {
+  T const* const values = static_cast<T const*>(in);
+  for (std::int64_t i = begin; i < end; ++i) out[i] = hd::widen(values[i]);
+}
+
+template <typename T>
+void narrow_elements(float const* in, void* out, std::int64_t begin, std::int64_t end) {
+  T* const values = static_cast<T*>(out);
+  for (std::int64_t i = begin; i < end; ++i) values[i] = hd::narrow<T>(in[i]);
+}
+
+template <typename T>
+constexpr ElementKernels element_kernels() {
+  return {combine<T>, widen_elements<T>, narrow_elements<T>};
+}
+
+}  // namespace
+
+extern RowKernels const kRowKernels;
+RowKernels const kRowKernels = {gather_rows, join_partials, element_kernels<float>(), element_kernels<bf16_t>(),
+                                element_kernels<f16_t>()};
+
+}  // namespace switchyard::cpu::SWITCHYARD_TARGET

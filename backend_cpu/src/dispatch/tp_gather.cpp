@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// TP gather: all TP ranks of an expert see the same rows; on the way back their partial results are added.
+#include <vector>
+
+#include "stages.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cpu {
+namespace {
+
+constexpr std::int64_t kFloatBytes = sizeof(float);
+
+/// The ranks of this rank's TP group, ascending.
+std::vector<RankId> tp_group(DispatchPlan const& plan) {
+  auto const& grid = plan.setup.grid;
+  std::vector<RankId> group;
+  for (int tp = 0; tp < grid.tp; ++tp) group.push_back(grid.rank_of(grid.ep_rank_of(plan.rank), tp));
+  return group;
+}
+
+/// The partial results as f32, in `widened` unless they are f32 already.
+ConstRows as_floats(StageContext const& context, ConstRows in, DType dtype, ScratchBuffer& widened) {
+  if (dtype == DType::f32) return in;
+  Rows const floats = widened.rows(in.count, context.hidden * kFloatBytes);
+  auto const& kernels = kernels_of(context.kernels, dtype);
+  for_items(in.count, floats.row_bytes, [&](std::int64_t begin, std::int64_t end) {
+    kernels.widen(in.data, reinterpret_cast<float*>(floats.data), begin * context.hidden, end * context.hidden);
+  });
+  return floats;
+}
+
+}  // namespace
+
+void tp_gather(StageContext const& context, TpGather const& stage, ConstRows in, Rows out) {
+  std::vector<SendMessage> sends;
+  std::vector<ReceiveMessage> receives;
+  std::size_t offset = 0;
+  for (RankId const peer : tp_group(context.plan)) {
+    std::size_t const bytes = to_size(stage.receive_rows[peer.index()] * out.row_bytes);
+    sends.push_back({peer, in.bytes()});
+    receives.push_back({peer, out.bytes().subspan(offset, bytes)});
+    offset += bytes;
+  }
+  context.comm.exchange(sends, receives, {"dispatch TP gather", context.configuration, context.deadline});
+}
+
+void tp_reduce(StageContext const& context, TpGather const& stage, ConstRows in, DType in_dtype, Rows out,
+               DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received) {
+  ConstRows const partials = as_floats(context, in, in_dtype, widened);
+  auto const group = tp_group(context.plan);
+  auto const ranks = static_cast<std::int64_t>(group.size());
+  std::int64_t const row_bytes = partials.row_bytes;
+  Rows const mine = received.rows(stage.own_rows * ranks, row_bytes);
+
+  std::vector<SendMessage> sends;
+  std::vector<ReceiveMessage> receives;
+  std::size_t send_offset = 0;
+  std::size_t const own_bytes = to_size(stage.own_rows * row_bytes);
+  for (std::size_t tp = 0; tp < group.size(); ++tp) {
+    std::size_t const bytes = to_size(stage.receive_rows[group[tp].index()] * row_bytes);
+    sends.push_back({group[tp], partials.bytes().subspan(send_offset, bytes)});
+    receives.push_back({group[tp], mine.bytes().subspan(tp * own_bytes, own_bytes)});
+    send_offset += bytes;
+  }
+  context.comm.exchange(sends, receives, {"combine TP reduce", context.configuration, context.deadline});
+
+  auto* const floats = reinterpret_cast<float*>(mine.data);
+  auto const& kernels = kernels_of(context.kernels, out_dtype);
+  for_items(stage.own_rows, row_bytes * ranks, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t const first = begin * context.hidden;
+    std::int64_t const last = end * context.hidden;
+    context.kernels.join_partials(floats, stage.own_rows * context.hidden, ranks, first, last);
+    kernels.narrow(floats, out.data, first, last);
+  });
+}
+
+}  // namespace switchyard::cpu
