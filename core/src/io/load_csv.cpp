@@ -118,7 +118,7 @@ std::vector<LoadRow> read_rows(LoadText const& text, CsvLines& lines, std::vecto
     std::size_t const first = has_steps ? 1 : 0;
     rows.push_back({has_steps ? lines.id(cells[0], "step", kIdLimit) : 0, lines.id(cells[first], "layer", kIdLimit),
                     lines.id(cells[first + 1], "expert", expert_limit), lines.load(cells[first + 2]),
-                    cells.front().offset});
+                    cells[first + 2].offset});
   }
   SWITCHYARD_REQUIRE(!rows.empty(), parse, "{}: no row follows the header: the recording is empty", text.name);
   return rows;

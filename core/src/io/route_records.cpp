@@ -2,6 +2,8 @@
 #include "route_records.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "load_formats.hpp"
 #include "switchyard/internal/require.hpp"
@@ -58,6 +60,8 @@ bool RouteRecords::parse_line(JsonValue const& value, RouteRecord& record) {
   if (auto const weights = value.find("topk_weights")) {
     weights->array_size(top_k_);
     record.weights = weights->double_array();
+    for (std::size_t k = 0; k < top_k_; ++k)
+      if (std::fabs(record.weights[k]) > std::numeric_limits<float>::max()) weights->at(k).fail("a float is required");
   }
   return true;
 }
