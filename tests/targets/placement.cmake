@@ -1,1 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
+switchyard_add_test(placement_eplb_policy_test LABEL golden SOURCES golden/placement_eplb_policy_test.cpp
+  ${PROJECT_SOURCE_DIR}/tools/src/vectors/eplb.cpp LIBS switchyard::core)
+target_include_directories(placement_eplb_policy_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
