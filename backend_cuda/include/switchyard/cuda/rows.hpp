@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Launchers that move and combine token rows on the device: permute, chunk sort, and the fixed-order combine.
+#pragma once
+
+#include <cstdint>
+
+#include "switchyard/cuda/stream.hpp"
+#include "switchyard/types/dtype.hpp"
+
+namespace switchyard::cuda {
+
+/// Row i of the output is row map[i] of the input; a negative entry writes zeros. All device memory, not overlapping.
+struct GatherRowsParams {
+  void const* input;
+  void* output;
+  std::int64_t const* map;  ///< [num_rows]
+  std::int64_t num_rows;    ///< rows of the output
+  std::int64_t row_bytes;
+};
+
+/// Recipe source_slot_order: token t is the sum over its slots i in [row_begin[t], row_begin[t+1]), ascending, of
+/// row_weights[i] * rows[token_rows[i]], fp32, unfused, rounded once; a negative row adds nothing. All device memory.
+template <typename T>
+struct CombineRowsParams {
+  T const* rows;                   ///< [*, row_stride]
+  T* output;                       ///< [num_tokens, columns]
+  std::int64_t const* row_begin;   ///< [num_tokens + 1]
+  std::int64_t const* token_rows;  ///< [row_begin[num_tokens]]
+  float const* row_weights;        ///< [row_begin[num_tokens]]
+  std::int64_t num_tokens;
+  std::int64_t columns;
+  std::int64_t row_stride;  ///< elements from one row of `rows` to the next
+};
+
+/// Asynchronous in `stream`, no allocation, capturable. @throws Error{cuda} if the launch is refused.
+void launch_gather_rows(GatherRowsParams const& params, StreamView stream);
+/// The same; T is float, bf16_t or f16_t.
+template <typename T>
+void launch_combine_rows(CombineRowsParams<T> const& params, StreamView stream);
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cuda/device.hpp"
+
+#include <fmt/format.h>
+
+#include "cuda_error.hpp"
+
+namespace switchyard::cuda {
+
+namespace {
+
+std::string version_text(int version) {
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
+}  // namespace
+
+int device_count() noexcept {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  (void)cudaGetLastError();  // a missing device is an answer here, not an error for the next call to find
+  return 0;
+}
+
+std::string describe_device() {
+  int device = 0;
+  int runtime = 0;
+  int driver = 0;
+  cudaDeviceProp properties{};
+  SWITCHYARD_CUDA_TRY(cudaGetDevice(&device));
+  SWITCHYARD_CUDA_TRY(cudaGetDeviceProperties(&properties, device));
+  SWITCHYARD_CUDA_TRY(cudaRuntimeGetVersion(&runtime));
+  SWITCHYARD_CUDA_TRY(cudaDriverGetVersion(&driver));
+  return fmt::format("{}, compute capability {}.{}, CUDA runtime {}, driver {}", properties.name, properties.major,
+                     properties.minor, version_text(runtime), version_text(driver));
+}
+
+}  // namespace switchyard::cuda
