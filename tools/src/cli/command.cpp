@@ -71,6 +71,23 @@ ExitCode report(std::vector<std::string> const& arguments, std::string const& pr
   return ExitCode::bad_input;
 }
 
+/// "Usage: switchyard NAME OPTIONS", wrapped between options.
+std::string usage_lines(Command const& command) {
+  constexpr std::size_t kWidth = 100;
+  std::string line = fmt::format("Usage: switchyard {}", command.name);
+  std::string const indent(line.size(), ' ');
+  std::string text;
+  for (OptionSpec const& option : usage_order(command.options)) {
+    std::string const word = usage_of({option});
+    if (line.size() + 1 + word.size() > kWidth) {
+      text += line + "\n";
+      line = indent;
+    }
+    line += fmt::format(" {}", word);
+  }
+  return text + line + "\n";
+}
+
 }  // namespace
 
 std::string help_of(Command const& command) {

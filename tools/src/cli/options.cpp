@@ -23,6 +23,10 @@ std::string label_of(OptionSpec const& option) {
                                          : fmt::format("--{} {}", option.name, option.value_name);
 }
 
+bool must_be_given(OptionSpec const& option) {
+  return option.kind == OptionKind::required || option.kind == OptionKind::positional;
+}
+
 }  // namespace
 
 std::string ParsedOptions::text(std::string const& name) const {
@@ -74,15 +78,18 @@ std::string describe_options(OptionTable const& table) {
   return text;
 }
 
+OptionTable usage_order(OptionTable table) {
+  std::stable_partition(table.begin(), table.end(), must_be_given);
+  return table;
+}
+
 std::string usage_of(OptionTable const& table) {
-  std::string must;
-  std::string may;
-  for (OptionSpec const& option : table) {
-    bool const needed = option.kind == OptionKind::required || option.kind == OptionKind::positional;
-    (needed ? must : may) += needed ? fmt::format(" {}", label_of(option)) : fmt::format(" [{}]", label_of(option));
+  std::string usage;
+  for (OptionSpec const& option : usage_order(table)) {
+    if (!usage.empty()) usage += ' ';
+    usage += must_be_given(option) ? label_of(option) : fmt::format("[{}]", label_of(option));
   }
-  std::string const all = must + may;
-  return all.empty() ? all : all.substr(1);
+  return usage;
 }
 
 OptionSpec format_option() {

@@ -60,6 +60,8 @@ class ParsedOptions {
 
 /// @return the option lines of a help text, one option each, defaults included.
 [[nodiscard]] std::string describe_options(OptionTable const& table);
+/// @return the table with what must be given first, otherwise in order.
+[[nodiscard]] OptionTable usage_order(OptionTable table);
 /// @return "--load FILE [--nodes N] PLAN", required ones first, in table order.
 [[nodiscard]] std::string usage_of(OptionTable const& table);
 

@@ -53,7 +53,7 @@ ExitCode generate_load_file(ParsedOptions const& options) {
   ExpertLoad const load = sim::generate_load(load_spec(options));
   std::string const text = io::to_json(load);
   io::write_file_atomically(options.text("out"), text);
-  fmt::print("wrote {}: load of {} step(s) x {} layers x {} experts, {}\n", options.text("out"), load.num_steps(),
+  fmt::print("wrote {}: load of {} x {} x {} (steps x layers x experts), {}\n", options.text("out"), load.num_steps(),
              load.num_layers(), load.num_experts(), human_bytes(static_cast<std::int64_t>(text.size())));
   return ExitCode::ok;
 }
