@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# The vectors' runner is compiled in, so that these tests need no other part of the tools.
+switchyard_add_test(dispatch_alltoall_golden LABEL golden
+  SOURCES golden/dispatch_alltoall_test.cpp ${PROJECT_SOURCE_DIR}/tools/src/vectors/alltoall.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
+target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)

@@ -171,7 +171,7 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
     } else if (auto const* exchanged = std::get_if<RowExchange>(&stage)) {
       exchange(context, inverse_of(*exchanged), "combine exchange", current, target);
     } else {
-      sort_chunks(context, inverse_of(std::get<ChunkSort>(stage)), current, target);
+      sort_chunks(context, restoring_sort(plan.setup, std::get<ChunkSort>(stage)), current, target);
     }
     current = target;
   }

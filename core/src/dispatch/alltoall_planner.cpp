@@ -23,7 +23,8 @@ Fingerprint layer_fingerprint(ExpertPlacement const& placement, int layer) {
   return builder.result();
 }
 
-void require_grid(ExpertParallelGrid grid, RankId rank, ExpertPlacement const& placement) {
+void require_config(AllToAllConfig const& config, RankId rank, ExpertPlacement const& placement) {
+  auto const& grid = config.grid;
   SWITCHYARD_REQUIRE(grid.tp >= 1 && grid.ep >= 1 && std::int64_t{grid.tp} * grid.ep <= INT32_MAX, invalid_argument,
                      "dispatch grid of tp {} x ep {}: both must be at least 1", grid.tp, grid.ep);
   SWITCHYARD_REQUIRE(rank.value() >= 0 && rank.value() < grid.world(), invalid_argument,
@@ -31,11 +32,15 @@ void require_grid(ExpertParallelGrid grid, RankId rank, ExpertPlacement const& p
   SWITCHYARD_REQUIRE(placement.num_ranks() == grid.ep, shape_mismatch,
                      "the placement has {} ranks but the dispatch grid has ep {}: a placement's ranks are EP ranks",
                      placement.num_ranks(), grid.ep);
+  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse || config.row_order == RowOrder::tp_major,
+                     invalid_argument, "restoring chunks as {} does needs tp_major rows, not {}",
+                     to_string(config.restore), to_string(config.row_order));
 }
 
 DispatchSetup make_setup(AllToAllConfig const& config, ExpertPlacement const& placement, int layer) {
   return {DispatchFamily::megatron_alltoall,
           config.row_order,
+          config.restore,
           config.grid,
           layer,
           placement.num_experts(),
@@ -202,7 +207,7 @@ void add_arrivals(DispatchPlan& plan, int num_local, GatheredCounts const& count
 
 RowAssignment assign_rows(AllToAllConfig const& config, RankId rank, RoutingMap const& routing,
                           ExpertPlacement const& placement, int layer) {
-  require_grid(config.grid, rank, placement);
+  require_config(config, rank, placement);
   SWITCHYARD_REQUIRE(routing.num_experts() == placement.num_experts(), shape_mismatch,
                      "rank {} routes over {} experts but the placement holds {}", rank.value(), routing.num_experts(),
                      placement.num_experts());
@@ -219,7 +224,7 @@ RowAssignment assign_rows(AllToAllConfig const& config, RankId rank, RoutingMap 
 DispatchPlan plan_alltoall(AllToAllConfig const& config, RowAssignment assignment, ExpertPlacement const& placement,
                            int layer, std::span<std::int64_t const> gathered_counts,
                            std::optional<CapacityLimit> limit) {
-  require_grid(config.grid, assignment.rank, placement);
+  require_config(config, assignment.rank, placement);
   GatheredCounts const counts(gathered_counts, config.grid, placement);
   require_own_counts(assignment, counts);
   if (limit) require_limit(assignment, *limit, placement.layer(layer), placement.num_experts());

@@ -61,6 +61,14 @@ std::string_view to_string(RowOrder order) noexcept {
   return "unknown";
 }
 
+std::string_view to_string(ChunkRestore restore) noexcept {
+  switch (restore) {
+    case ChunkRestore::inverse: return "inverse";
+    case ChunkRestore::megatron_seed: return "megatron_seed";
+  }
+  return "unknown";
+}
+
 std::string_view to_string(DispatchRule rule) noexcept {
   switch (rule) {
     case DispatchRule::shape_mismatch: return "shape_mismatch";
@@ -80,6 +88,7 @@ std::string_view to_string(DispatchRule rule) noexcept {
 Fingerprint DispatchSetup::fingerprint() const {
   std::int64_t const facts[] = {static_cast<std::int64_t>(family),
                                 static_cast<std::int64_t>(row_order),
+                                static_cast<std::int64_t>(restore),
                                 grid.tp,
                                 grid.ep,
                                 layer,
@@ -110,6 +119,18 @@ Fingerprint DispatchPlan::fingerprint() const {
     base += kFieldsPerStage;
   }
   return builder.result();
+}
+
+ChunkSort restoring_sort(DispatchSetup const& setup, ChunkSort const& sort) {
+  ChunkSort restore = inverse_of(sort);
+  if (setup.restore == ChunkRestore::inverse) return restore;
+  auto const world = to_size(setup.grid.world());
+  SWITCHYARD_REQUIRE(sort.sizes.size() % world == 0, invalid_plan, "chunk sort of {} chunks on {} ranks",
+                     sort.sizes.size(), world);
+  auto const num_local = static_cast<std::int64_t>(sort.sizes.size() / world);
+  std::vector<std::int64_t> const cut = chunk_order(setup.grid, num_local, RowOrder::rank_major);
+  for (std::size_t i = 0; i < cut.size(); ++i) restore.sizes[i] = sort.sizes[to_size(cut[i])];
+  return restore;
 }
 
 std::vector<std::int64_t> chunk_order(ExpertParallelGrid grid, std::int64_t num_local, RowOrder row_order) {

@@ -14,6 +14,7 @@ namespace {
 /// Sizes beyond these cannot come from a planner and would only overflow products below.
 constexpr std::int64_t kMaxRanks = std::int64_t{1} << 24;
 constexpr std::int64_t kMaxSlots = std::int64_t{1} << 24;
+constexpr std::int64_t kMaxTokens = std::int64_t{1} << 48;
 
 class PlanChecker {
  public:
@@ -56,8 +57,11 @@ class PlanChecker {
            expect(setup.num_slots >= 0 && setup.num_slots <= kMaxSlots && setup.num_experts >= 0 && setup.layer >= 0,
                   DispatchRule::shape_mismatch, "{} slots, {} experts, layer {}", setup.num_slots, setup.num_experts,
                   setup.layer) &&
-           expect(plan_.num_tokens >= 0 && plan_.slot_columns >= 0, DispatchRule::shape_mismatch,
-                  "{} tokens with {} slot columns", plan_.num_tokens, plan_.slot_columns);
+           expect(setup.restore == ChunkRestore::inverse || setup.row_order == RowOrder::tp_major,
+                  DispatchRule::wrong_order, "{} rows with chunks restored as {} does", to_string(setup.row_order),
+                  to_string(setup.restore)) &&
+           expect(plan_.num_tokens >= 0 && plan_.num_tokens <= kMaxTokens && plan_.slot_columns >= 0,
+                  DispatchRule::shape_mismatch, "{} tokens with {} slot columns", plan_.num_tokens, plan_.slot_columns);
   }
 
   void check_counts() {

@@ -22,6 +22,7 @@ namespace switchyard {
 struct AllToAllConfig {
   ExpertParallelGrid grid{};
   RowOrder row_order = RowOrder::tp_major;
+  ChunkRestore restore = ChunkRestore::inverse;  ///< megatron_seed only with tp_major
   ReplicaRule replica_rule = ReplicaRule::token_rank_layer;
   friend bool operator==(AllToAllConfig const&, AllToAllConfig const&) = default;
 };

@@ -29,10 +29,21 @@ enum class RowOrder : std::uint8_t {
 };
 [[nodiscard]] std::string_view to_string(RowOrder order) noexcept;
 
+/// How the way back undoes a chunk sort.
+enum class ChunkRestore : std::uint8_t {
+  inverse,        ///< exactly: every row returns to where it came from
+  megatron_seed,  ///< the defect of Megatron-Core in spring 2025 (commit dab7723821), for comparison with it only: it
+                  ///< cuts the sorted rows by sizes in (local expert, source ep, source tp) order although they lie in
+                  ///< (local expert, source tp, source ep) order, so with TP > 1, EP > 1, several local experts and
+                  ///< unequal counts tokens get other tokens' rows back
+};
+[[nodiscard]] std::string_view to_string(ChunkRestore restore) noexcept;
+
 /// What every rank of a group must agree on before data moves.
 struct DispatchSetup {
   DispatchFamily family = DispatchFamily::megatron_alltoall;
   RowOrder row_order = RowOrder::tp_major;
+  ChunkRestore restore = ChunkRestore::inverse;
   ExpertParallelGrid grid{};
   int layer = 0;
   int num_experts = 0;    ///< logical experts
@@ -80,6 +91,10 @@ struct DispatchPlan {
   [[nodiscard]] Fingerprint fingerprint() const;
   friend bool operator==(DispatchPlan const&, DispatchPlan const&) = default;
 };
+
+/// @return the sort that the combine runs for `sort`, a stage of a plan with this setup. @throws Error{invalid_plan}
+/// when the stage does not fit the setup.
+[[nodiscard]] ChunkSort restoring_sort(DispatchSetup const& setup, ChunkSort const& sort);
 
 /// A broken rule of a plan or of a group of plans; the names are part of the CLI's output.
 enum class DispatchRule {

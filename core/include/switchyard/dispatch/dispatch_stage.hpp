@@ -39,7 +39,7 @@ struct TpGather {
 };
 
 /// Cuts the rows into consecutive chunks and concatenates chunk order[0], order[1], ... Inverse: undoes that; its sizes
-/// are the permuted sizes and its order is the inverse permutation, see inverse_of().
+/// are the permuted sizes and its order is the inverse permutation, see inverse_of() and restoring_sort().
 struct ChunkSort {
   std::vector<std::int64_t> sizes;  ///< rows of every chunk as they arrive
   std::vector<std::int64_t> order;  ///< a permutation of the chunks
