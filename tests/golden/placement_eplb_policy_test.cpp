@@ -6,7 +6,7 @@
 #include "support/golden_file.hpp"
 #include "vectors/eplb.hpp"
 
-using switchyard::tests::run_golden_cases;
+using support::run_golden_cases;
 
 TEST_CASE("every recorded placement of DeepSeek's policy is reproduced") {
   auto const count = run_golden_cases("eplb_policy_dev.json", "cases", switchyard::vectors::run_eplb_policy_case);

@@ -7,7 +7,7 @@
 #include "support/golden_file.hpp"
 #include "vectors/eplb.hpp"
 
-using switchyard::tests::run_golden_cases;
+using support::run_golden_cases;
 
 TEST_CASE("every recorded move of vLLM is planned identically") {
   auto const count = run_golden_cases("eplb_exec_dev.json", "cases", switchyard::vectors::run_eplb_exec_case);

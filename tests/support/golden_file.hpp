@@ -10,7 +10,7 @@
 #include "switchyard/internal/json_value.hpp"
 #include "switchyard/io/file.hpp"
 
-namespace switchyard::tests {
+namespace support {
 
 /// @param run returns the first mismatch of a case, empty when it passes.
 /// @return the number of cases that ran; 0 with a message when the folder is not given.
@@ -22,8 +22,8 @@ std::size_t run_golden_cases(std::string const& file, std::string const& list, R
     return 0;
   }
   std::string const path = std::string(folder) + "/" + file;
-  auto const text = io::read_file(path);
-  auto const document = io::JsonDocument::parse(text, path);
+  auto const text = switchyard::io::read_file(path);
+  auto const document = switchyard::io::JsonDocument::parse(text, path);
   auto const cases = document.root().at(list);
   for (std::size_t i = 0; i < cases.array_size(); ++i) {
     std::string const name = cases.at(i).at("name").as_string();
@@ -35,4 +35,4 @@ std::size_t run_golden_cases(std::string const& file, std::string const& list, R
   return cases.array_size();
 }
 
-}  // namespace switchyard::tests
+}  // namespace support

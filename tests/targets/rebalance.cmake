@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-set(_vectors ${PROJECT_SOURCE_DIR}/tools/src/vectors)
-switchyard_add_test(rebalance_eplb_exec_test LABEL golden SOURCES golden/rebalance_eplb_exec_test.cpp ${_vectors}/eplb.cpp
+switchyard_add_test(rebalance_plan_property_test LABEL property SOURCES property/rebalance_plan_property_test.cpp
   LIBS switchyard::core)
+switchyard_link_rapidcheck(rebalance_plan_property_test)
+switchyard_add_test(rebalance_mutation_test LABEL property SOURCES property/rebalance_mutation_test.cpp
+  LIBS switchyard::core)
+switchyard_link_rapidcheck(rebalance_mutation_test)
+
+# The comparison with the recorded vectors is the one that the CLI's command `vectors` runs.
+switchyard_add_test(rebalance_eplb_exec_test LABEL golden SOURCES golden/rebalance_eplb_exec_test.cpp
+  ${PROJECT_SOURCE_DIR}/tools/src/vectors/eplb.cpp LIBS switchyard::core)
 target_include_directories(rebalance_eplb_exec_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)

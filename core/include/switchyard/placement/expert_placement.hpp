@@ -30,8 +30,9 @@ class ExpertPlacement {
   [[nodiscard]] static ExpertPlacement contiguous(int num_layers, int num_experts, int num_ranks);
   /// vLLM's and SGLang's initial map: slot i holds expert i mod num_experts.
   [[nodiscard]] static ExpertPlacement trivial(int num_layers, int num_experts, SlotLayout const& layout);
-  /// Expert e lives on rank e mod ranks (vLLM's round_robin strategy, which knows no replicas). Spare slots take further
-  /// passes over the experts: copy w of expert e goes to rank (e + w) mod ranks, or to the next rank with a free slot.
+  /// Expert e lives on rank e mod ranks (vLLM's round_robin strategy, which knows no replicas). Spare slots take
+  /// further passes over the experts: copy w of expert e goes to rank (e + w) mod ranks, or to the next rank with a
+  /// free slot.
   [[nodiscard]] static ExpertPlacement round_robin(int num_layers, int num_experts, SlotLayout const& layout);
 
   [[nodiscard]] int num_layers() const noexcept { return num_layers_; }
