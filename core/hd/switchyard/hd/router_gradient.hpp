@@ -52,7 +52,7 @@ SWITCHYARD_HD inline void route_token_gradient(RouterStep const& step, float con
     float const mean = lane32_sum(step.top_k, Products{scratch.gradient, scratch.scores});
     for (int k = 0; k < step.top_k; ++k) d_logits[ids[k]] = scratch.gradient[k];
     for (int e = 0; e < step.num_experts; ++e)
-      d_logits[e] = mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean));
+      d_logits[e] = canonical(mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean)));
     return;
   }
   if (step.score_function == ScoreFunction::softmax_post)

@@ -93,7 +93,9 @@ SWITCHYARD_HD inline TopK choose_groups(RouterStep const& step, RouterChoice con
   for (int group = 0; group < step.num_groups; ++group) {
     TopK best{scratch.values + step.group_topk, scratch.ids + step.group_topk, step.scores_per_group};
     offer_group(choice, scratch.scores, group, group_size, best);
-    groups.offer(lane32_sum(best.count, Elements{best.values}), group);
+    // Infinite partial sums of both signs (possible with softmax_post alone) make a NaN, which counts as lowest.
+    float const score = lane32_sum(best.count, Elements{best.values});
+    groups.offer(score != score ? bits_to<float>(0xff800000u) : score, group);
   }
   return groups;
 }
