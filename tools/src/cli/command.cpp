@@ -92,8 +92,7 @@ std::string usage_lines(Command const& command) {
 
 std::string help_of(Command const& command) {
   std::string text =
-      fmt::format("switchyard {}: {}\n\nUsage: switchyard {}{}{}\n\n{}", command.name, command.summary, command.name,
-                  command.options.empty() ? "" : " ", usage_of(command.options), command.details);
+      fmt::format("switchyard {}: {}\n\n{}\n{}", command.name, command.summary, usage_lines(command), command.details);
   if (!command.options.empty()) text += "\nOptions:\n" + describe_options(command.options);
   text += "\nExamples:\n";
   for (std::string const& example : command.examples) text += "  " + example + "\n";

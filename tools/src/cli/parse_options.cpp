@@ -74,10 +74,10 @@ void require_all(OptionTable const& table, std::map<std::string, std::string> co
   for (OptionSpec const& option : table) {
     bool const needed = option.kind == OptionKind::required || option.kind == OptionKind::positional;
     if (!needed || values.count(option.name) != 0) continue;
-    bool const named = option.kind == OptionKind::required;
-    throw UsageError(fmt::format("{}{} is missing: give {}{}", named ? "--" : "",
-                                 named ? option.name : option.value_name, named ? "--" + option.name + " " : "",
-                                 option.value_name));
+    if (option.kind == OptionKind::positional) {
+      throw UsageError(fmt::format("{} is missing: usage is {}", option.value_name, usage_of(table)));
+    }
+    throw UsageError(fmt::format("--{0} is missing: give --{0} {1}", option.name, option.value_name));
   }
 }
 

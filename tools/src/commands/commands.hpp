@@ -10,6 +10,7 @@ namespace switchyard::cli {
 
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command plan_command();
+[[nodiscard]] Command vectors_command();
 [[nodiscard]] Command version_command();
 
 /// @return every command, in the order of the overview.
