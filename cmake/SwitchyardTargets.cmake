@@ -7,11 +7,13 @@ set(SWITCHYARD_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-co
 # The arithmetic contract (DESIGN 2.8): multiply and add stay unfused unless the source says fma. Holds for every host
 # compile, nvcc's host pass included.
 set(SWITCHYARD_CONTRACT_FLAGS -ffp-contract=off)
+set(SWITCHYARD_CUDA_FLAGS -fmad=false -Xcompiler=-ffp-contract=off,-Wall,-Wextra)
 
 # switchyard_target_defaults(<target>): standard, warnings, contract flags, sanitizers.
 function(switchyard_target_defaults target)
   target_compile_features(${target} PUBLIC cxx_std_20)
-  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SWITCHYARD_WARNINGS};${SWITCHYARD_CONTRACT_FLAGS}>)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SWITCHYARD_WARNINGS};${SWITCHYARD_CONTRACT_FLAGS}>
+                                           "$<$<COMPILE_LANGUAGE:CUDA>:${SWITCHYARD_CUDA_FLAGS}>")
   if(SWITCHYARD_DEVELOPER_MODE)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_bits: does the GPU compute the CPU's bits? Runs the naive kernels of backend_cuda over core/hd, runs
+// the same work items on the CPU, and compares every byte. One line per check; exit 0 when all hold, 1 when one does
+// not, 77 (skipped) without a GPU.
+//
+// Inputs are functions of a fixed seed and of the index (Philox), so a run is repeatable on any machine.
+#include <cstdio>
+
+#include "cuda_checks.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/types/error.hpp"
+
+namespace {
+
+int run_all() {
+  std::printf("device: %s\n", switchyard::cuda::describe_device().c_str());
+  cross_backend::BitReport report;
+  switchyard::cuda::Stream const stream;
+  cross_backend::check_conversions(report, stream);
+  cross_backend::check_rows(report, stream);
+  cross_backend::check_digests(report, stream);
+  cross_backend::check_functions(report, stream);
+  std::printf("%d checks, %d failed\n", report.checks(), report.failures());
+  return report.failures() == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main() {
+  constexpr int kSkipped = 77;
+  if (switchyard::cuda::device_count() == 0) {
+    std::printf("skipped: no CUDA device on this machine\n");
+    return kSkipped;
+  }
+  try {
+    return run_all();
+  } catch (switchyard::Error const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}
