@@ -1,1 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# Schedulers, rank groups, the in-process communicator, and the execution of rebalance plans on them.
+switchyard_add_test(runtime_conformance_test LABEL conformance
+  SOURCES conformance/runtime_conformance_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(runtime_scheduler_test LABEL unit
+  SOURCES unit/runtime_scheduler_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(runtime_faults_test LABEL unit
+  SOURCES unit/runtime_faults_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(runtime_sweep_test LABEL property
+  SOURCES property/runtime_sweep_test.cpp LIBS switchyard::backend_cpu)
+target_include_directories(runtime_faults_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cpu/internal)

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -13,6 +14,7 @@
 
 #if defined(SWITCHYARD_PARALLEL_TBB)
 #include <tbb/blocked_range.h>
+#include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 #endif
@@ -72,6 +74,10 @@ void parallel_for(std::int64_t count, std::int64_t grain, std::function<void(std
     return;
   }
 #if defined(SWITCHYARD_PARALLEL_TBB)
+  // More workers than cores (tests) must be allowed explicitly, or oneTBB prints a warning.
+  std::optional<tbb::global_control> allowed;
+  if (workers > static_cast<int>(std::thread::hardware_concurrency()))
+    allowed.emplace(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(workers));
   tbb::task_arena arena(workers);
   arena.execute([&] {
     tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, count, static_cast<std::size_t>(grain)),

@@ -10,12 +10,6 @@
 namespace switchyard::cpu {
 namespace {
 
-std::vector<std::size_t> one_message_per_peer(std::size_t peers) {
-  std::vector<std::size_t> first(peers + 1);
-  std::iota(first.begin(), first.end(), std::size_t{0});
-  return first;
-}
-
 /// Cuts `buffer` into one message per peer. @param side "send" or "receive", for messages.
 template <typename Byte>
 MessageTable<Byte> cut_by_counts(Posting const& posting, int num_ranks, std::span<Byte> buffer,
@@ -23,7 +17,7 @@ MessageTable<Byte> cut_by_counts(Posting const& posting, int num_ranks, std::spa
   auto const peers = static_cast<std::size_t>(num_ranks);
   SWITCHYARD_REQUIRE(counts.size() == peers, shape_mismatch, "{}: {}_bytes has {} entries for a group of {} ranks",
                      posting.label(), side, counts.size(), num_ranks);
-  MessageTable<Byte> table{one_message_per_peer(peers), {}};
+  MessageTable<Byte> table{TableShape::one_per_peer, {}, {}};
   table.messages.reserve(peers);
   std::int64_t offset = 0;
   for (std::size_t peer = 0; peer < peers; ++peer) {
@@ -53,7 +47,7 @@ RankId peer_of(ReceiveMessage const& message) {
 template <typename Byte, typename Message>
 MessageTable<Byte> group_by_peer(Posting const& posting, int num_ranks, std::span<Message const> list,
                                  char const* side) {
-  MessageTable<Byte> table{std::vector<std::size_t>(static_cast<std::size_t>(num_ranks) + 1), {}};
+  MessageTable<Byte> table{TableShape::grouped, std::vector<std::size_t>(static_cast<std::size_t>(num_ranks) + 1), {}};
   for (std::size_t i = 0; i < list.size(); ++i) {
     RankId const peer = peer_of(list[i]);
     SWITCHYARD_REQUIRE(peer.value() >= 0 && peer.value() < num_ranks, invalid_argument,
@@ -89,8 +83,7 @@ std::string Posting::label() const {
 void fill_all_gather_v(Posting& posting, int num_ranks, std::span<std::byte const> send, std::span<std::byte> receive,
                        std::span<std::int64_t const> receive_bytes) {
   posting.receives = cut_by_counts(posting, num_ranks, receive, receive_bytes, "receive");
-  auto const peers = static_cast<std::size_t>(num_ranks);
-  posting.sends = {one_message_per_peer(peers), std::vector(peers, send)};
+  posting.sends = {TableShape::one_for_all, {}, {send}};
 }
 
 void fill_all_to_all_v(Posting& posting, int num_ranks, std::span<std::byte const> send,
@@ -107,13 +100,9 @@ void fill_exchange(Posting& posting, int num_ranks, std::span<SendMessage const>
 }
 
 void add_checksums(Posting& posting) {
-  auto const& messages = posting.sends.messages;
-  posting.send_checksums.resize(messages.size());
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    bool const repeated = i > 0 && messages[i].data() == messages[i - 1].data() &&
-                          messages[i].size() == messages[i - 1].size();  // an all_gather sends one buffer to everybody
-    posting.send_checksums[i] = repeated ? posting.send_checksums[i - 1] : internal::byte_checksum(messages[i]);
-  }
+  posting.send_checksums.clear();
+  for (std::span<std::byte const> message : posting.sends.messages)
+    posting.send_checksums.push_back(internal::byte_checksum(message));
 }
 
 }  // namespace switchyard::cpu

@@ -16,15 +16,30 @@ namespace switchyard::cpu {
 enum class CallKind { barrier, all_gather_v, all_to_all_v, exchange };
 [[nodiscard]] std::string_view to_string(CallKind kind) noexcept;
 
-/// Messages grouped by peer; those of one peer in first-in first-out order.
+/// How a table's messages belong to peers; small for the common shapes, because ranks read each other's tables.
+enum class TableShape : std::uint8_t {
+  none,          ///< no messages
+  one_for_all,   ///< the same single message for every peer
+  one_per_peer,  ///< messages[peer]
+  grouped,       ///< messages[first[peer] .. first[peer + 1]), first in first out
+};
+
 template <typename Byte>
 struct MessageTable {
-  std::vector<std::size_t> first{};  // [peers + 1]; empty = no messages at all
+  TableShape shape = TableShape::none;
+  std::vector<std::size_t> first{};  // [peers + 1] when grouped
   std::vector<std::span<Byte>> messages{};
 
+  [[nodiscard]] std::size_t begin_of(RankId peer) const {
+    if (shape == TableShape::grouped) return first[peer.index()];
+    return shape == TableShape::one_per_peer ? peer.index() : 0;
+  }
+  [[nodiscard]] std::size_t count_of(RankId peer) const {
+    if (shape == TableShape::grouped) return first[peer.index() + 1] - first[peer.index()];
+    return shape == TableShape::none ? 0 : 1;
+  }
   [[nodiscard]] std::span<std::span<Byte> const> of(RankId peer) const {
-    if (first.empty()) return {};
-    return std::span(messages).subspan(first[peer.index()], first[peer.index() + 1] - first[peer.index()]);
+    return std::span(messages).subspan(begin_of(peer), count_of(peer));
   }
 };
 using SendTable = MessageTable<std::byte const>;

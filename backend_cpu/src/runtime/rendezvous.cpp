@@ -38,8 +38,7 @@ Rendezvous::Rendezvous(Scheduler& scheduler, int num_ranks, GroupOptions const& 
       postings_(static_cast<std::size_t>(num_ranks)),
       arrived_(postings_.size()),
       finished_(postings_.size()),
-      ended_(postings_.size()),
-      calls_(postings_.size()) {}
+      ended_(postings_.size()) {}
 
 void Rendezvous::meet(RankId rank, Posting posting, Duration deadline) {
   if (options_.check == CheckLevel::full) add_checksums(posting);
@@ -49,7 +48,6 @@ void Rendezvous::meet(RankId rank, Posting posting, Duration deadline) {
   throw_if_failed();
   std::int64_t const round = completed_;
   arrive(rank, std::move(posting), entry, deadline);
-  ++calls_[rank.index()];
   if (completed_ > round) return;  // a barrier is complete when all have arrived
   if (failure_) leave_failed();
   ++num_copying_;
@@ -119,7 +117,7 @@ void Rendezvous::copy_from(Posting const& mine, RankId rank, RankId sender) {
 
 void Rendezvous::verify(Posting const& theirs, RankId rank, RankId sender,
                         std::span<std::span<std::byte> const> received) {
-  std::size_t const first = theirs.sends.first[rank.index()];
+  std::size_t const first = theirs.sends.begin_of(rank);
   for (std::size_t i = 0; i < received.size(); ++i) {
     std::uint64_t const sent_sum = theirs.send_checksums[first + i];
     std::uint64_t const received_sum = internal::byte_checksum(received[i]);
@@ -155,16 +153,12 @@ void Rendezvous::wait(std::function<bool()> const& done, Instant entry, Duration
 }
 
 std::string Rendezvous::expiry_text(Phase const& phase, Duration deadline, RankId rank) const {
-  auto const missing = ranks_where(phase.flags, false);
-  std::string behind;
-  for (RankId late : missing)
-    if (missing.size() <= 8)
-      behind += fmt::format("; rank {} got through {} calls", late.value(), calls_[late.index()]);
   return fmt::format(
-      "{}: {} took longer than the deadline of {:.3f} s: {}: {}; {}: {}{}; a rank is slow, stuck or took another path: "
+      "{}: {} took longer than the deadline of {:.3f} s: {}: {}; {}: {}; a rank is slow, stuck or took another path: "
       "look at the {} ranks, or raise the deadline",
       postings_[rank.index()].label(), phase.name, std::chrono::duration<double>(deadline).count(), phase.reached,
-      list_ranks(ranks_where(phase.flags, true)), phase.missing, list_ranks(missing), behind, phase.missing);
+      list_ranks(ranks_where(phase.flags, true)), phase.missing, list_ranks(ranks_where(phase.flags, false)),
+      phase.missing);
 }
 
 /// A failed round's buffers may still be in use by ranks that copy; copying never waits, so this ends.
@@ -199,8 +193,7 @@ void Rendezvous::fail_if_someone_ended() {
   set_failure(ErrorCode::desync,
               fmt::format("{}: {} cannot arrive: it returned from its body after {} calls, while {} waits for it; a "
                           "rank left its loop early or made fewer calls: let every rank make the same calls",
-                          postings_[waiting.front().index()].label(), list_ranks(gone), calls_[gone.front().index()],
-                          list_ranks(waiting)));
+                          postings_[waiting.front().index()].label(), list_ranks(gone), matched_, list_ranks(waiting)));
   scheduler_.notify_all();
 }
 

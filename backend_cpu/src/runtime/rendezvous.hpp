@@ -67,7 +67,6 @@ class Rendezvous {
   std::vector<bool> arrived_;
   std::vector<bool> finished_;
   std::vector<bool> ended_;
-  std::vector<std::int64_t> calls_;  // how many calls every rank has completed
   int num_arrived_ = 0;
   int num_finished_ = 0;
   int num_ended_ = 0;
