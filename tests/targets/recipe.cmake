@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-switchyard_add_test(recipe_exact_sum_test LABEL unit SOURCES unit/recipe_exact_sum_test.cpp LIBS switchyard::core)
+foreach(topic names exact_sum arithmetic)
+  switchyard_add_test(recipe_${topic}_test LABEL unit SOURCES unit/recipe_${topic}_test.cpp LIBS switchyard::core)
+endforeach()
 
 switchyard_add_test(recipe_exact_sum_property_test LABEL property SOURCES property/recipe_exact_sum_property_test.cpp
                     LIBS switchyard::core)
