@@ -4,3 +4,4 @@ switchyard_add_test(dispatch_alltoall_golden LABEL golden
   SOURCES golden/dispatch_alltoall_test.cpp ${PROJECT_SOURCE_DIR}/tools/src/vectors/alltoall.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
+switchyard_add_test(dispatch_oracle LABEL property SOURCES property/dispatch_oracle_test.cpp LIBS switchyard::core)
