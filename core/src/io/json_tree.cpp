@@ -34,7 +34,6 @@ struct TrackedIterator {
     return before;
   }
   friend bool operator==(TrackedIterator a, TrackedIterator b) { return a.position == b.position; }
-  friend bool operator!=(TrackedIterator a, TrackedIterator b) { return a.position != b.position; }
 };
 
 bool is_number_char(char c) {
