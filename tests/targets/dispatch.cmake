@@ -5,3 +5,5 @@ switchyard_add_test(dispatch_alltoall_golden LABEL golden
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
 switchyard_add_test(dispatch_oracle LABEL property SOURCES property/dispatch_oracle_test.cpp LIBS switchyard::core)
+switchyard_add_test(routing_map_test LABEL unit SOURCES unit/routing_map_test.cpp LIBS switchyard::core)
+switchyard_add_test(dispatch_plan_test LABEL unit SOURCES unit/dispatch_plan_test.cpp LIBS switchyard::core)
