@@ -8,6 +8,7 @@
 #include "switchyard/io/file.hpp"
 #include "switchyard/io/plan_json.hpp"
 #include "switchyard/placement/policy.hpp"
+#include "switchyard/types/topology.hpp"
 #include "switchyard/types/version.hpp"
 
 namespace switchyard::cli {
@@ -23,7 +24,15 @@ PolicyRequest request_of(ParsedOptions const& options) {
   request.num_slots = options.small_integer("slots", 1, kMaxSlots);
   request.num_nodes = options.small_integer("nodes", 1, kMaxRanks);
   request.num_groups = options.small_integer("groups", 1, kMaxSlots);
+  (void)Topology(request.num_ranks, request.num_nodes);  // refuses GPUs that are not spread evenly
   return request;
+}
+
+/// DeepSeek's policy drops its two levels in silence when groups do not fit the nodes: an operator must see that.
+std::string policy_note(std::string_view policy, PolicyRequest const& request) {
+  if (policy != "deepseek") return std::string(policy);
+  if (request.num_groups % request.num_nodes == 0) return "deepseek (hierarchical)";
+  return fmt::format("deepseek (global: {} groups do not divide over {} nodes)", request.num_groups, request.num_nodes);
 }
 
 /// A placement that a serving system could not run on must not become the start of a plan.
@@ -68,6 +77,7 @@ ExitCode run_plan(ParsedOptions const& options) {
   require_valid(plan);
 
   report.policy = policy->name();
+  report.policy_note = policy_note(policy->name(), request);
   report.out = options.text("out");
   report.before = measure_imbalance(report.source.load, before);
   report.after = measure_imbalance(report.source.load, after);

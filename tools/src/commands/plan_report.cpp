@@ -147,7 +147,7 @@ std::string to_table(PlanReport const& report, bool all_layers) {
   for (std::size_t layer : layers) table.add_row(layer_row(report, layer));
   table.add_row(mean_row(report));
   std::string text = load_line(report);
-  text += fmt::format("policy     {} on {} GPUs, {} slots\n\n", report.policy, report.num_ranks, report.num_slots);
+  text += fmt::format("policy     {} on {} GPUs, {} slots\n\n", report.policy_note, report.num_ranks, report.num_slots);
   text += table.str();
   if (layers.size() < report.moves.size()) {
     text += fmt::format("(the {} layers of {} that stay worst; --all-layers shows every one)\n", layers.size(),

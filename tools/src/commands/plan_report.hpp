@@ -22,6 +22,7 @@ struct PlanReport {
   io::LoadReadResult source;  ///< what was read and what was left out
   std::string load_name;
   std::string policy;
+  std::string policy_note;  ///< the policy with the variant it took
   std::string out;
   ImbalanceReport before;
   ImbalanceReport after;
