@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # All 2^32 floats (SWITCHYARD_EXHAUSTIVE=1) take longer than the usual limit.
 switchyard_add_test(hd_math_f32_test LABEL unit TIMEOUT 3600 SOURCES unit/hd_math_f32_test.cpp LIBS switchyard::core)
+
+# The comparison with the recorded vectors is the one that the CLI's command `vectors` runs.
+switchyard_add_test(router_vectors_test LABEL golden SOURCES golden/router_vectors_test.cpp
+  ${PROJECT_SOURCE_DIR}/tools/src/vectors/router.cpp LIBS switchyard::core)
+target_include_directories(router_vectors_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)

@@ -10,8 +10,10 @@
 namespace switchyard {
 
 struct SinkhornOptions {
-  float tolerance = 1e-4F;    ///< stop when the mean absolute change of the experts' factors is at most this
-  int max_iterations = 1000;  ///< Megatron has no bound
+  float tolerance = 1e-4F;  ///< stop when the mean absolute change of the experts' factors is at most this
+  /// Megatron has no bound. Many tokens converge in tens of iterations; a few tokens with widely spread logits crawl
+  /// through some 10^5, because the 1e-8 in the divisors moves the factors a little each time.
+  int max_iterations = 1000000;
 };
 
 struct SinkhornResult {
