@@ -5,3 +5,5 @@ target_include_directories(placement_eplb_policy_test PRIVATE ${PROJECT_SOURCE_D
 switchyard_add_test(placement_policy_property_test LABEL property SOURCES property/placement_policy_property_test.cpp
   LIBS switchyard::core)
 switchyard_link_rapidcheck(placement_policy_property_test)
+switchyard_add_test(placement_test LABEL unit SOURCES unit/placement_layout_test.cpp unit/placement_policy_test.cpp
+  LIBS switchyard::core)

@@ -51,9 +51,10 @@ double min_max_replica_load(std::span<double const> load, int num_slots) {
     int replicas;
     bool operator<(Share const& other) const { return load_per_replica < other.load_per_replica; }
   };
+  bool const room_for_all = to_size(num_slots) >= load.size();
   std::priority_queue<Share> shares;
   for (double const expert_load : load) {
-    if (expert_load > 0) {
+    if (room_for_all || expert_load > 0) {
       shares.push({expert_load, expert_load, 1});
     }
   }

@@ -15,9 +15,10 @@ struct LayerImbalance {
   double mean_rank_load = 0;
   double par = 1;     ///< peak-to-average ratio, max / mean over ranks, >= 1; 1 for a layer without load
   double excess = 0;  ///< (max - mean) / mean, TensorRT-LLM's figure = par - 1
-  double lower_bound_par =
-      1;  ///< even-split bound: max(mean, min-max replica load) / mean; no placement of these slots is below
-  double noise_floor_par = 1;  ///< expected PAR of perfectly balanced random routing with this many tokens per rank
+  /// Even-split bound max(mean, min-max replica load) / mean: no placement of every expert in as many slots is below.
+  double lower_bound_par = 1;
+  /// Expected PAR of perfectly balanced random routing with this many tokens per rank: see sampling_noise_floor().
+  double noise_floor_par = 1;
 };
 
 /// Figures of all layers.
