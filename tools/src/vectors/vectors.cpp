@@ -9,6 +9,7 @@
 #include "switchyard/types/error.hpp"
 #include "vectors/alltoall.hpp"
 #include "vectors/eplb.hpp"
+#include "vectors/router.hpp"
 
 namespace switchyard::vectors {
 namespace {
@@ -24,7 +25,7 @@ constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
                            {"allgather", nullptr},
                            {"flex", nullptr},
                            {"megablocks", nullptr},
-                           {"router", nullptr},
+                           {"router", run_router_case},
                            {"eplb-exec", run_eplb_exec_case},
                            {"eplb-policy", run_eplb_policy_case}};
 
