@@ -7,3 +7,7 @@ target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR
 switchyard_add_test(dispatch_oracle LABEL property SOURCES property/dispatch_oracle_test.cpp LIBS switchyard::core)
 switchyard_add_test(routing_map_test LABEL unit SOURCES unit/routing_map_test.cpp LIBS switchyard::core)
 switchyard_add_test(dispatch_plan_test LABEL unit SOURCES unit/dispatch_plan_test.cpp LIBS switchyard::core)
+switchyard_add_test(dispatch_executor LABEL property SOURCES property/dispatch_executor_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
+switchyard_add_test(dispatch_executor_errors LABEL unit SOURCES unit/dispatch_executor_errors_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
