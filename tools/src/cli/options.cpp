@@ -29,13 +29,7 @@ bool must_be_given(OptionSpec const& option) {
 
 }  // namespace
 
-std::string ParsedOptions::text(std::string const& name) const {
-  auto const found = values_.find(name);
-  return found == values_.end() ? std::string() : found->second;
-}
-
-std::int64_t ParsedOptions::integer(std::string const& name, std::int64_t min, std::int64_t max) const {
-  std::string const value = text(name);
+std::int64_t integer_of(std::string const& name, std::string const& value, std::int64_t min, std::int64_t max) {
   std::int64_t number = 0;
   auto const [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
   bool const whole = error == std::errc() && end == value.data() + value.size();
@@ -43,6 +37,15 @@ std::int64_t ParsedOptions::integer(std::string const& name, std::int64_t min, s
     throw UsageError(fmt::format("--{} is '{}': give an integer in [{}, {}]", name, value, min, max));
   }
   return number;
+}
+
+std::string ParsedOptions::text(std::string const& name) const {
+  auto const found = values_.find(name);
+  return found == values_.end() ? std::string() : found->second;
+}
+
+std::int64_t ParsedOptions::integer(std::string const& name, std::int64_t min, std::int64_t max) const {
+  return integer_of(name, text(name), min, max);
 }
 
 int ParsedOptions::small_integer(std::string const& name, int min, int max) const {

@@ -34,6 +34,10 @@ struct OptionSpec {
 
 using OptionTable = std::vector<OptionSpec>;
 
+/// @return `value` of option `name` as a number. @throws UsageError unless it is a decimal integer in [min, max].
+[[nodiscard]] std::int64_t integer_of(std::string const& name, std::string const& value, std::int64_t min,
+                                      std::int64_t max);
+
 /// The values of one command line. Conversions name the option, the value found and the values allowed.
 class ParsedOptions {
  public:

@@ -8,9 +8,11 @@
 
 namespace switchyard::cli {
 
+[[nodiscard]] Command demo_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command plan_command();
 [[nodiscard]] Command vectors_command();
+[[nodiscard]] Command verify_command();
 [[nodiscard]] Command version_command();
 
 /// @return every command, in the order of the overview.
