@@ -230,6 +230,13 @@ bool is_plain_word(std::string_view key) {
   });
 }
 
+/// A path of 64 long keys would bury the message: its middle goes.
+std::string shortened(std::string_view path) {
+  constexpr std::size_t kShownEachSide = 100;
+  if (path.size() <= 2 * kShownEachSide + 3) return std::string(path);
+  return fmt::format("{}...{}", path.substr(0, kShownEachSide), path.substr(path.size() - kShownEachSide));
+}
+
 }  // namespace
 
 std::string path_with_key(std::string path, std::string_view key) {
@@ -239,13 +246,6 @@ std::string path_with_key(std::string path, std::string_view key) {
 
 std::string path_with_index(std::string path, std::size_t index) {
   return path.append(fmt::format("[{}]", index));
-}
-
-/// A path of 64 long keys would bury the message: its middle goes.
-static std::string shortened(std::string_view path) {
-  constexpr std::size_t kShownEachSide = 100;
-  if (path.size() <= 2 * kShownEachSide + 3) return std::string(path);
-  return fmt::format("{}...{}", path.substr(0, kShownEachSide), path.substr(path.size() - kShownEachSide));
 }
 
 void JsonDocument::State::refuse(std::size_t offset, std::string_view path, std::string_view problem) const {
