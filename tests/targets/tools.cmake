@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+if(NOT TARGET switchyard_cli)
+  return()
+endif()
 switchyard_add_test(tools_options_test LABEL unit SOURCES unit/tools_options_test.cpp LIBS switchyard_tools)
 target_compile_definitions(tools_options_test PRIVATE SWITCHYARD_CLI_DOC="${PROJECT_SOURCE_DIR}/docs/cli.md")
 
 # The built program as a user runs it.
-switchyard_add_test(tools_cli_test LABEL unit SOURCES unit/tools_plan_test.cpp unit/tools_vectors_test.cpp
-                    LIBS switchyard::core)
+switchyard_add_test(tools_cli_test LABEL unit
+  SOURCES unit/tools_plan_test.cpp unit/tools_vectors_test.cpp unit/tools_verify_test.cpp LIBS switchyard::core)
 target_compile_definitions(tools_cli_test PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
 add_dependencies(tools_cli_test switchyard_cli)
