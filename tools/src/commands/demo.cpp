@@ -114,7 +114,7 @@ ExpertPlacement regroup(ExpertPlacement const& placement, int ranks) {
 }
 
 void tell_dispatch(demo::Story& story, sim::LoadSpec const& spec, RebalancePlan const& plan) {
-  story.begin(fmt::format("Dispatch and combine: a routed batch on {} emulated ranks, bf16, through both placements",
+  story.begin(fmt::format("Dispatch and combine: a routed batch on {} emulated ranks, through both placements",
                           kDispatchRanks));
   demo::RoutedBatch const batch = demo::make_batch(spec, {});
   demo::BatchResult const was = demo::run_batch(batch, regroup(plan.before, kDispatchRanks));
@@ -123,8 +123,8 @@ void tell_dispatch(demo::Story& story, sim::LoadSpec const& spec, RebalancePlan 
   auto const reversed = demo::combine_in_plain_loops(batch, true);
   std::int64_t const tokens = spec.num_layers * batch.shape.num_ranks * batch.shape.tokens_per_rank;
   std::int64_t const values = tokens * batch.shape.hidden;
-  story.line("batch", fmt::format("{} tokens of {} values, {} rows to experts", grouped(tokens), batch.shape.hidden,
-                                  grouped(is.rows)));
+  story.line("batch", fmt::format("{} tokens of {} fp32 values, {} rows to experts", grouped(tokens),
+                                  batch.shape.hidden, grouped(is.rows)));
   for (auto const& [label, result] : {std::pair{"old", &was}, std::pair{"new", &is}}) {
     story.line(
         label,

@@ -20,10 +20,11 @@ struct RankRows {
   std::int64_t own = 0;  ///< of them, rows of this rank's tokens
 };
 
-/// A finite bf16 number of random sign and mantissa between 2^-8 and 2^8.
-bf16_t wide_value(std::uint64_t bits) {
-  auto const exponent = static_cast<std::uint16_t>(119 + bits % 16);
-  return bf16_t{static_cast<std::uint16_t>((bits >> 32 & 0x8000) | exponent << 7 | (bits >> 16 & 0x7f))};
+/// A finite number of random sign and mantissa between 2^-8 and 2^8.
+float wide_value(std::uint64_t bits) {
+  auto const exponent = static_cast<std::uint32_t>(119 + bits % 16);
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits >> 32 & 0x80000000U) | exponent << 23 |
+                              static_cast<std::uint32_t>(bits >> 8 & 0x7fffffU));
 }
 
 /// [experts * hidden] numbers in [1, 2).
@@ -34,10 +35,6 @@ std::vector<float> make_scales(int layer, std::int64_t experts, std::int64_t hid
     scales[i] = std::bit_cast<float>(static_cast<std::uint32_t>(0x3f800000U | (rng.bits(i) >> 41)));
   }
   return scales;
-}
-
-bf16_t apply_expert(bf16_t value, float scale) {
-  return to_bf16(to_float(value) * scale);
 }
 
 RoutedLayer make_layer(sim::LoadSpec const& spec, BatchShape const& shape, int layer) {
@@ -57,14 +54,13 @@ RoutedLayer make_layer(sim::LoadSpec const& spec, BatchShape const& shape, int l
 
 /// The experts of one rank, in place: rows are grouped by local expert.
 void apply_experts(DispatchPlan const& plan, ExpertPlacement const& placement, RoutedLayer const& batch,
-                   std::int64_t hidden, std::vector<bf16_t>& rows) {
-  bf16_t* values = rows.data();
+                   std::int64_t hidden, std::vector<float>& rows) {
+  float* values = rows.data();
   for (int local = 0; local < plan.num_local_experts(); ++local) {
     std::int64_t const expert = placement.expert_at(batch.layer, SlotId(plan.first_slot + local)).value();
     float const* const scales = batch.expert_scales.data() + expert * hidden;
     for (std::int64_t row = 0; row < plan.tokens_per_local_expert[static_cast<std::size_t>(local)]; ++row) {
-      for (std::int64_t column = 0; column < hidden; ++column, ++values)
-        *values = apply_expert(*values, scales[column]);
+      for (std::int64_t column = 0; column < hidden; ++column, ++values) *values *= scales[column];
     }
   }
 }
@@ -78,21 +74,21 @@ std::int64_t rows_kept(DispatchPlan const& plan) {
 
 /// One rank, one layer: plan, dispatch, experts, combine.
 RankRows run_rank(Communicator& comm, cpu::CpuExecutor& executor, BatchShape const& shape, RoutedLayer const& batch,
-                  ExpertPlacement const& placement, std::vector<bf16_t>& combined) {
+                  ExpertPlacement const& placement, std::vector<float>& combined) {
   auto const rank = comm.rank().index();
   RoutingMap const& routing = batch.routings[rank];
   AllToAllConfig config;
   config.grid = {1, shape.num_ranks};
   DispatchPlan const plan = plan_alltoall(comm, config, routing, placement, batch.layer);
-  std::vector<bf16_t> rows(static_cast<std::size_t>(plan.num_expert_rows() * shape.hidden));
+  std::vector<float> rows(static_cast<std::size_t>(plan.num_expert_rows() * shape.hidden));
   auto const tokens =
-      ConstTensorView::matrix(std::span<bf16_t const>(batch.tokens[rank]), shape.tokens_per_rank, shape.hidden);
-  auto const row_view = TensorView::matrix(std::span<bf16_t>(rows), plan.num_expert_rows(), shape.hidden);
+      ConstTensorView::matrix(std::span<float const>(batch.tokens[rank]), shape.tokens_per_rank, shape.hidden);
+  auto const row_view = TensorView::matrix(std::span<float>(rows), plan.num_expert_rows(), shape.hidden);
   executor.dispatch(plan, tokens, row_view);
   apply_experts(plan, placement, batch, shape.hidden, rows);
   combined.resize(batch.tokens[rank].size());
   executor.combine(plan, CombineRecipe::source_slot_order(), row_view, routing.weights(),
-                   TensorView::matrix(std::span<bf16_t>(combined), shape.tokens_per_rank, shape.hidden));
+                   TensorView::matrix(std::span<float>(combined), shape.tokens_per_rank, shape.hidden));
   return {plan.num_expert_rows(), rows_kept(plan)};
 }
 
@@ -109,9 +105,9 @@ void add_figures(BatchResult& result, std::vector<RankRows> const& ranks, std::s
   result.mean_row_par += static_cast<double>(busiest) / mean / static_cast<double>(num_layers);
 }
 
-/// One token in plain loops: fp32, one product and one sum at a time, one rounding at the end.
+/// One token in plain loops: fp32, one product and one sum at a time.
 void combine_token(RoutedLayer const& batch, std::size_t rank, std::int64_t token, std::int64_t hidden, bool descending,
-                   std::vector<bf16_t>& combined) {
+                   std::vector<float>& combined) {
   std::vector<RoutingChoice> choices;
   batch.routings[rank].choices_of(TokenIndex(token), choices);
   if (descending) std::reverse(choices.begin(), choices.end());
@@ -120,10 +116,10 @@ void combine_token(RoutedLayer const& batch, std::size_t rank, std::int64_t toke
     float sum = 0;
     for (RoutingChoice const& choice : choices) {
       float const scale = batch.expert_scales[static_cast<std::size_t>(choice.expert.value() * hidden + column)];
-      float const product = choice.weight * to_float(apply_expert(batch.tokens[rank][at], scale));
+      float const product = choice.weight * (batch.tokens[rank][at] * scale);
       sum = sum + product;
     }
-    combined[at] = to_bf16(sum);
+    combined[at] = sum;
   }
 }
 
@@ -172,7 +168,9 @@ std::int64_t count_differences(std::vector<Combined> const& a, std::vector<Combi
     for (std::size_t rank = 0; rank < a[layer].size(); ++rank) {
       auto const& left = a[layer][rank];
       auto const& right = b[layer][rank];
-      for (std::size_t i = 0; i < left.size(); ++i) differences += left[i] == right[i] ? 0 : 1;
+      for (std::size_t i = 0; i < left.size(); ++i) {
+        differences += std::bit_cast<std::uint32_t>(left[i]) == std::bit_cast<std::uint32_t>(right[i]) ? 0 : 1;
+      }
     }
   }
   return differences;

@@ -8,7 +8,6 @@
 #include "switchyard/placement/expert_placement.hpp"
 #include "switchyard/routing/routing_map.hpp"
 #include "switchyard/sim/load_spec.hpp"
-#include "switchyard/types/dtype.hpp"
 
 namespace switchyard::demo {
 
@@ -22,8 +21,8 @@ struct BatchShape {
 struct RoutedLayer {
   int layer = 0;
   std::vector<RoutingMap> routings;
-  std::vector<std::vector<bf16_t>> tokens;  ///< [tokens_per_rank * hidden] per rank
-  std::vector<float> expert_scales;         ///< [experts * hidden]: the demo's expert multiplies column by column
+  std::vector<std::vector<float>> tokens;  ///< [tokens_per_rank * hidden] per rank
+  std::vector<float> expert_scales;        ///< [experts * hidden]: the demo's expert multiplies column by column
 };
 
 struct RoutedBatch {
@@ -31,12 +30,12 @@ struct RoutedBatch {
   std::vector<RoutedLayer> layers;
 };
 
-/// Choices follow the popularity of every layer of `spec`; values are random bf16 numbers of very different size, so
+/// Choices follow the popularity of every layer of `spec`; values are random fp32 numbers of very different size, so
 /// that the order of every sum shows in its bits.
 [[nodiscard]] RoutedBatch make_batch(sim::LoadSpec const& spec, BatchShape const& shape);
 
 /// The output of one layer, by rank: [tokens_per_rank * hidden].
-using Combined = std::vector<std::vector<bf16_t>>;
+using Combined = std::vector<std::vector<float>>;
 
 struct BatchResult {
   std::vector<Combined> layers;
