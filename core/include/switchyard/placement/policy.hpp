@@ -31,8 +31,9 @@ class PlacementPolicy {
   [[nodiscard]] virtual ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const = 0;
 };
 
-/// Known names: "deepseek" (hierarchical when num_groups divides by num_nodes, else global, as the original decides),
-/// "deepseek-hierarchical", "deepseek-global", "contiguous", "round-robin".
+/// Known names: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
+/// "deepseek-hierarchical", "deepseek-global"; and two baselines that ignore the loads and accept uneven slots per rank
+/// (SlotLayout::balanced): "contiguous" (ExpertPlacement::trivial) and "round-robin" (ExpertPlacement::round_robin).
 /// @throws Error{invalid_argument} for another name; the text lists the known ones.
 [[nodiscard]] std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name);
 /// @return the known names in the order above.
@@ -46,11 +47,12 @@ struct DeepSeekResult {
 };
 
 /// DeepSeek's EPLB bit for bit: float32 accumulation, declared ties (descending load then ascending item; lowest pack;
-/// lowest expert for the next replica).
-/// @throws Error{invalid_argument} as PlacementPolicy::place.
-/// @note O(layers * ((P-E)E + P log P + P G)); pure. Source: deepseek-ai/EPLB eplb.py; a tie of the original's unstable
-/// sort
-///       is resolved as its golden vectors do (stable).
+/// lowest expert for the next replica). An item is a slot in the order of replication before it is packed.
+/// @param hierarchical false = one node and one group, whatever the request says.
+/// @throws Error{invalid_argument} as PlacementPolicy::place, and for a load beyond float32.
+/// @note O(layers * ((P-E)E + P log P + P G)); pure. Source: deepseek-ai/EPLB eplb.py. A tie of the original's unstable
+///       sort is resolved as its golden vectors do (stable). A group's load is summed in the order of PyTorch's 256-bit
+///       kernel, which matters above 2^24 tokens per group only; other builds of PyTorch sum in other orders there.
 [[nodiscard]] DeepSeekResult deepseek_rebalance(ExpertLoad const& load, PolicyRequest const& request,
                                                 bool hierarchical);
 
