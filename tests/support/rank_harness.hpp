@@ -28,7 +28,7 @@ class RankHarness {
   /// For rank bodies that need more than the communicator: changes shared test state, and waits for it to change.
   virtual void update(std::function<void()> const& change) = 0;
   virtual void wait_for(std::function<bool()> const& condition) = 0;
-  /// How long a call may wait before a rank counts as missing: short in real time, anything in virtual time.
+  /// How long a call may wait before a rank counts as missing: nothing in real time, anything in virtual time.
   [[nodiscard]] virtual Duration short_deadline() const = 0;
   [[nodiscard]] virtual bool virtual_time() const = 0;
 };

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Schedulers, rank groups, the in-process communicator, and the execution of rebalance plans on them.
-switchyard_add_test(runtime_conformance_test LABEL conformance
+switchyard_add_test(runtime_conformance_test LABEL conformance TIMEOUT 900
   SOURCES conformance/runtime_conformance_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(runtime_scheduler_test LABEL unit
   SOURCES unit/runtime_scheduler_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(runtime_faults_test LABEL unit
   SOURCES unit/runtime_faults_test.cpp LIBS switchyard::backend_cpu)
-switchyard_add_test(runtime_sweep_test LABEL property
+switchyard_add_test(runtime_sweep_test LABEL property TIMEOUT 900
   SOURCES property/runtime_sweep_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(rebalance_exec_weights_test LABEL unit
   SOURCES unit/rebalance_exec_weights_test.cpp LIBS switchyard::core)
