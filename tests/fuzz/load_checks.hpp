@@ -7,6 +7,9 @@
 
 namespace fuzz {
 
+/// Larger loads (an expert id of 65,535 in a short line) are only read: writing them would eat the fuzzer's time.
+inline constexpr std::size_t kRoundTripUpTo = 4096;
+
 /// Reads `text`; an accepted load is finite, survives writing and reading, and is read alike when the expert count is
 /// asked for by number. @return the load, if it was accepted.
 inline std::optional<switchyard::io::LoadReadResult> check_load(std::string_view text) {
@@ -17,6 +20,7 @@ inline std::optional<switchyard::io::LoadReadResult> check_load(std::string_view
   auto const read = attempt([&] { return parse_expert_load(text, "in", 0); }, {ErrorCode::parse});
   if (!read) return std::nullopt;
   for (double const load : read->load.values()) require(load >= 0 && load <= 9007199254740992.0, "a load out of range");
+  if (read->load.values().size() > kRoundTripUpTo) return read;
   std::string const written = to_json(read->load);
   auto const again = parse_expert_load(written, "in", read->load.num_experts());
   require(again.load == read->load && to_json(again.load) == written, "a load changed on its way through JSON");
