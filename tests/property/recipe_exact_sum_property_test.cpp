@@ -266,6 +266,43 @@ TEST_CASE_TEMPLATE("near the rounding boundaries of the row dtype the fast path 
   }
 }
 
+TEST_CASE_TEMPLATE("results among the subnormals of the row dtype", Pair, RECIPE_TYPE_PAIRS) {
+  using Weight = typename Pair::first_type;
+  using Value = typename Pair::second_type;
+  oracle::FloatFormat const f = FloatType<Value>::kFormat;
+  Random random(17);
+  for (int round = 0; round < 20000; ++round) {
+    // A code of the two lowest binades plus half a unit, tilted or not.
+    auto const code = random() % (std::uint64_t{2} << f.fraction_bits);
+    auto const unit = support::from_code<Value>(1);
+    Terms<Weight, Value> terms;
+    terms.add(Weight{1}, support::from_code<Value>(code));
+    if (random() % 4 != 0) terms.add(Weight{0.5}, unit);
+    int const depth = 1 + static_cast<int>(random() % 60);
+    if (random() % 4 != 0)
+      terms.add(support::random_value<Weight>(random, FloatType<Weight>::kFormat.bias() - depth, 30), unit);
+    CAPTURE(round);
+    REQUIRE(fast<Value>(terms) == wide<Value>(terms));
+    REQUIRE(fast<float>(terms) == wide<float>(terms));
+    REQUIRE(fast<f16_t>(terms) == wide<f16_t>(terms));
+  }
+}
+
+TEST_CASE_TEMPLATE("carries resolved after every third addition change nothing", Pair, RECIPE_TYPE_PAIRS) {
+  using Weight = typename Pair::first_type;
+  using Value = typename Pair::second_type;
+  Random random(23);
+  for (int round = 0; round < 500; ++round) {
+    auto const terms = random_terms<Weight, Value>(random, 30);
+    hd::ExactSum<Weight, Value, 3> often;
+    for (std::size_t i = 0; i < terms.values.size(); ++i) often.add_product(terms.weights[i], terms.values[i]);
+    for (int i = 0; i < 4; ++i) often.merge(sum_of(terms, terms.rows).state());
+    auto seldom = sum_of(terms, terms.rows);
+    for (int i = 0; i < 4; ++i) seldom.merge(sum_of(terms, terms.rows).state());
+    REQUIRE(equal(often.state(), seldom.state()));
+  }
+}
+
 TEST_CASE("exact_row equals exact_element in every column, with and without a shared expert") {
   Random random(5);
   for (std::int64_t columns :

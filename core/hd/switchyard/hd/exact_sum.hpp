@@ -41,8 +41,12 @@ struct ExactSumState {
   std::uint32_t digit[ExactSumShape<Weight, Value>::kDigitCount];
 };
 
+/// Every addition moves a digit by less than 2^32, so this many fit into 64 bits beside what was there.
+inline constexpr std::uint32_t kExactSumRoom = 0x7ffffff0u;
+
 /// See the file comment. Value is the dtype of expert rows (float, bf16_t, f16_t), Weight is float or double.
-template <typename Weight, typename Value>
+/// @tparam kRoom  additions after which carries are resolved; smaller only in tests of exactly that
+template <typename Weight, typename Value, std::uint32_t kRoom = kExactSumRoom>
 class ExactSum {
  public:
   using Shape = ExactSumShape<Weight, Value>;
@@ -103,14 +107,13 @@ class ExactSum {
   static constexpr std::int64_t kDigitMask = 0xffffffff;
   // A digit of the top word that no sum of 2^31 terms reaches marks a state that is not a number.
   static constexpr std::uint32_t kSpecialMark = 0x80000000u;
-  // Every addition moves a digit by less than 2^32, so this many fit into 64 bits beside what was there.
-  static constexpr std::uint32_t kRoom = 0x7ffffff0u;
   // A double's significand is multiplied in two parts, so that each product fits into 64 bits.
   static constexpr int kPartBits = 24;
 
   static constexpr int kTopPosition = FormatOf<Weight>::kMaxExponent + FormatOf<Value>::kMaxExponent -
                                       Shape::kLowExponent + (FormatOf<Weight>::kMantissaBits < 32 ? 0 : kPartBits);
 
+  static_assert(kRoom >= 2 && kRoom <= kExactSumRoom, "digits must not overflow");
   static_assert(Shape::kBits - 2 < 32 * kDigits - 1, "the mark for special values must lie beyond every sum");
   static_assert(kTopPosition / 32 + 2 < kDigits, "every product must fall on existing digits");
 
