@@ -55,12 +55,12 @@ std::string digest(std::vector<RoutingMap> const& maps) {
 
 TEST_CASE("every preset and several shapes route legally") {
   for (std::string const& name : sim::routing_preset_names()) {
-    for (auto const& [ranks, experts, k] : {std::array{1, 1, 1}, std::array{3, 12, 4}, std::array{8, 64, 8}}) {
+    for (sim::RoutingShape const& shape : {sim::RoutingShape{1, 1, 1, 33}, {3, 12, 4, 33}, {8, 64, 8, 33}}) {
       CAPTURE(name);
-      CAPTURE(experts);
+      CAPTURE(shape.num_experts);
       auto const preset = sim::parse_routing_preset(name);
-      auto const maps = routed(preset, {ranks, experts, k, 33});
-      REQUIRE(maps.size() == static_cast<std::size_t>(ranks));
+      auto const maps = routed(preset, shape);
+      REQUIRE(maps.size() == static_cast<std::size_t>(shape.num_ranks));
       for (RoutingMap const& map : maps) check_legal(map);
       CHECK(sim::to_string(preset) == name);
     }

@@ -77,15 +77,17 @@ TEST_CASE("bad usage and files end with exit code 2 and one line") {
   cli.write("cut.json", "{\"cases\": [");
   cli.write("odd.json", R"({"cases": [{"colour": "red"}]})");
   cli.write("other.json", R"({"cases": [{"dispatcher": "pigeon"}]})");
-  for (auto const& [arguments, part] : {std::pair{"vectors none.json", "none.json"},
-                                        {"vectors empty.json", "no golden cases"},
-                                        {"vectors cut.json", "cut.json"},
-                                        {"vectors odd.json", "no kind of golden case"},
-                                        {"vectors other.json", "pigeon"},
-                                        {"vectors good.json --only router", "holds no router case"},
-                                        {"vectors good.json --only rooter", "did you mean 'router'?"},
-                                        {"vectors good.json --backend cuda", "use --backend cpu"},
-                                        {"vectors", "FILE is missing"}}) {
+  for (auto const& expected : {std::pair{"vectors none.json", "none.json"},
+                               {"vectors empty.json", "no golden cases"},
+                               {"vectors cut.json", "cut.json"},
+                               {"vectors odd.json", "no kind of golden case"},
+                               {"vectors other.json", "pigeon"},
+                               {"vectors good.json --only router", "holds no router case"},
+                               {"vectors good.json --only rooter", "did you mean 'router'?"},
+                               {"vectors good.json --backend cuda", "use --backend cpu"},
+                               {"vectors", "FILE is missing"}}) {
+    std::string const arguments = expected.first;
+    std::string const part = expected.second;
     CAPTURE(arguments);
     auto const result = cli.run(arguments);
     CAPTURE(result.err);
