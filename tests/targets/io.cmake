@@ -5,5 +5,4 @@ switchyard_add_test(io_load_test LABEL unit SOURCES unit/io_load_reader_test.cpp
                     LIBS switchyard::core)
 switchyard_add_test(io_load_property_test LABEL property SOURCES property/io_load_property_test.cpp LIBS switchyard::core)
 switchyard_link_rapidcheck(io_load_property_test)
-set_property(TEST io_text_test io_load_test APPEND PROPERTY LABELS asan_subset)
 include(${CMAKE_CURRENT_LIST_DIR}/../fuzz/fuzz.cmake)
