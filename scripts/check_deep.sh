@@ -52,9 +52,11 @@ for harness in build/fuzz/tests/*_fuzz; do
   name=$(basename "$harness")
   corpus=tests/fuzz/corpus/${name%_fuzz}
   scratch=build/fuzz/found/$name
+  dictionary=tests/fuzz/dictionaries/${name%_fuzz}.dict
+  [ -f "$dictionary" ] || dictionary=""
   mkdir -p "$scratch"
   if "$harness" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
-      -artifact_prefix="$scratch/" "$scratch" "$corpus" >build/fuzz.out 2>&1; then
+      ${dictionary:+-dict="$dictionary"} -artifact_prefix="$scratch/" "$scratch" "$corpus" >build/fuzz.out 2>&1; then
     result=clean
   else
     result="FAILED, see $scratch"
