@@ -150,7 +150,7 @@ TEST_CASE("planner refuses what cannot be dispatched") {
       error_text(ErrorCode::invalid_placement, [&] { return assign_rows(config, RankId{1}, routing, lost, 0); });
   CHECK(contains(missing, "expert 2 of layer 0 has no slot, but token 0 of rank 1 chose it"));
   auto const spared = two_tokens({0, -1, -1, 3});
-  CHECK_NOTHROW(assign_rows(config, RankId{1}, spared, lost, 0));
+  CHECK_NOTHROW((void)assign_rows(config, RankId{1}, spared, lost, 0));
 
   auto const grid = [&](int tp, int ep, int rank) {
     AllToAllConfig other;
