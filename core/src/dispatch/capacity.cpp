@@ -2,7 +2,6 @@
 #include "switchyard/dispatch/capacity.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -12,9 +11,6 @@
 
 namespace switchyard {
 namespace {
-
-/// Larger capacities could not be counted in 64 bits once multiplied by experts and ranks.
-constexpr double kLargestCapacity = 4.0e15;
 
 /// The tokens that an expert keeps: the `capacity` first by (value descending, token ascending).
 class ColumnSelector {
@@ -55,29 +51,39 @@ void require_room_for_padding(CapacityPolicy const& policy, std::int64_t capacit
                      capacity, num_tokens);
 }
 
-}  // namespace
-
-std::int64_t megatron_capacity(std::int64_t num_choices, int num_experts, double factor) {
-  SWITCHYARD_REQUIRE(num_experts >= 1, invalid_argument, "capacity over {} experts: at least one is needed",
-                     num_experts);
-  SWITCHYARD_REQUIRE(num_choices >= 0, invalid_argument, "capacity of {} choices: must not be negative", num_choices);
-  SWITCHYARD_REQUIRE(std::isfinite(factor) && factor >= 0.0, invalid_argument,
-                     "capacity factor {}: must be finite and not negative; leave it unset for dropless routing",
-                     factor);
-  double const capacity = std::ceil(static_cast<double>(num_choices) / static_cast<double>(num_experts) * factor);
-  SWITCHYARD_REQUIRE(capacity <= kLargestCapacity, invalid_argument, "capacity factor {} gives {} rows per expert",
-                     factor, capacity);
-  return static_cast<std::int64_t>(capacity);
+std::int64_t largest_column(RoutingMap const& dense) {
+  std::vector<std::int64_t> counts(to_size(dense.num_experts()), 0);
+  for (std::size_t entry = 0; entry < dense.map().size(); ++entry) counts[entry % counts.size()] += dense.map()[entry];
+  return counts.empty() ? 0 : *std::max_element(counts.begin(), counts.end());
 }
 
+std::int64_t megablocks_limit(RoutingMap const& dense, CapacityPolicy const& policy, int top_k) {
+  SWITCHYARD_REQUIRE(!policy.pad_to_capacity, invalid_argument,
+                     "padding to a capacity with MegaBlocks' rule: MegaBlocks fills bins with zero rows, not with "
+                     "tokens; use another rule or do not pad");
+  auto const limit = megablocks_capacity(dense.num_tokens(), top_k, dense.num_experts(), 1, *policy.factor);
+  return limit > 0 ? limit : largest_column(dense);
+}
+
+std::int64_t capacity_of(RoutingMap const& dense, CapacityPolicy const& policy, int top_k) {
+  bool const exact = policy.rule == CapacityRule::exact;
+  SWITCHYARD_REQUIRE(exact ? policy.ratio.has_value() : policy.factor.has_value(), invalid_argument,
+                     "capacity policy without a {}: dropless routing needs no capacity step",
+                     exact ? "ratio" : "factor");
+  if (policy.rule == CapacityRule::megablocks) return megablocks_limit(dense, policy, top_k);
+  auto const choices = checked_mul(dense.num_tokens(), top_k);
+  return exact ? exact_capacity(choices, dense.num_experts(), *policy.ratio)
+               : megatron_capacity(choices, dense.num_experts(), *policy.factor);
+}
+
+}  // namespace
+
 CapacityResult apply_capacity(RoutingMap const& routing, CapacityPolicy const& policy, int top_k) {
-  SWITCHYARD_REQUIRE(policy.factor.has_value(), invalid_argument,
-                     "capacity policy without a factor: dropless routing needs no capacity step");
   SWITCHYARD_REQUIRE(top_k >= 0, invalid_argument, "top_k {} must not be negative", top_k);
   RoutingMap const dense = routing.to_dense();
   auto const tokens = dense.num_tokens();
   int const experts = dense.num_experts();
-  auto const capacity = megatron_capacity(checked_mul(tokens, top_k), experts, *policy.factor);
+  auto const capacity = capacity_of(dense, policy, top_k);
   require_room_for_padding(policy, capacity, tokens);
 
   std::vector<std::uint8_t> kept(dense.map().size(), 0);

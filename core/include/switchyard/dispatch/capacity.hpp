@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "switchyard/dispatch/capacity_rule.hpp"
 #include "switchyard/routing/routing_map.hpp"
 
 namespace switchyard {
@@ -14,20 +15,16 @@ enum class DropPolicy : std::uint8_t {
   position,  ///< keep the lowest token indices
 };
 
-/// Megatron's capacity rules. Without a factor routing is dropless.
+/// How much an expert takes, which tokens it keeps, and whether missing ones are filled up. Without a factor (rule
+/// exact: without a ratio) routing is dropless.
 struct CapacityPolicy {
-  std::optional<double> factor{};
+  std::optional<double> factor{};  ///< rules megatron and megablocks
   DropPolicy policy = DropPolicy::probs;
   bool pad_to_capacity = false;
+  CapacityRule rule = CapacityRule::megatron;
+  std::optional<CapacityRatio> ratio{};  ///< rule exact
   friend bool operator==(CapacityPolicy const&, CapacityPolicy const&) = default;
 };
-
-/// Megatron's capacity per (source rank, expert): ceil((choices / experts) * factor) in IEEE double, division first.
-/// @param num_choices tokens times top_k. @throws Error{invalid_argument} for experts < 1, negative choices, or a
-/// factor that is
-///        negative or not finite. Source: Megatron-Core moe_utils.get_capacity; this is not the exact rational ceiling
-///        (100 choices, 2 experts, 1.1 give 56).
-[[nodiscard]] std::int64_t megatron_capacity(std::int64_t num_choices, int num_experts, double factor);
 
 /// A routing map after dropping and padding, in dense form.
 struct CapacityResult {
@@ -39,8 +36,10 @@ struct CapacityResult {
 
 /// Applies `policy` to one rank's routing. Ties: value descending, then token ascending (the peers leave them open).
 /// @param top_k the K that capacity is computed from (a dense map has none of its own).
-/// @throws Error{invalid_argument} without a factor, or when padding needs more tokens than there are (capacity >
-/// tokens).
+/// Rule megablocks counts as forward_once does (one rank, 0 = the largest count); its own policy is `position`.
+/// @throws Error{invalid_argument} without a factor (or ratio), when padding needs more tokens than there are (capacity
+/// >
+///         tokens), or for padding with rule megablocks, whose fillers are zero rows.
 [[nodiscard]] CapacityResult apply_capacity(RoutingMap const& routing, CapacityPolicy const& policy, int top_k);
 
 }  // namespace switchyard

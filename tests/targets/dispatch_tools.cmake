@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# What surrounds the planners: capacity rules, receive budgets, shared experts.
+switchyard_add_test(dispatch_capacity_test LABEL unit
+  SOURCES unit/capacity_rules_test.cpp unit/budget_test.cpp unit/shared_expert_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
