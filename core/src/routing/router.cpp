@@ -71,12 +71,14 @@ class StepMemory {
  public:
   explicit StepMemory(hd::RouterStep const& step)
       : scores_(to_size(step.num_experts)),
+        biased_(scores_.size()),
         values_(to_size(checked_add(step.scores_per_group, step.group_topk))),
         ids_(values_.size()) {}
-  [[nodiscard]] hd::RouterScratch scratch() { return {scores_.data(), values_.data(), ids_.data()}; }
+  [[nodiscard]] hd::RouterScratch scratch() { return {scores_.data(), biased_.data(), values_.data(), ids_.data()}; }
 
  private:
   std::vector<float> scores_;
+  std::vector<float> biased_;
   std::vector<float> values_;
   std::vector<std::int32_t> ids_;
 };

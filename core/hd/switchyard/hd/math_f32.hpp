@@ -88,12 +88,14 @@ SWITCHYARD_HD inline LogSeries log_series(float f) noexcept {
 
 /// The square root, correctly rounded. A negative number or NaN gives the canonical NaN; -0 stays -0.
 SWITCHYARD_HD inline float sqrt(float x) noexcept {
-  return canonical(sqrt_rn(x));
+  float const root = sqrt_rn(x);
+  return detail::unless_nan(root, root);
 }
 
 /// 1 / sqrt(x): two roundings, not the hardware's estimate. +0 gives +inf, -0 gives -inf, +inf gives +0.
 SWITCHYARD_HD inline float rsqrt(float x) noexcept {
-  return canonical(div_rn(1.0f, sqrt_rn(x)));
+  float const inverse = div_rn(1.0f, sqrt_rn(x));
+  return detail::unless_nan(inverse, inverse);
 }
 
 /// e^x. Overflow gives +inf, underflow goes through the subnormals (two roundings there) to +0.

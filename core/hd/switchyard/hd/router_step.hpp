@@ -36,9 +36,10 @@ struct RouterChoice {
   float const* selection = nullptr;  ///< [experts] of this token, instead of the scores
 };
 
-/// Memory of one token: scores [experts], values and ids [scores_per_group + group_topk].
+/// Memory of one token: scores and biased [experts], values and ids [scores_per_group + group_topk].
 struct RouterScratch {
   float* scores;
+  float* biased;
   float* values;
   std::int32_t* ids;
 };
@@ -73,26 +74,24 @@ SWITCHYARD_HD inline void score_row(ScoreFunction function, float const* logits,
 
 namespace detail {
 
-SWITCHYARD_HD inline float choice_value(RouterChoice const& choice, float const* scores, std::int32_t expert) noexcept {
-  if (choice.selection != nullptr) return choice.selection[expert];
-  return choice.bias != nullptr ? add_rn(scores[expert], choice.bias[expert]) : scores[expert];
-}
-
-SWITCHYARD_HD inline void offer_group(RouterChoice const& choice, float const* scores, int group, int group_size,
-                                      TopK& list) noexcept {
-  for (std::int32_t e = group * group_size; e < (group + 1) * group_size; ++e)
-    list.offer(choice_value(choice, scores, e), e);
+/// The values that decide: foreign ones, the scores with the bias (written to `values`), or the scores themselves.
+SWITCHYARD_HD inline float const* choice_row(RouterChoice const& choice, float const* scores, std::int64_t count,
+                                             float* values) noexcept {
+  if (choice.selection != nullptr) return choice.selection;
+  if (choice.bias == nullptr) return scores;
+  for (std::int64_t e = 0; e < count; ++e) values[e] = add_rn(scores[e], choice.bias[e]);
+  return values;
 }
 
 /// The group_topk groups with the largest scores; a group's score is the lane32 sum of its scores_per_group largest
 /// values, taken in descending order.
-SWITCHYARD_HD inline TopK choose_groups(RouterStep const& step, RouterChoice const& choice,
+SWITCHYARD_HD inline TopK choose_groups(RouterStep const& step, float const* row,
                                         RouterScratch const& scratch) noexcept {
   int const group_size = step.num_experts / step.num_groups;
   TopK groups{scratch.values, scratch.ids, step.group_topk};
   for (int group = 0; group < step.num_groups; ++group) {
     TopK best{scratch.values + step.group_topk, scratch.ids + step.group_topk, step.scores_per_group};
-    offer_group(choice, scratch.scores, group, group_size, best);
+    best.offer_row(row, group * group_size, (group + 1) * group_size);
     // Infinite partial sums of both signs (possible with softmax_post alone) make a NaN, which counts as lowest.
     float const score = lane32_sum(best.count, Elements{best.values});
     groups.offer(score != score ? bits_to<float>(0xff800000u) : score, group);
@@ -106,14 +105,14 @@ SWITCHYARD_HD inline bool contains(TopK const& list, int id) noexcept {
   return false;
 }
 
-SWITCHYARD_HD inline void choose_experts(RouterStep const& step, RouterChoice const& choice,
-                                         RouterScratch const& scratch, std::int32_t* ids, float* values) noexcept {
+SWITCHYARD_HD inline void choose_experts(RouterStep const& step, float const* row, RouterScratch const& scratch,
+                                         std::int32_t* ids, float* values) noexcept {
   TopK experts{values, ids, step.top_k};
-  if (step.num_groups == 1) return offer_group(choice, scratch.scores, 0, step.num_experts, experts);
-  TopK const groups = choose_groups(step, choice, scratch);
+  if (step.num_groups == 1) return experts.offer_row(row, 0, step.num_experts);
+  int const group_size = step.num_experts / step.num_groups;
+  TopK const groups = choose_groups(step, row, scratch);
   for (int group = 0; group < step.num_groups; ++group)
-    if (contains(groups, group))
-      offer_group(choice, scratch.scores, group, step.num_experts / step.num_groups, experts);
+    if (contains(groups, group)) experts.offer_row(row, group * group_size, (group + 1) * group_size);
 }
 
 }  // namespace detail
@@ -125,7 +124,8 @@ SWITCHYARD_HD inline void route_token(RouterStep const& step, float const* logit
   score_row(step.score_function, logits, step.num_experts, scratch.scores);
   if (step.score_dtype != DType::f32)
     for (int e = 0; e < step.num_experts; ++e) scratch.scores[e] = round_through(step.score_dtype, scratch.scores[e]);
-  detail::choose_experts(step, choice, scratch, ids, weights);
+  float const* const row = detail::choice_row(choice, scratch.scores, step.num_experts, scratch.biased);
+  detail::choose_experts(step, row, scratch, ids, weights);
   for (int k = 0; k < step.top_k; ++k) weights[k] = scratch.scores[ids[k]];
   if (step.score_function == ScoreFunction::softmax_post) softmax(weights, step.top_k, weights);
   normalise(step.normalisation, weights, step.top_k, step.epsilon);

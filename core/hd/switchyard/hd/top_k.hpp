@@ -26,6 +26,11 @@ struct TopK {
     values[place] = value;
     ids[place] = id;
   }
+
+  /// Offers row[first], ..., row[end - 1] under their own indices.
+  SWITCHYARD_HD void offer_row(float const* row, std::int32_t first, std::int32_t end) noexcept {
+    for (std::int32_t i = first; i < end; ++i) offer(row[i], i);
+  }
 };
 
 }  // namespace switchyard::hd
