@@ -15,5 +15,7 @@ void check_rows(BitReport& report, switchyard::cuda::StreamView stream);
 void check_digests(BitReport& report, switchyard::cuda::StreamView stream);
 /// hd's elementary functions in fp64 and fp32.
 void check_functions(BitReport& report, switchyard::cuda::StreamView stream);
+/// The router's step and its gradient.
+void check_router(BitReport& report, switchyard::cuda::StreamView stream);
 
 }  // namespace cross_backend
