@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/dispatch/recording.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "switchyard/dispatch/alltoall_planner.hpp"
+#include "switchyard/dispatch/megatron_metadata.hpp"
+#include "switchyard/dispatch/row_tags.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard {
+namespace {
+
+constexpr std::array<std::string_view, 11> kFieldNames{"rows_per_slot",
+                                                       "num_out_tokens",
+                                                       "permutation",
+                                                       "input_splits",
+                                                       "output_splits",
+                                                       "output_splits_tp",
+                                                       "num_global_tokens_per_local_expert",
+                                                       "tokens_per_local_expert",
+                                                       "sort_input_by_local_experts",
+                                                       "restore_output_by_local_experts",
+                                                       "row_tags"};
+
+void require_same(DispatchRecording const& a, DispatchRecording const& b) {
+  auto const expect = [&](bool same, char const* what, std::int64_t of_a, std::int64_t of_b) {
+    SWITCHYARD_REQUIRE(same, shape_mismatch,
+                       "rank {} records {} {}, rank {} records {}: the ranks belong to different groups or calls",
+                       a.rank.value(), what, of_a, b.rank.value(), of_b);
+  };
+  expect(a.grid.tp == b.grid.tp, "tp", a.grid.tp, b.grid.tp);
+  expect(a.grid.ep == b.grid.ep, "ep", a.grid.ep, b.grid.ep);
+  expect(a.layer == b.layer, "layer", a.layer, b.layer);
+  expect(a.num_experts == b.num_experts, "num_experts", a.num_experts, b.num_experts);
+  expect(a.row_order == b.row_order, "row order", static_cast<int>(a.row_order), static_cast<int>(b.row_order));
+  expect(a.capacity.has_value() == b.capacity.has_value(), "a capacity:", a.capacity ? 1 : 0, b.capacity ? 1 : 0);
+  SWITCHYARD_REQUIRE(a.slots_per_rank == b.slots_per_rank && a.slot_to_expert == b.slot_to_expert, shape_mismatch,
+                     "ranks {} and {} record different placements", a.rank.value(), b.rank.value());
+}
+
+void require_group(std::span<DispatchRecording const> calls) {
+  SWITCHYARD_REQUIRE(!calls.empty(), shape_mismatch, "no recording to compare");
+  auto const grid = calls.front().grid;
+  SWITCHYARD_REQUIRE(grid.tp >= 1 && grid.ep >= 1 && std::int64_t{grid.tp} * grid.ep <= INT32_MAX, shape_mismatch,
+                     "a recording of tp {} x ep {}: both must be at least 1", grid.tp, grid.ep);
+  SWITCHYARD_REQUIRE(calls.size() == to_size(grid.world()), shape_mismatch,
+                     "{} ranks are recorded, tp {} x ep {} has {}: give the recordings of all ranks", calls.size(),
+                     grid.tp, grid.ep, grid.world());
+  for (std::size_t rank = 0; rank < calls.size(); ++rank) {
+    SWITCHYARD_REQUIRE(calls[rank].rank.index() == rank, shape_mismatch, "recording {} is that of rank {}", rank,
+                       calls[rank].rank.value());
+    require_same(calls.front(), calls[rank]);
+  }
+}
+
+ExpertPlacement placement_of(DispatchRecording const& call) {
+  if (call.slots_per_rank.empty() && call.slot_to_expert.empty())
+    return ExpertPlacement::contiguous(1, call.num_experts, call.grid.ep);
+  std::vector<ExpertId> experts;
+  for (std::int32_t const expert : call.slot_to_expert) experts.emplace_back(expert);
+  return {1, call.num_experts, SlotLayout(call.slots_per_rank), std::move(experts)};
+}
+
+void add_field(std::vector<RecordedField>& fields, std::string_view name, std::vector<std::int64_t> values) {
+  fields.push_back({std::string(name), std::move(values)});
+}
+void add_field(std::vector<RecordedField>& fields, std::string_view name,
+               std::optional<std::vector<std::int64_t>> values) {
+  if (values) add_field(fields, name, std::move(*values));
+}
+
+/// Splits and tables that only mean something for Megatron's own row order.
+void add_megatron_fields(std::vector<RecordedField>& fields, DispatchPlan const& plan) {
+  MegatronMetadata metadata = megatron_metadata(plan);
+  add_field(fields, "num_out_tokens", std::vector<std::int64_t>{metadata.num_out_tokens});
+  add_field(fields, "permutation", std::move(metadata.permutation));
+  add_field(fields, "input_splits", std::move(metadata.input_splits));
+  add_field(fields, "output_splits", std::move(metadata.output_splits));
+  add_field(fields, "output_splits_tp", std::move(metadata.output_splits_tp));
+  add_field(fields, "num_global_tokens_per_local_expert", std::move(metadata.num_global_tokens_per_local_expert));
+  add_field(fields, "sort_input_by_local_experts", std::move(metadata.sort_input_by_local_experts));
+  add_field(fields, "restore_output_by_local_experts", std::move(metadata.restore_output_by_local_experts));
+}
+
+RecordedField const* find_field(std::vector<RecordedField> const& fields, std::string_view name) {
+  auto const found =
+      std::find_if(fields.begin(), fields.end(), [&](RecordedField const& field) { return field.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+std::optional<std::int64_t> element(std::vector<std::int64_t> const* values, std::size_t index) {
+  if (values == nullptr || index >= values->size()) return std::nullopt;
+  return (*values)[index];
+}
+
+/// @return the first difference of one field on one rank.
+std::optional<RecordingMismatch> compare(RankId rank, RecordedField const& got, RecordedField const* expected,
+                                         std::int64_t& compared) {
+  auto const* reference = expected == nullptr ? nullptr : &expected->values;
+  auto const length = std::max(got.values.size(), reference == nullptr ? std::size_t{1} : reference->size());
+  for (std::size_t i = 0; i < length; ++i) {
+    auto const want = element(reference, i);
+    auto const have = element(&got.values, i);
+    if (reference == nullptr || want != have)
+      return RecordingMismatch{rank, got.name, static_cast<std::int64_t>(i), want, have};
+    ++compared;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::span<std::string_view const> recorded_field_names() noexcept {
+  return kFieldNames;
+}
+
+std::vector<DispatchPlan> reference_plans(std::span<DispatchRecording const> calls) {
+  require_group(calls);
+  AllToAllConfig config;
+  config.grid = calls.front().grid;
+  config.row_order = calls.front().row_order;
+  std::vector<RoutingMap> routings;
+  std::vector<CapacityLimit> limits;
+  for (auto const& call : calls) {
+    routings.push_back(call.routing);
+    if (call.capacity) limits.push_back(*call.capacity);
+  }
+  return plan_alltoall_group(config, routings, placement_of(calls.front()), 0, limits);
+}
+
+std::vector<RecordedField> reference_fields(std::span<DispatchPlan const> plans, RankId rank) {
+  auto const& plan = plans[rank.index()];
+  std::vector<RecordedField> fields;
+  add_field(fields, "rows_per_slot", plan.rows_per_slot);
+  add_field(fields, "tokens_per_local_expert", plan.tokens_per_local_expert);
+  if (plan.setup.row_order == RowOrder::tp_major) add_megatron_fields(fields, plan);
+  std::vector<std::int64_t> tags;
+  for (auto const& tag : expected_row_tags(plans, rank)) tags.insert(tags.end(), {tag.source.value(), tag.token});
+  add_field(fields, "row_tags", std::move(tags));
+  return fields;
+}
+
+RecordingReport check_recordings(std::span<DispatchRecording const> calls) {
+  auto const plans = reference_plans(calls);
+  std::vector<std::vector<RecordedField>> reference;
+  for (auto const& plan : plans) reference.push_back(reference_fields(plans, plan.rank));
+  RecordingReport report;
+  for (std::string_view const name : kFieldNames) {
+    bool compared = false;
+    for (auto const& call : calls) {
+      auto const* got = find_field(call.fields, name);
+      if (got == nullptr) continue;
+      if (!compared) report.fields.emplace_back(name);
+      compared = true;
+      report.first_mismatch =
+          compare(call.rank, *got, find_field(reference[call.rank.index()], name), report.integers_compared);
+      if (report.first_mismatch) return report;
+    }
+  }
+  return report;
+}
+
+}  // namespace switchyard
