@@ -80,7 +80,7 @@ void check_counts(DispatchPlan const& plan, oracle::DispatchOracle const& truth)
       CHECK(exchange->send_rows.at(other.index()) == to_peer);
       CHECK(exchange->receive_rows.at(other.index()) == from_peer);
     }
-    if (auto const* gather = plan.find<TpGather>()) {
+    if (auto const* gather = plan.find<GroupGather>()) {
       bool const group = grid.same_experts(plan.rank, other);
       CHECK(gather->receive_rows.at(other.index()) ==
             (group ? static_cast<std::int64_t>(truth.ranks().at(other.index()).received.size()) : 0));

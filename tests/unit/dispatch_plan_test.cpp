@@ -242,10 +242,10 @@ TEST_CASE("a changed plan is found by the rule it breaks") {
   check_found(sound, DispatchRule::wrong_order, [](Plan p) { p.stages.pop_back(); });
   check_found(sound, DispatchRule::wrong_order, [](Plan p) { std::swap(p.stages[0], p.stages[1]); });
   check_found(sound, DispatchRule::outside_group, [](Plan p) { stage_of<RowExchange>(p).send_rows[1] = 1; });
-  check_found(sound, DispatchRule::outside_group, [](Plan p) { stage_of<TpGather>(p).receive_rows[2] = 1; });
+  check_found(sound, DispatchRule::outside_group, [](Plan p) { stage_of<GroupGather>(p).receive_rows[2] = 1; });
   check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++p.rows_per_slot[0]; });
   check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++stage_of<RowExchange>(p).send_rows[0]; });
-  check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++stage_of<TpGather>(p).own_rows; });
+  check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++stage_of<GroupGather>(p).own_rows; });
   check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++stage_of<ChunkSort>(p).sizes[0]; });
   check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) { ++p.tokens_per_local_expert[1]; });
   check_found(sound, DispatchRule::rows_not_conserved, [](Plan p) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/cpu/cpu_executor.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -54,6 +55,11 @@ void require_recipe(CombineRecipe const& recipe) {
                      "combine recipe {} is not offered by the CPU executor: use source_slot_order", name_of(recipe));
 }
 
+/// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
+bool joins_partials(DispatchStage const& stage) {
+  return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
+}
+
 /// The weights in the order of gather.rows_of_token.
 void pick_weights(DispatchPlan const& plan, RowGather const& gather, std::span<float const> weights,
                   std::vector<float>& out) {
@@ -96,8 +102,22 @@ struct CpuExecutor::State {
     if (auto const* gather = std::get_if<RowGather>(&stage)) return permute(context, *gather, in, out);
     if (auto const* exchanged = std::get_if<RowExchange>(&stage))
       return exchange(context, *exchanged, "dispatch exchange", in, out);
-    if (auto const* gathered = std::get_if<TpGather>(&stage)) return tp_gather(context, *gathered, in, out);
+    if (auto const* gathered = std::get_if<GroupGather>(&stage)) return group_gather(context, *gathered, in, out);
+    if (auto const* repeated = std::get_if<ShardRepeat>(&stage)) return repeat_shards(context, *repeated, in, out);
     sort_chunks(context, std::get<ChunkSort>(stage), in, out);
+  }
+
+  /// One stage of a way back on which every row stays a row of its own.
+  void run_inverse(StageContext const& context, DispatchStage const& stage, ConstRows in, DType in_dtype, Rows out,
+                   DType out_dtype) {
+    if (auto const* gathered = std::get_if<GroupGather>(&stage))
+      return tp_reduce(context, *gathered, in, in_dtype, out, out_dtype, widened, partials);
+    if (auto const* repeated = std::get_if<ShardRepeat>(&stage))
+      return join_shards(context, *repeated, in, in_dtype, out, out_dtype, widened);
+    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
+      return exchange(context, inverse_of(*exchanged), "combine exchange", in, out);
+    if (auto const* gather = std::get_if<RowGather>(&stage)) return undo_permute(context, *gather, in, out);
+    sort_chunks(context, restoring_sort(context.plan.setup, std::get<ChunkSort>(stage)), in, out);
   }
 
   Communicator& comm;
@@ -145,7 +165,8 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
                      plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, out.dtype()));
-  auto const& gather = *plan.find<RowGather>();
+  auto const& path = return_path(plan);
+  auto const& gather = std::get<RowGather>(path.front());
   pick_weights(plan, gather, weights, state_->row_weights);
   StageContext const context{
       state_->comm, plan, kernels, hidden, configuration_digest(plan, expert_rows.dtype(), out.dtype(), hidden),
@@ -154,25 +175,17 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
   DType dtype = expert_rows.dtype();
   std::int64_t const result_bytes = hidden * size_of(out.dtype());
 
-  if (dtype != out.dtype() && plan.find<TpGather>() == nullptr) {
+  if (dtype != out.dtype() && std::none_of(path.begin(), path.end(), joins_partials)) {
     Rows const rounded = state_->next_buffer().rows(current.count, result_bytes);
     round_rows(context, current, rounded, out.dtype());
     current = rounded;
     dtype = out.dtype();
   }
-  for (std::size_t i = plan.stages.size(); i-- > 1;) {
-    auto const& stage = plan.stages[i];
-    bool const reduces = std::holds_alternative<TpGather>(stage);
-    Rows const target = state_->next_buffer().rows(input_rows(stage), reduces ? result_bytes : current.row_bytes);
-    if (reduces) {
-      tp_reduce(context, std::get<TpGather>(stage), current, dtype, target, out.dtype(), state_->widened,
-                state_->partials);
-      dtype = out.dtype();
-    } else if (auto const* exchanged = std::get_if<RowExchange>(&stage)) {
-      exchange(context, inverse_of(*exchanged), "combine exchange", current, target);
-    } else {
-      sort_chunks(context, restoring_sort(plan.setup, std::get<ChunkSort>(stage)), current, target);
-    }
+  for (std::size_t i = path.size(); i-- > 1;) {
+    bool const joins = joins_partials(path[i]);
+    Rows const target = state_->next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
+    state_->run_inverse(context, path[i], current, dtype, target, out.dtype());
+    if (joins) dtype = out.dtype();
     current = target;
   }
   combine_rows(context, gather, current, dtype, state_->row_weights, rows_of(out).data);

@@ -56,14 +56,20 @@ class ScratchBuffer {
 // dispatch direction: `out` holds output_rows(stage) rows
 void permute(StageContext const& context, RowGather const& stage, ConstRows in, Rows out);
 void exchange(StageContext const& context, RowExchange const& stage, char const* operation, ConstRows in, Rows out);
-void tp_gather(StageContext const& context, TpGather const& stage, ConstRows in, Rows out);
+void group_gather(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out);
 void sort_chunks(StageContext const& context, ChunkSort const& stage, ConstRows in, Rows out);
+void repeat_shards(StageContext const& context, ShardRepeat const& stage, ConstRows in, Rows out);
 
 // combine direction: `out` holds input_rows(stage) rows; exchange and sort are inverted by inverse_of()
 /// Adds the TP ranks' partials and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
 /// @param widened, received scratch memory
-void tp_reduce(StageContext const& context, TpGather const& stage, ConstRows in, DType in_dtype, Rows out,
+void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
                DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received);
+/// Adds the hidden shards' partials and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
+void join_shards(StageContext const& context, ShardRepeat const& stage, ConstRows in, DType in_dtype, Rows out,
+                 DType out_dtype, ScratchBuffer& widened);
+/// A sort or binning backwards: rows that no bin held become zeros.
+void undo_permute(StageContext const& context, RowGather const& stage, ConstRows in, Rows out);
 /// @param row_weights parallel to stage.rows_of_token
 void combine_rows(StageContext const& context, RowGather const& stage, ConstRows in, DType dtype,
                   std::span<float const> row_weights, std::byte* out);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TP gather: all TP ranks of an expert see the same rows; on the way back their partial results are added.
+// Group gather: all TP ranks of an expert, or all ranks of the world, see the same rows. On the way back the partial
+// results of TP ranks, or of hidden shards, are added.
 #include <vector>
 
 #include "stages.hpp"
@@ -10,11 +11,12 @@ namespace {
 
 constexpr std::int64_t kFloatBytes = sizeof(float);
 
-/// The ranks of this rank's TP group, ascending.
-std::vector<RankId> tp_group(DispatchPlan const& plan) {
+/// The ranks whose rows are gathered, ascending.
+std::vector<RankId> group_of(DispatchPlan const& plan, GatherGroup kind) {
   auto const& grid = plan.setup.grid;
   std::vector<RankId> group;
-  for (int tp = 0; tp < grid.tp; ++tp) group.push_back(grid.rank_of(grid.ep_rank_of(plan.rank), tp));
+  for (int rank = 0; rank < grid.world(); ++rank)
+    if (kind == GatherGroup::world || grid.same_experts(plan.rank, RankId{rank})) group.push_back(RankId{rank});
   return group;
 }
 
@@ -31,23 +33,23 @@ ConstRows as_floats(StageContext const& context, ConstRows in, DType dtype, Scra
 
 }  // namespace
 
-void tp_gather(StageContext const& context, TpGather const& stage, ConstRows in, Rows out) {
+void group_gather(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out) {
   std::vector<SendMessage> sends;
   std::vector<ReceiveMessage> receives;
   std::size_t offset = 0;
-  for (RankId const peer : tp_group(context.plan)) {
+  for (RankId const peer : group_of(context.plan, stage.group)) {
     std::size_t const bytes = to_size(stage.receive_rows[peer.index()] * out.row_bytes);
     sends.push_back({peer, in.bytes()});
     receives.push_back({peer, out.bytes().subspan(offset, bytes)});
     offset += bytes;
   }
-  context.comm.exchange(sends, receives, {"dispatch TP gather", context.configuration, context.deadline});
+  context.comm.exchange(sends, receives, {"dispatch gather", context.configuration, context.deadline});
 }
 
-void tp_reduce(StageContext const& context, TpGather const& stage, ConstRows in, DType in_dtype, Rows out,
+void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
                DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received) {
   ConstRows const partials = as_floats(context, in, in_dtype, widened);
-  auto const group = tp_group(context.plan);
+  auto const group = group_of(context.plan, stage.group);
   auto const ranks = static_cast<std::int64_t>(group.size());
   std::int64_t const row_bytes = partials.row_bytes;
   Rows const mine = received.rows(stage.own_rows * ranks, row_bytes);

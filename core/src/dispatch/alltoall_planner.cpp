@@ -5,23 +5,13 @@
 #include <utility>
 
 #include "chunk_order.hpp"
+#include "planning.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 
 namespace switchyard {
 namespace {
-
-/// The digest of what ranks must agree on about the placement: this layer's slots and who owns them.
-Fingerprint layer_fingerprint(ExpertPlacement const& placement, int layer) {
-  FingerprintBuilder builder;
-  auto const& layout = placement.layout();
-  for (int rank = 0; rank < layout.num_ranks(); ++rank)
-    builder.add_at(1, static_cast<std::uint64_t>(rank), layout.slots_of(RankId{rank}));
-  auto const slots = placement.layer(layer);
-  for (std::size_t slot = 0; slot < slots.size(); ++slot) builder.add_at(2, slot, slots[slot].value());
-  return builder.result();
-}
 
 void require_config(AllToAllConfig const& config, RankId rank, ExpertPlacement const& placement) {
   auto const& grid = config.grid;
@@ -35,17 +25,6 @@ void require_config(AllToAllConfig const& config, RankId rank, ExpertPlacement c
   SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse || config.row_order == RowOrder::tp_major,
                      invalid_argument, "restoring chunks as {} does needs tp_major rows, not {}",
                      to_string(config.restore), to_string(config.row_order));
-}
-
-DispatchSetup make_setup(AllToAllConfig const& config, ExpertPlacement const& placement, int layer) {
-  return {DispatchFamily::megatron_alltoall,
-          config.row_order,
-          config.restore,
-          config.grid,
-          layer,
-          placement.num_experts(),
-          placement.num_slots(),
-          layer_fingerprint(placement, layer)};
 }
 
 /// The slot of every kept choice, tokens ascending and slots k ascending: the order of RowGather::rows_of_token.
@@ -103,49 +82,6 @@ RowGather gather_by_slot(ChosenSlots chosen, std::span<std::int64_t const> rows_
   return gather;
 }
 
-/// Every rank's rows per slot, as gathered.
-class GatheredCounts {
- public:
-  GatheredCounts(std::span<std::int64_t const> counts, ExpertParallelGrid grid, ExpertPlacement const& placement)
-      : counts_(counts), layout_(placement.layout()), num_slots_(placement.num_slots()) {
-    auto const expected = checked_mul(grid.world(), num_slots_);
-    SWITCHYARD_REQUIRE(counts.size() == to_size(expected), shape_mismatch,
-                       "gathered counts hold {} numbers: {} ranks x {} slots need {}", counts.size(), grid.world(),
-                       num_slots_, expected);
-    auto const bad = std::find_if(counts.begin(), counts.end(), [](std::int64_t count) { return count < 0; });
-    SWITCHYARD_REQUIRE(bad == counts.end(), invalid_plan, "rank {} announces {} rows for slot {}",
-                       (bad - counts.begin()) / std::max(num_slots_, 1), *bad,
-                       (bad - counts.begin()) % std::max(num_slots_, 1));
-  }
-
-  [[nodiscard]] std::int64_t rows(RankId source, int slot) const {
-    return counts_[source.index() * to_size(num_slots_) + to_size(slot)];
-  }
-  /// Rows of `source` for all slots of `ep_rank`.
-  [[nodiscard]] std::int64_t rows_for(RankId source, int ep_rank) const {
-    int const first = layout_.first_slot(RankId{ep_rank}).value();
-    std::int64_t sum = 0;
-    for (int slot = first; slot < first + layout_.slots_of(RankId{ep_rank}); ++slot)
-      sum = checked_add(sum, rows(source, slot));
-    return sum;
-  }
-
- private:
-  std::span<std::int64_t const> counts_;
-  SlotLayout const& layout_;
-  int num_slots_;
-};
-
-void require_own_counts(RowAssignment const& assignment, GatheredCounts const& counts) {
-  for (std::size_t slot = 0; slot < assignment.rows_per_slot.size(); ++slot) {
-    std::int64_t const gathered = counts.rows(assignment.rank, static_cast<int>(slot));
-    SWITCHYARD_REQUIRE(gathered == assignment.rows_per_slot[slot], invalid_plan,
-                       "rank {} sends {} rows to slot {}, but the gathered counts say {}: they belong to another "
-                       "routing or another order of ranks",
-                       assignment.rank.value(), assignment.rows_per_slot[slot], slot, gathered);
-  }
-}
-
 void require_limit(RowAssignment const& assignment, CapacityLimit limit, std::span<ExpertId const> slots,
                    int num_experts) {
   std::vector<std::int64_t> rows(to_size(num_experts), 0);
@@ -172,8 +108,8 @@ RowExchange make_exchange(ExpertParallelGrid grid, RankId rank, GatheredCounts c
   return exchange;
 }
 
-TpGather make_tp_gather(ExpertParallelGrid grid, RankId rank, GatheredCounts const& counts) {
-  TpGather gather;
+GroupGather make_tp_gather(ExpertParallelGrid grid, RankId rank, GatheredCounts const& counts) {
+  GroupGather gather;
   gather.receive_rows.assign(to_size(grid.world()), 0);
   int const my_ep = grid.ep_rank_of(rank);
   for (int tp = 0; tp < grid.tp; ++tp) {
@@ -225,13 +161,13 @@ DispatchPlan plan_alltoall(AllToAllConfig const& config, RowAssignment assignmen
                            int layer, std::span<std::int64_t const> gathered_counts,
                            std::optional<CapacityLimit> limit) {
   require_config(config, assignment.rank, placement);
-  GatheredCounts const counts(gathered_counts, config.grid, placement);
+  GatheredCounts const counts(gathered_counts, config.grid.world(), placement);
   require_own_counts(assignment, counts);
   if (limit) require_limit(assignment, *limit, placement.layer(layer), placement.num_experts());
 
   RankId const my_experts{config.grid.ep_rank_of(assignment.rank)};
   DispatchPlan plan;
-  plan.setup = make_setup(config, placement, layer);
+  plan.setup = make_setup(DispatchFamily::megatron_alltoall, config, placement, layer);
   plan.rank = assignment.rank;
   plan.first_slot = placement.layout().first_slot(my_experts).value();
   plan.num_tokens = static_cast<std::int64_t>(assignment.gather.row_begin.size()) - 1;
@@ -253,7 +189,7 @@ DispatchPlan plan_alltoall(Communicator& comm, AllToAllConfig const& config, Rou
   RowAssignment assignment = assign_rows(config, comm.rank(), routing, placement, layer);
   CallOptions options;
   options.operation = "dispatch counts";
-  options.configuration = make_setup(config, placement, layer).fingerprint().value;
+  options.configuration = make_setup(DispatchFamily::megatron_alltoall, config, placement, layer).fingerprint().value;
   auto const counts = all_gather_i64(comm, assignment.rows_per_slot, options);
   return plan_alltoall(config, std::move(assignment), placement, layer, counts, limit);
 }

@@ -5,13 +5,13 @@
 #include <cstdint>
 #include <vector>
 
-#include "switchyard/dispatch/dispatch_plan.hpp"
+#include "switchyard/dispatch/row_order.hpp"
 
 namespace switchyard {
 
 /// Rows arrive by (source tp, source ep, local expert): the position of a source rank among the arriving blocks.
 [[nodiscard]] constexpr std::int64_t arrival_index(ExpertParallelGrid grid, RankId source) noexcept {
-  return std::int64_t{grid.tp_rank_of(source)} * grid.ep + grid.ep_rank_of(source);
+  return source_position(grid, RowOrder::tp_major, source);
 }
 /// The chunk of `source`'s rows for local expert `local` of `num_local`.
 [[nodiscard]] constexpr std::int64_t chunk_index(ExpertParallelGrid grid, RankId source, std::int64_t local,

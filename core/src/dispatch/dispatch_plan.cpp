@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/dispatch/dispatch_plan.hpp"
 
+#include <algorithm>
+
 #include "chunk_order.hpp"
 #include "row_sums.hpp"
 #include "switchyard/internal/require.hpp"
@@ -9,13 +11,16 @@
 namespace switchyard {
 namespace {
 
-// Field numbers of the fingerprints (docs/formats/dispatch-plan.md). Stage i uses kFieldStages + 16 * i + list.
+// Field numbers of the fingerprints (docs/formats/dispatch-plan.md). Stage i uses kFieldStages + 16 * i + list,
+// stage i of the row return kFieldRowReturn + 16 * i + list.
 constexpr std::uint32_t kFieldSetup = 1;
 constexpr std::uint32_t kFieldRank = 2;
 constexpr std::uint32_t kFieldCapacity = 3;
 constexpr std::uint32_t kFieldRowsPerSlot = 4;
 constexpr std::uint32_t kFieldTokensPerLocalExpert = 5;
+constexpr std::uint32_t kFieldMegaBlocks = 6;
 constexpr std::uint32_t kFieldStages = 64;
+constexpr std::uint32_t kFieldRowReturn = 1024;
 constexpr std::uint32_t kFieldsPerStage = 16;
 
 /// Adds a stage: its kind under the base field, its lists under the ones that follow.
@@ -27,11 +32,15 @@ class StageFingerprint {
     lists(1, {stage.token_of_row, stage.slot_of_row, stage.row_begin, stage.rows_of_token});
   }
   void operator()(RowExchange const& stage) { lists(2, {stage.send_rows, stage.receive_rows}); }
-  void operator()(TpGather const& stage) {
+  void operator()(GroupGather const& stage) {
     std::int64_t const own[] = {stage.own_rows};
-    lists(3, {own, stage.receive_rows});
+    lists(stage.group == GatherGroup::tp ? 3 : 5, {own, stage.receive_rows});
   }
   void operator()(ChunkSort const& stage) { lists(4, {stage.sizes, stage.order}); }
+  void operator()(ShardRepeat const& stage) {
+    std::int64_t const numbers[] = {stage.rows, stage.copies};
+    lists(6, {numbers});
+  }
 
  private:
   void lists(std::int64_t kind, std::initializer_list<std::span<std::int64_t const>> values) {
@@ -44,11 +53,21 @@ class StageFingerprint {
   std::uint32_t base_;
 };
 
+void add_stages(FingerprintBuilder& builder, std::uint32_t base, std::vector<DispatchStage> const& stages) {
+  for (auto const& stage : stages) {
+    std::visit(StageFingerprint(builder, base), stage);
+    base += kFieldsPerStage;
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(DispatchFamily family) noexcept {
   switch (family) {
     case DispatchFamily::megatron_alltoall: return "megatron_alltoall";
+    case DispatchFamily::megatron_allgather: return "megatron_allgather";
+    case DispatchFamily::megatron_flex: return "megatron_flex";
+    case DispatchFamily::megablocks: return "megablocks";
   }
   return "unknown";
 }
@@ -69,6 +88,15 @@ std::string_view to_string(ChunkRestore restore) noexcept {
   return "unknown";
 }
 
+std::string_view to_string(ExpertBins bins) noexcept {
+  switch (bins) {
+    case ExpertBins::exact: return "exact";
+    case ExpertBins::capacity: return "capacity";
+    case ExpertBins::blocks: return "blocks";
+  }
+  return "unknown";
+}
+
 std::string_view to_string(DispatchRule rule) noexcept {
   switch (rule) {
     case DispatchRule::shape_mismatch: return "shape_mismatch";
@@ -81,6 +109,7 @@ std::string_view to_string(DispatchRule rule) noexcept {
     case DispatchRule::setup_mismatch: return "setup_mismatch";
     case DispatchRule::pair_mismatch: return "pair_mismatch";
     case DispatchRule::count_mismatch: return "count_mismatch";
+    case DispatchRule::wrong_rows: return "wrong_rows";
   }
   return "unknown";
 }
@@ -97,6 +126,8 @@ Fingerprint DispatchSetup::fingerprint() const {
                                 static_cast<std::int64_t>(placement.value)};
   FingerprintBuilder builder;
   builder.add(kFieldSetup, facts);
+  std::int64_t const layout[] = {hidden_shards, static_cast<std::int64_t>(bins), block_rows};
+  if (family == DispatchFamily::megablocks) builder.add(kFieldMegaBlocks, layout);
   return builder.result();
 }
 
@@ -113,12 +144,29 @@ Fingerprint DispatchPlan::fingerprint() const {
   builder.add(kFieldCapacity, limit);
   builder.add(kFieldRowsPerSlot, std::span<std::int64_t const>(rows_per_slot));
   builder.add(kFieldTokensPerLocalExpert, std::span<std::int64_t const>(tokens_per_local_expert));
-  std::uint32_t base = kFieldStages;
-  for (auto const& stage : stages) {
-    std::visit(StageFingerprint(builder, base), stage);
-    base += kFieldsPerStage;
-  }
+  add_stages(builder, kFieldStages, stages);
+  add_stages(builder, kFieldRowReturn, row_return);
   return builder.result();
+}
+
+std::vector<DispatchStage> const& return_path(DispatchPlan const& plan) noexcept {
+  return plan.row_return.empty() ? plan.stages : plan.row_return;
+}
+
+std::vector<std::int64_t> filled_rows(DispatchPlan const& plan) {
+  std::vector<std::int64_t> filled = plan.tokens_per_local_expert;
+  auto const* last = plan.stages.empty() ? nullptr : std::get_if<RowGather>(&plan.stages.back());
+  if (last == nullptr) return filled;
+  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(last->token_of_row.size()) == sum_rows(filled), invalid_plan,
+                     "the last stage of rank {} hands on {} rows for blocks of {} rows", plan.rank.value(),
+                     last->token_of_row.size(), sum_rows(filled));
+  auto row = last->token_of_row.begin();
+  for (std::int64_t& rows : filled) {
+    auto const end = row + rows;
+    rows = std::count_if(row, end, [](std::int64_t token) { return token >= 0; });
+    row = end;
+  }
+  return filled;
 }
 
 ChunkSort restoring_sort(DispatchSetup const& setup, ChunkSort const& sort) {
@@ -138,7 +186,7 @@ std::vector<std::int64_t> chunk_order(ExpertParallelGrid grid, std::int64_t num_
   order.reserve(to_size(num_local * grid.world()));
   for (std::int64_t local = 0; local < num_local; ++local) {
     for (int i = 0; i < grid.world(); ++i) {
-      RankId const source = row_order == RowOrder::rank_major ? RankId{i} : grid.rank_of(i % grid.ep, i / grid.ep);
+      RankId const source = source_at(grid, row_order, i);
       order.push_back(chunk_index(grid, source, local, num_local));
     }
   }

@@ -13,15 +13,17 @@ struct InputRows {
     return stage.row_begin.empty() ? 0 : static_cast<std::int64_t>(stage.row_begin.size()) - 1;
   }
   std::int64_t operator()(RowExchange const& stage) const { return sum_rows(stage.send_rows); }
-  std::int64_t operator()(TpGather const& stage) const { return stage.own_rows; }
+  std::int64_t operator()(GroupGather const& stage) const { return stage.own_rows; }
   std::int64_t operator()(ChunkSort const& stage) const { return sum_rows(stage.sizes); }
+  std::int64_t operator()(ShardRepeat const& stage) const { return stage.rows; }
 };
 
 struct OutputRows {
   std::int64_t operator()(RowGather const& stage) const { return static_cast<std::int64_t>(stage.token_of_row.size()); }
   std::int64_t operator()(RowExchange const& stage) const { return sum_rows(stage.receive_rows); }
-  std::int64_t operator()(TpGather const& stage) const { return sum_rows(stage.receive_rows); }
+  std::int64_t operator()(GroupGather const& stage) const { return sum_rows(stage.receive_rows); }
   std::int64_t operator()(ChunkSort const& stage) const { return sum_rows(stage.sizes); }
+  std::int64_t operator()(ShardRepeat const& stage) const { return saturating_mul(stage.rows, stage.copies); }
 };
 
 }  // namespace
@@ -44,6 +46,22 @@ ChunkSort inverse_of(ChunkSort const& sort) {
 
 RowExchange inverse_of(RowExchange const& exchange) {
   return {exchange.receive_rows, exchange.send_rows};
+}
+
+std::vector<std::int64_t> inverse_rows(RowGather const& gather) {
+  std::vector<std::int64_t> rows(to_size(input_rows(gather)), -1);
+  for (std::size_t input = 0; input < rows.size(); ++input) {
+    std::int64_t const begin = gather.row_begin[input];
+    std::int64_t const count = gather.row_begin[input + 1] - begin;
+    SWITCHYARD_REQUIRE(begin >= 0 && count >= 0 && count <= 1 &&
+                           begin + count <= static_cast<std::int64_t>(gather.rows_of_token.size()),
+                       invalid_plan,
+                       "input row {} of a gather has {} output rows: only a gather with at most one can be "
+                       "undone without adding",
+                       input, count);
+    if (count == 1) rows[input] = gather.rows_of_token[to_size(begin)];
+  }
+  return rows;
 }
 
 std::int64_t input_rows(DispatchStage const& stage) {

@@ -27,6 +27,12 @@ SyncPoint seed_sync_point(DispatchPlan const& plan) {
   return needs_splits ? SyncPoint::before_ep_alltoall : SyncPoint::before_finish;
 }
 
+SyncPoint megablocks_sync_point(DispatchPlan const& plan) {
+  if (plan.setup.grid.world() > 1) return SyncPoint::before_ep_alltoall;
+  return plan.setup.bins == ExpertBins::capacity && !plan.capacity ? SyncPoint::before_permutation_1
+                                                                   : SyncPoint::no_sync;
+}
+
 /// With padding Megatron exchanges equal splits, which is only defined when all ranks have one capacity.
 void require_equal_capacities(DispatchPlan const& plan) {
   if (!padded(plan)) return;
@@ -46,7 +52,7 @@ void fill_splits(DispatchPlan const& plan, MegatronMetadata& metadata) {
   std::vector<std::int64_t> output;
   std::vector<std::int64_t> output_tp;
   auto const* exchange = plan.find<RowExchange>();
-  auto const* gather = plan.find<TpGather>();
+  auto const* gather = plan.find<GroupGather>();
   for (int ep = 0; ep < grid.ep; ++ep) {
     auto const peer = grid.rank_of(ep, grid.tp_rank_of(plan.rank)).index();
     input.push_back(exchange ? exchange->send_rows[peer] : metadata.num_out_tokens);
@@ -90,8 +96,18 @@ std::string_view to_string(SyncPoint point) noexcept {
 }
 
 SyncPoint sync_point(DispatchPlan const& plan, SyncRule rule) {
+  switch (plan.setup.family) {
+    case DispatchFamily::megatron_alltoall: break;
+    case DispatchFamily::megatron_allgather: return SyncPoint::before_permutation_1;
+    case DispatchFamily::megatron_flex: return SyncPoint::before_permutation_2;
+    case DispatchFamily::megablocks: return megablocks_sync_point(plan);
+  }
   if (padded(plan)) return SyncPoint::no_sync;
-  return rule == SyncRule::megatron_seed ? seed_sync_point(plan) : newest_sync_point(plan);
+  return rule == SyncRule::megatron_newest ? newest_sync_point(plan) : seed_sync_point(plan);
+}
+
+SyncFacts sync_facts(DispatchPlan const& plan, SyncRule rule) {
+  return {sync_point(plan, rule), rule != SyncRule::mindspeed};
 }
 
 MegatronMetadata megatron_metadata(DispatchPlan const& plan) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The conservation laws between the plans of one group.
+#include <algorithm>
+
+#include "check_contents.hpp"
 #include "chunk_order.hpp"
 #include "row_sums.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -18,10 +21,10 @@ class GroupChecker {
     check_slots();
     for (auto const& plan : plans_) {
       check_arrivals(plan);
-      if (auto const* exchange = plan.find<RowExchange>()) check_exchange(plan, *exchange);
-      if (auto const* gather = plan.find<TpGather>()) check_tp_gather(plan, *gather);
-      if (auto const* sort = plan.find<ChunkSort>()) check_chunks(plan, *sort);
+      check_path(plan, plan.stages, &DispatchPlan::stages);
+      check_path(plan, plan.row_return, &DispatchPlan::row_return);
     }
+    if (report_.clean()) check_contents(plans_, report_);
     return std::move(report_).take();
   }
 
@@ -44,13 +47,17 @@ class GroupChecker {
     return good;
   }
 
-  /// EP ranks own adjacent blocks of slots that cover all of them; TP ranks of one EP rank own the same block.
+  /// Owners of expert blocks (EP ranks; megablocks: world / hidden shards) have adjacent blocks of slots that cover all
+  /// of them; every rank of one owner (its TP ranks; its hidden shards) owns the same block.
   void check_slots() {
+    auto const& setup = plans_.front().setup;
+    int const owners = grid().ep / setup.hidden_shards;
     std::int64_t next = 0;
-    for (int ep = 0; ep < grid().ep; ++ep) {
-      auto const& first = plan_of(grid().rank_of(ep, 0));
-      for (int tp = 0; tp < grid().tp; ++tp) {
-        auto const& plan = plan_of(grid().rank_of(ep, tp));
+    for (int owner = 0; owner < owners; ++owner) {
+      auto const& first = plan_of(grid().rank_of(owner, 0));
+      for (int replica = 0; replica < grid().tp * setup.hidden_shards; ++replica) {
+        int const ep = owner + replica / grid().tp * owners;
+        auto const& plan = plan_of(grid().rank_of(ep, replica % grid().tp));
         report_.expect(plan.first_slot == next && plan.num_local_experts() == first.num_local_experts(),
                        DispatchRule::setup_mismatch, plan.rank,
                        "owns slots from {} on, {} of them, instead of {} and {}", plan.first_slot,
@@ -58,46 +65,67 @@ class GroupChecker {
       }
       next += first.num_local_experts();
     }
-    report_.expect(next == plans_.front().setup.num_slots, DispatchRule::shape_mismatch, RankId{-1},
-                   "ranks own {} slots together instead of {}", next, plans_.front().setup.num_slots);
+    report_.expect(next == setup.num_slots, DispatchRule::shape_mismatch, RankId{-1},
+                   "ranks own {} slots together instead of {}", next, setup.num_slots);
   }
 
+  /// A bin of a capacity takes what it can; everything else takes all.
   void check_arrivals(DispatchPlan const& plan) {
+    auto const filled = filled_rows(plan);
     for (int local = 0; local < plan.num_local_experts(); ++local) {
-      std::int64_t sent = 0;
-      for (auto const& source : plans_) sent = saturating_add(sent, rows_sent(source, plan, local));
-      auto const expected = plan.tokens_per_local_expert[to_size(local)];
-      report_.expect(sent == expected, DispatchRule::count_mismatch, plan.rank,
-                     "local expert {} (slot {}) expects {} rows but its sources send {}", local,
-                     plan.first_slot + local, expected, sent);
+      std::int64_t expected = 0;
+      for (auto const& source : plans_) expected = saturating_add(expected, rows_sent(source, plan, local));
+      if (plan.setup.bins == ExpertBins::capacity)
+        expected = std::min(expected, plan.tokens_per_local_expert[to_size(local)]);
+      report_.expect(expected == filled[to_size(local)], DispatchRule::count_mismatch, plan.rank,
+                     "local expert {} (slot {}) takes {} rows but its sources send {}", local, plan.first_slot + local,
+                     filled[to_size(local)], expected);
     }
   }
 
-  void check_exchange(DispatchPlan const& plan, RowExchange const& exchange) {
+  using Path = std::vector<DispatchStage>;
+
+  /// The first stage of a type on a path, or null.
+  template <typename Stage>
+  static Stage const* find(Path const& path) {
+    for (auto const& stage : path)
+      if (auto const* found = std::get_if<Stage>(&stage)) return found;
+    return nullptr;
+  }
+
+  void check_path(DispatchPlan const& plan, Path const& path, Path DispatchPlan::*member) {
+    if (auto const* exchange = find<RowExchange>(path)) check_exchange(plan, *exchange, member);
+    if (auto const* gather = find<GroupGather>(path)) check_gather(plan, *gather, member);
+    if (auto const* sort = find<ChunkSort>(path)) check_chunks(plan, *sort);
+  }
+
+  void check_exchange(DispatchPlan const& plan, RowExchange const& exchange, Path DispatchPlan::*member) {
+    bool const row_by_row = member == &DispatchPlan::row_return || plan.row_return.empty();
     for (auto const& peer : plans_) {
-      if (!grid().same_lane(plan.rank, peer.rank)) continue;
-      std::int64_t to_peer = 0;
-      for (int local = 0; local < peer.num_local_experts(); ++local)
-        to_peer = saturating_add(to_peer, rows_sent(plan, peer, local));
       auto const sent = exchange.send_rows[peer.rank.index()];
-      report_.expect(sent == to_peer, DispatchRule::rows_not_conserved, plan.rank,
-                     "sends {} rows to rank {}, whose slots take {} of them", sent, peer.rank.value(), to_peer);
-      auto const* peer_exchange = peer.find<RowExchange>();
+      auto const* peer_exchange = find<RowExchange>(peer.*member);
       auto const received = peer_exchange ? peer_exchange->receive_rows[plan.rank.index()] : 0;
       report_.expect(sent == received, DispatchRule::pair_mismatch, peer.rank,
                      "rank {} sends {} rows to rank {}, which expects {}", plan.rank.value(), sent, peer.rank.value(),
                      received);
+      bool const lane = grid().same_lane(plan.rank, peer.rank);
+      if (!row_by_row || !lane) continue;
+      std::int64_t to_peer = 0;
+      for (int local = 0; local < peer.num_local_experts(); ++local)
+        to_peer = saturating_add(to_peer, rows_sent(plan, peer, local));
+      report_.expect(sent == to_peer, DispatchRule::rows_not_conserved, plan.rank,
+                     "sends {} rows to rank {}, whose slots take {} of them", sent, peer.rank.value(), to_peer);
     }
   }
 
-  void check_tp_gather(DispatchPlan const& plan, TpGather const& gather) {
+  void check_gather(DispatchPlan const& plan, GroupGather const& gather, Path DispatchPlan::*member) {
     for (auto const& peer : plans_) {
-      if (!grid().same_experts(plan.rank, peer.rank)) continue;
-      auto const* peer_gather = peer.find<TpGather>();
+      if (gather.group == GatherGroup::tp && !grid().same_experts(plan.rank, peer.rank)) continue;
+      auto const* peer_gather = find<GroupGather>(peer.*member);
       auto const expected = gather.receive_rows[peer.rank.index()];
       auto const offered = peer_gather ? peer_gather->own_rows : 0;
       report_.expect(expected == offered, DispatchRule::pair_mismatch, plan.rank,
-                     "TP gather: rank {} contributes {} rows, rank {} expects {}", peer.rank.value(), offered,
+                     "gather: rank {} contributes {} rows, rank {} expects {}", peer.rank.value(), offered,
                      plan.rank.value(), expected);
     }
   }

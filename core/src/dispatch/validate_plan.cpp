@@ -2,6 +2,7 @@
 // The rules that one rank's plan can be held to without seeing another rank's.
 #include <algorithm>
 
+#include "check_gather.hpp"
 #include "chunk_order.hpp"
 #include "row_sums.hpp"
 #include "switchyard/internal/require.hpp"
@@ -23,9 +24,8 @@ class PlanChecker {
   std::vector<DispatchViolation> run() {
     if (!check_setup()) return std::move(report_).take();
     check_counts();
-    check_stage_kinds();
-    for (auto const& stage : plan_.stages) std::visit([this](auto const& value) { check(value); }, stage);
-    check_row_chain();
+    check_path("stages", plan_.stages, stage_roles(plan_));
+    check_path("row_return", plan_.row_return, row_return_roles(plan_));
     return std::move(report_).take();
   }
 
@@ -35,17 +35,10 @@ class PlanChecker {
     return report_.expect(holds, rule, plan_.rank, text, std::forward<Args>(args)...);
   }
 
-  /// Every entry in [0, limit).
-  bool in_range(char const* name, std::vector<std::int64_t> const& values, std::int64_t limit) {
-    auto const bad = std::find_if(values.begin(), values.end(), [&](std::int64_t v) { return v < 0 || v >= limit; });
-    return bad == values.end() || expect(false, DispatchRule::index_out_of_range, "{}[{}] is {}: valid are 0 to {}",
-                                         name, bad - values.begin(), *bad, limit - 1);
-  }
-
   bool counts(char const* name, std::vector<std::int64_t> const& values, std::int64_t length) {
     return expect(static_cast<std::int64_t>(values.size()) == length, DispatchRule::shape_mismatch,
                   "{} has {} entries instead of {}", name, values.size(), length) &&
-           in_range(name, values, INT64_MAX);
+           check_range(plan_, name, values, 0, INT64_MAX, report_);
   }
 
   bool check_setup() {
@@ -60,8 +53,29 @@ class PlanChecker {
            expect(setup.restore == ChunkRestore::inverse || setup.row_order == RowOrder::tp_major,
                   DispatchRule::wrong_order, "{} rows with chunks restored as {} does", to_string(setup.row_order),
                   to_string(setup.restore)) &&
+           check_layout() &&
            expect(plan_.num_tokens >= 0 && plan_.num_tokens <= kMaxTokens && plan_.slot_columns >= 0,
                   DispatchRule::shape_mismatch, "{} tokens with {} slot columns", plan_.num_tokens, plan_.slot_columns);
+  }
+
+  /// What only some families have.
+  bool check_layout() {
+    auto const& setup = plan_.setup;
+    if (setup.family != DispatchFamily::megatron_alltoall &&
+        !expect(setup.restore == ChunkRestore::inverse, DispatchRule::wrong_order, "{} plans restore chunks as {} does",
+                to_string(setup.family), to_string(setup.restore)))
+      return false;
+    if (setup.family != DispatchFamily::megablocks)
+      return expect(setup.hidden_shards == 1 && setup.bins == ExpertBins::exact && setup.block_rows == 0,
+                    DispatchRule::shape_mismatch, "{} with {} hidden shards and {} bins in blocks of {} rows",
+                    to_string(setup.family), setup.hidden_shards, to_string(setup.bins), setup.block_rows);
+    return expect(grid_.tp == 1 && setup.row_order == RowOrder::rank_major && setup.hidden_shards >= 1 &&
+                      grid_.ep % setup.hidden_shards == 0,
+                  DispatchRule::shape_mismatch, "megablocks with {} hidden shards on tp {} x ep {}, {} rows",
+                  setup.hidden_shards, grid_.tp, grid_.ep, to_string(setup.row_order)) &&
+           expect(setup.bins == ExpertBins::blocks ? setup.block_rows >= 1 : setup.block_rows == 0,
+                  DispatchRule::shape_mismatch, "{} bins with blocks of {} rows", to_string(setup.bins),
+                  setup.block_rows);
   }
 
   void check_counts() {
@@ -74,76 +88,74 @@ class PlanChecker {
     expect(plan_.capacity->rows >= 0, DispatchRule::index_out_of_range, "capacity is {}", plan_.capacity->rows);
   }
 
-  /// Megatron's composition: permute, exchange when ep > 1, gather when tp > 1, sort when needed; each once.
-  void check_stage_kinds() {
-    std::vector<std::size_t> expected{0};
-    if (grid_.ep > 1) expected.push_back(1);
-    if (grid_.tp > 1) expected.push_back(2);
-    if (needs_sort(grid_, plan_.num_local_experts(), plan_.setup.row_order)) expected.push_back(3);
-    std::vector<std::size_t> kinds;
-    for (auto const& stage : plan_.stages) kinds.push_back(stage.index());
-    expect(kinds == expected, DispatchRule::wrong_order,
-           "{} stages that are not permute{}{}{} as {} on tp {} x ep {} with {} local experts needs", kinds.size(),
-           grid_.ep > 1 ? ", exchange" : "", grid_.tp > 1 ? ", TP gather" : "",
-           expected.back() == 3 ? ", chunk sort" : "", to_string(plan_.setup.family), grid_.tp, grid_.ep,
-           plan_.num_local_experts());
-  }
-
-  void check(RowGather const& gather) {
-    auto const rows = static_cast<std::int64_t>(gather.token_of_row.size());
-    bool shapes = counts("slot_of_row", gather.slot_of_row, rows);
-    shapes = counts("rows_of_token", gather.rows_of_token, rows) && shapes;
-    shapes = counts("row_begin", gather.row_begin, plan_.num_tokens + 1) && shapes;
-    if (!shapes) return;
-    bool ranges = in_range("token_of_row", gather.token_of_row, plan_.num_tokens);
-    ranges = in_range("slot_of_row", gather.slot_of_row, plan_.slot_columns) && ranges;
-    ranges = in_range("rows_of_token", gather.rows_of_token, rows) && ranges;
-    bool const offsets = gather.row_begin.front() == 0 && gather.row_begin.back() == rows &&
-                         std::is_sorted(gather.row_begin.begin(), gather.row_begin.end());
-    expect(offsets, DispatchRule::shape_mismatch, "row_begin does not rise from 0 to {}", rows);
-    if (ranges && offsets) check_inverse(gather);
-    expect(sum_rows(plan_.rows_per_slot) == rows, DispatchRule::rows_not_conserved,
-           "rows_per_slot adds up to {} but {} rows are gathered", sum_rows(plan_.rows_per_slot), rows);
-  }
-
-  /// Slots that rise strictly inside a token make its rows distinct, so with equal totals this is a bijection.
-  void check_inverse(RowGather const& gather) {
-    for (std::int64_t token = 0; token < plan_.num_tokens; ++token) {
-      std::int64_t last_slot = -1;
-      for (auto i = gather.row_begin[to_size(token)]; i < gather.row_begin[to_size(token) + 1]; ++i) {
-        auto const row = to_size(gather.rows_of_token[to_size(i)]);
-        std::int64_t const slot = gather.slot_of_row[row];
-        if (!expect(gather.token_of_row[row] == token && slot > last_slot, DispatchRule::not_inverse,
-                    "token {} lists row {}, which is of token {}, slot {} (after slot {})", token, row,
-                    gather.token_of_row[row], slot, last_slot))
-          return;
-        last_slot = slot;
-      }
+  /// Every stage in its place, and rows out of every stage the rows into the next one: tokens enter, expert rows leave.
+  void check_path(char const* name, std::vector<DispatchStage> const& stages, std::vector<StageRole> const& roles) {
+    bool good = stages.size() == roles.size();
+    for (std::size_t i = 0; good && i < roles.size(); ++i) good = fits(roles[i], stages[i]);
+    if (!expect(good, DispatchRule::wrong_order, "{} has {} stages that are not {}, as {} needs here", name,
+                stages.size(), list_of(roles), to_string(plan_.setup.family)) ||
+        roles.empty())
+      return;
+    std::int64_t rows = plan_.num_tokens;
+    std::span<std::int64_t const> by_source;
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      check_stage(stages[i], {roles[i], rows, by_source});
+      std::int64_t const wanted = input_rows(stages[i]);
+      expect(wanted == rows, DispatchRule::rows_not_conserved, "{}[{}] takes {} rows but is handed {}", name, i, wanted,
+             rows);
+      rows = output_rows(stages[i]);
+      if (auto const* exchange = std::get_if<RowExchange>(&stages[i])) by_source = exchange->receive_rows;
+      if (auto const* gather = std::get_if<GroupGather>(&stages[i])) by_source = gather->receive_rows;
     }
+    expect(rows == plan_.num_expert_rows(), DispatchRule::rows_not_conserved,
+           "{} hands on {} rows at its end, but tokens_per_local_expert adds up to {}", name, rows,
+           plan_.num_expert_rows());
   }
 
-  void check_group(char const* name, std::vector<std::int64_t> const& rows, bool lane) {
+  static std::string list_of(std::vector<StageRole> const& roles) {
+    std::string list;
+    for (StageRole const role : roles) list += fmt::format("{}{}", list.empty() ? "" : ", ", name_of(role));
+    return list.empty() ? "none" : list;
+  }
+
+  void check_stage(DispatchStage const& stage, GatherPlace const& place) {
+    if (auto const* gather = std::get_if<RowGather>(&stage)) return check_gather(plan_, *gather, place, report_);
+    if (auto const* exchange = std::get_if<RowExchange>(&stage)) return check(*exchange, place.role);
+    if (auto const* gather = std::get_if<GroupGather>(&stage)) return check(*gather);
+    if (auto const* sort = std::get_if<ChunkSort>(&stage)) return check(*sort);
+    auto const& repeat = std::get<ShardRepeat>(stage);
+    expect(repeat.copies == plan_.setup.hidden_shards && repeat.rows >= 0, DispatchRule::shape_mismatch,
+           "{} rows are repeated {} times for {} hidden shards", repeat.rows, repeat.copies, plan_.setup.hidden_shards);
+  }
+
+  enum class Peers { lane, tp, all };
+
+  [[nodiscard]] bool is_peer(RankId rank, Peers peers) const {
+    if (peers == Peers::lane) return grid_.same_lane(plan_.rank, rank);
+    return peers == Peers::all || grid_.same_experts(plan_.rank, rank);
+  }
+
+  void check_group(char const* name, std::vector<std::int64_t> const& rows, Peers peers) {
     if (!counts(name, rows, grid_.world())) return;
     for (int peer = 0; peer < grid_.world(); ++peer) {
-      bool const member =
-          lane ? grid_.same_lane(plan_.rank, RankId{peer}) : grid_.same_experts(plan_.rank, RankId{peer});
-      if (!expect(member || rows[to_size(peer)] == 0, DispatchRule::outside_group,
+      if (!expect(is_peer(RankId{peer}, peers) || rows[to_size(peer)] == 0, DispatchRule::outside_group,
                   "{}[{}] is {}, but rank {} is not in this rank's {}", name, peer, rows[to_size(peer)], peer,
-                  lane ? "EP lane" : "TP group"))
+                  peers == Peers::lane ? "EP lane" : "TP group"))
         return;
     }
   }
 
-  void check(RowExchange const& exchange) {
-    check_group("send_rows", exchange.send_rows, true);
-    check_group("receive_rows", exchange.receive_rows, true);
+  void check(RowExchange const& exchange, StageRole role) {
+    Peers const peers = role == StageRole::lane_exchange ? Peers::lane : Peers::all;
+    check_group("send_rows", exchange.send_rows, peers);
+    check_group("receive_rows", exchange.receive_rows, peers);
   }
 
-  void check(TpGather const& gather) {
-    check_group("tp receive_rows", gather.receive_rows, false);
+  void check(GroupGather const& gather) {
+    check_group("gather receive_rows", gather.receive_rows, gather.group == GatherGroup::tp ? Peers::tp : Peers::all);
     if (static_cast<std::int64_t>(gather.receive_rows.size()) != grid_.world()) return;
     expect(gather.own_rows == gather.receive_rows[plan_.rank.index()], DispatchRule::rows_not_conserved,
-           "contributes {} rows to the TP gather but expects {} of itself", gather.own_rows,
+           "contributes {} rows to the gather but expects {} of itself", gather.own_rows,
            gather.receive_rows[plan_.rank.index()]);
   }
 
@@ -172,19 +184,6 @@ class PlanChecker {
                   "chunk order misses or repeats a chunk around {} of {}", i, sorted.size()))
         return false;
     return true;
-  }
-
-  /// Rows out of every stage are the rows into the next one; tokens enter, expert rows leave.
-  void check_row_chain() {
-    std::int64_t rows = plan_.num_tokens;
-    for (std::size_t i = 0; i < plan_.stages.size(); ++i) {
-      std::int64_t const wanted = input_rows(plan_.stages[i]);
-      expect(wanted == rows, DispatchRule::rows_not_conserved, "stage {} takes {} rows but is handed {}", i, wanted,
-             rows);
-      rows = output_rows(plan_.stages[i]);
-    }
-    expect(rows == plan_.num_expert_rows(), DispatchRule::rows_not_conserved,
-           "the last stage hands on {} rows, but tokens_per_local_expert adds up to {}", rows, plan_.num_expert_rows());
   }
 
   DispatchPlan const& plan_;

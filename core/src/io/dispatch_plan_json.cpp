@@ -29,7 +29,9 @@ struct StageList {
 constexpr std::string_view kPermute = "permute";
 constexpr std::string_view kExchange = "exchange";
 constexpr std::string_view kTpGather = "tp_gather";
+constexpr std::string_view kWorldGather = "world_gather";
 constexpr std::string_view kSortChunks = "sort_chunks";
+constexpr std::string_view kRepeatShards = "repeat_shards";
 
 constexpr std::array<StageList<RowGather>, 4> kRowGatherLists{{{"token_of_row", &RowGather::token_of_row},
                                                                {"slot_of_row", &RowGather::slot_of_row},
@@ -37,7 +39,7 @@ constexpr std::array<StageList<RowGather>, 4> kRowGatherLists{{{"token_of_row", 
                                                                {"rows_of_token", &RowGather::rows_of_token}}};
 constexpr std::array<StageList<RowExchange>, 2> kRowExchangeLists{
     {{"send_rows", &RowExchange::send_rows}, {"receive_rows", &RowExchange::receive_rows}}};
-constexpr std::array<StageList<TpGather>, 1> kTpGatherLists{{{"receive_rows", &TpGather::receive_rows}}};
+constexpr std::array<StageList<GroupGather>, 1> kGroupGatherLists{{{"receive_rows", &GroupGather::receive_rows}}};
 constexpr std::array<StageList<ChunkSort>, 2> kChunkSortLists{
     {{"sizes", &ChunkSort::sizes}, {"order", &ChunkSort::order}}};
 
@@ -70,24 +72,42 @@ struct StageWriter {
     begin(kExchange);
     append_lists(out, stage, kRowExchangeLists);
   }
-  void operator()(TpGather const& stage) const {
-    begin(kTpGather);
+  void operator()(GroupGather const& stage) const {
+    begin(stage.group == GatherGroup::tp ? kTpGather : kWorldGather);
     out += fmt::format(", \"own_rows\": {}", stage.own_rows);
-    append_lists(out, stage, kTpGatherLists);
+    append_lists(out, stage, kGroupGatherLists);
   }
   void operator()(ChunkSort const& stage) const {
     begin(kSortChunks);
     append_lists(out, stage, kChunkSortLists);
   }
+  void operator()(ShardRepeat const& stage) const {
+    begin(kRepeatShards);
+    out += fmt::format(", \"rows\": {}, \"copies\": {}", stage.rows, stage.copies);
+  }
 };
+
+void append_stages(std::string& out, std::string_view name, std::vector<DispatchStage> const& stages) {
+  out += fmt::format(",\n\"{}\": [", name);
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    out += i == 0 ? "\n" : ",\n";
+    std::visit(StageWriter{out}, stages[i]);
+    out += '}';
+  }
+  out += "\n]";
+}
 
 void append_setup(std::string& out, DispatchSetup const& setup) {
   out += fmt::format(
       "\"setup\": {{\"family\": \"{}\", \"row_order\": \"{}\", \"restore\": \"{}\", \"tp\": {}, \"ep\": {}, \"layer\": "
       "{}, "
-      "\"num_experts\": {}, \"num_slots\": {}, \"placement\": \"{}\"}},\n",
+      "\"num_experts\": {}, \"num_slots\": {}, \"placement\": \"{}\"",
       to_string(setup.family), to_string(setup.row_order), to_string(setup.restore), setup.grid.tp, setup.grid.ep,
       setup.layer, setup.num_experts, setup.num_slots, setup.placement.to_hex());
+  if (setup.family == DispatchFamily::megablocks)
+    out += fmt::format(", \"hidden_shards\": {}, \"bins\": \"{}\", \"block_rows\": {}", setup.hidden_shards,
+                       to_string(setup.bins), setup.block_rows);
+  out += "},\n";
 }
 
 std::int32_t read_int32(JsonValue const& value) {
@@ -118,9 +138,20 @@ Enum read_name(JsonValue const& value, std::array<Enum, N> const& choices) {
 }
 
 DispatchSetup read_setup(JsonValue const& value) {
-  value.only_members({"family", "row_order", "restore", "tp", "ep", "layer", "num_experts", "num_slots", "placement"});
   DispatchSetup setup;
-  setup.family = read_name(value.at("family"), std::array{DispatchFamily::megatron_alltoall});
+  setup.family =
+      read_name(value.at("family"), std::array{DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
+                                               DispatchFamily::megatron_flex, DispatchFamily::megablocks});
+  if (setup.family == DispatchFamily::megablocks) {
+    value.only_members({"family", "row_order", "restore", "tp", "ep", "layer", "num_experts", "num_slots", "placement",
+                        "hidden_shards", "bins", "block_rows"});
+    setup.hidden_shards = read_int32(value.at("hidden_shards"));
+    setup.bins = read_name(value.at("bins"), std::array{ExpertBins::exact, ExpertBins::capacity, ExpertBins::blocks});
+    setup.block_rows = read_int64(value.at("block_rows"));
+  } else {
+    value.only_members(
+        {"family", "row_order", "restore", "tp", "ep", "layer", "num_experts", "num_slots", "placement"});
+  }
   setup.row_order = read_name(value.at("row_order"), std::array{RowOrder::rank_major, RowOrder::tp_major});
   setup.restore = read_name(value.at("restore"), std::array{ChunkRestore::inverse, ChunkRestore::megatron_seed});
   setup.grid = {read_int32(value.at("tp")), read_int32(value.at("ep"))};
@@ -148,15 +179,27 @@ DispatchStage read_stage(JsonValue const& value) {
     value.only_members({"stage", "send_rows", "receive_rows"});
     return read_lists(value, kRowExchangeLists);
   }
-  if (name == kTpGather) {
+  if (name == kTpGather || name == kWorldGather) {
     value.only_members({"stage", "own_rows", "receive_rows"});
-    auto stage = read_lists(value, kTpGatherLists);
+    auto stage = read_lists(value, kGroupGatherLists);
     stage.own_rows = read_int64(value.at("own_rows"));
+    stage.group = name == kTpGather ? GatherGroup::tp : GatherGroup::world;
     return stage;
   }
-  if (name != kSortChunks) value.at("stage").fail("a stage is permute, exchange, tp_gather or sort_chunks");
+  if (name == kRepeatShards) {
+    value.only_members({"stage", "rows", "copies"});
+    return ShardRepeat{read_int64(value.at("rows")), read_int64(value.at("copies"))};
+  }
+  if (name != kSortChunks)
+    value.at("stage").fail("a stage is permute, exchange, tp_gather, world_gather, sort_chunks or repeat_shards");
   value.only_members({"stage", "sizes", "order"});
   return read_lists(value, kChunkSortLists);
+}
+
+std::vector<DispatchStage> read_stages(JsonValue const& value) {
+  std::vector<DispatchStage> stages;
+  for (std::size_t i = 0; i < value.array_size(); ++i) stages.push_back(read_stage(value.at(i)));
+  return stages;
 }
 
 std::optional<CapacityLimit> read_capacity(JsonValue const& value) {
@@ -167,7 +210,7 @@ std::optional<CapacityLimit> read_capacity(JsonValue const& value) {
 
 DispatchPlan read_plan(JsonValue const& root) {
   root.only_members({"kind", "schema_version", "fingerprint", "setup", "rank", "first_slot", "num_tokens",
-                     "slot_columns", "capacity", "rows_per_slot", "tokens_per_local_expert", "stages"});
+                     "slot_columns", "capacity", "rows_per_slot", "tokens_per_local_expert", "stages", "row_return"});
   if (root.at("kind").as_string() != kKind) root.at("kind").fail("the kind \"dispatch_plan\" is required here");
   if (root.at("schema_version").as_int(1, kMaxInt32) != DispatchPlan::kSchemaVersion)
     root.at("schema_version").fail("this build reads version 1");
@@ -180,8 +223,11 @@ DispatchPlan read_plan(JsonValue const& root) {
   plan.capacity = read_capacity(root.at("capacity"));
   plan.rows_per_slot = read_list(root.at("rows_per_slot"));
   plan.tokens_per_local_expert = read_list(root.at("tokens_per_local_expert"));
-  auto const stages = root.at("stages");
-  for (std::size_t i = 0; i < stages.array_size(); ++i) plan.stages.push_back(read_stage(stages.at(i)));
+  plan.stages = read_stages(root.at("stages"));
+  if (auto const row_return = root.find("row_return")) {
+    plan.row_return = read_stages(*row_return);
+    if (plan.row_return.empty()) row_return->fail("a plan without a row return leaves it out");
+  }
   return plan;
 }
 
@@ -200,13 +246,9 @@ std::string to_json(DispatchPlan const& plan) {
   append_list(out, plan.rows_per_slot);
   out += ",\n\"tokens_per_local_expert\": ";
   append_list(out, plan.tokens_per_local_expert);
-  out += ",\n\"stages\": [";
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    out += i == 0 ? "\n" : ",\n";
-    std::visit(StageWriter{out}, plan.stages[i]);
-    out += '}';
-  }
-  return out + "\n]\n}\n";
+  append_stages(out, "stages", plan.stages);
+  if (!plan.row_return.empty()) append_stages(out, "row_return", plan.row_return);
+  return out + "\n}\n";
 }
 
 DispatchPlan dispatch_plan_from_json(std::string_view text, std::string const& source_name) {

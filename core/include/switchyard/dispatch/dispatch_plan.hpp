@@ -18,7 +18,10 @@ namespace switchyard {
 
 /// Which peer's composition of stages a plan follows. The numbers are part of the file format.
 enum class DispatchFamily : std::uint8_t {
-  megatron_alltoall,  ///< permute, exchange over EP, gather over TP, sort chunks
+  megatron_alltoall,   ///< permute, exchange over EP, gather over TP, sort chunks
+  megatron_allgather,  ///< gather all tokens over the world, expand to local experts
+  megatron_flex,       ///< permute to one row per (destination rank, token), exchange over the world, expand
+  megablocks,          ///< permute, repeat for hidden shards, exchange, sort by local expert, bin
 };
 [[nodiscard]] std::string_view to_string(DispatchFamily family) noexcept;
 
@@ -39,6 +42,14 @@ enum class ChunkRestore : std::uint8_t {
 };
 [[nodiscard]] std::string_view to_string(ChunkRestore restore) noexcept;
 
+/// How the rows of an expert lie in memory (MegaBlocks). Empty rows are zeros.
+enum class ExpertBins : std::uint8_t {
+  exact,     ///< rows follow each other (dMoE, grouped GEMM)
+  capacity,  ///< every expert has a bin of equal size; rows that do not fit are dropped (MoE)
+  blocks,    ///< every expert is filled up to whole blocks of rows (dMoE, block-sparse)
+};
+[[nodiscard]] std::string_view to_string(ExpertBins bins) noexcept;
+
 /// What every rank of a group must agree on before data moves.
 struct DispatchSetup {
   DispatchFamily family = DispatchFamily::megatron_alltoall;
@@ -47,8 +58,11 @@ struct DispatchSetup {
   ExpertParallelGrid grid{};
   int layer = 0;
   int num_experts = 0;    ///< logical experts
-  int num_slots = 0;      ///< physical slots over all EP ranks
+  int num_slots = 0;      ///< physical slots over all EP ranks (over all expert blocks, for megablocks)
   Fingerprint placement;  ///< digest of this layer's slots and of the slot layout
+  int hidden_shards = 1;  ///< megablocks only: rank d owns expert block d mod (world / shards), shard d div that
+  ExpertBins bins = ExpertBins::exact;  ///< anything else in megablocks only
+  std::int64_t block_rows = 0;          ///< ExpertBins::blocks only
 
   [[nodiscard]] Fingerprint fingerprint() const;
   friend bool operator==(DispatchSetup const&, DispatchSetup const&) = default;
@@ -62,7 +76,17 @@ struct CapacityLimit {
 };
 
 /// One rank's part of a dispatch. Host integers only, 64-bit; immutable once made, usable for any number of forward and
-/// combine calls. The stages run in order for a dispatch and inverted in reverse order for a combine.
+/// combine calls.
+///
+/// `stages` run in order for a dispatch. A combine runs a path inverted, in reverse order. There are two ways back:
+/// - row by row: return_path() leads from a (token, slot) row at the source to an expert row, so that inverted it
+/// brings
+///   every expert row home. Recipes that sum at the source (MultiplyAt::source_rank) need it. It is `stages` itself for
+///   megatron_alltoall and megablocks. megatron_allgather and megatron_flex have no single rows on the wire, so their
+///   planners give the path of an AlltoAll of the same rows and row order as `row_return`; its TP gather joins the
+///   partials of TP ranks, its exchange moves every row once.
+/// - partial by partial: `stages` inverted, one row per (rank, token) on the wire. Recipes that sum at the expert rank
+///   first (MultiplyAt::expert_rank) use it with megatron_allgather and megatron_flex.
 struct DispatchPlan {
   static constexpr int kSchemaVersion = 1;
 
@@ -72,9 +96,11 @@ struct DispatchPlan {
   std::int64_t num_tokens = 0;    ///< T of this rank
   std::int64_t slot_columns = 0;  ///< columns of the weight matrix [T, slot_columns]: K, or the experts of a dense map
   std::optional<CapacityLimit> capacity{};
-  std::vector<std::int64_t> rows_per_slot;            ///< [num_slots] rows this rank sends to every physical slot
-  std::vector<std::int64_t> tokens_per_local_expert;  ///< [local slots] rows that arrive here
+  std::vector<std::int64_t> rows_per_slot;  ///< [num_slots] rows this rank sends to every physical slot
+  std::vector<std::int64_t>
+      tokens_per_local_expert;  ///< [local slots] rows of each expert's block, empty bins included
   std::vector<DispatchStage> stages;
+  std::vector<DispatchStage> row_return{};  ///< see above; empty where `stages` serves
 
   [[nodiscard]] int num_local_experts() const noexcept { return static_cast<int>(tokens_per_local_expert.size()); }
   /// Rows the local experts see.
@@ -92,6 +118,14 @@ struct DispatchPlan {
   friend bool operator==(DispatchPlan const&, DispatchPlan const&) = default;
 };
 
+/// @return the path between (token, slot) rows and expert rows; its first stage is the source's RowGather, whose lists
+/// say which rows a token adds. See DispatchPlan.
+[[nodiscard]] std::vector<DispatchStage> const& return_path(DispatchPlan const& plan) noexcept;
+
+/// @return [local slots] how many rows of each local expert's block hold a token: less than tokens_per_local_expert
+/// where bins are not full. @throws Error{invalid_plan} when the plan's last stage has fewer rows than the blocks.
+[[nodiscard]] std::vector<std::int64_t> filled_rows(DispatchPlan const& plan);
+
 /// @return the sort that the combine runs for `sort`, a stage of a plan with this setup. @throws Error{invalid_plan}
 /// when the stage does not fit the setup.
 [[nodiscard]] ChunkSort restoring_sort(DispatchSetup const& setup, ChunkSort const& sort);
@@ -108,6 +142,7 @@ enum class DispatchRule {
   setup_mismatch,      ///< plans of one group disagree in what all ranks must share
   pair_mismatch,       ///< a rank sends another number of rows than its peer expects
   count_mismatch,      ///< an expert receives another number of rows than its sources sent to it
+  wrong_rows,          ///< an expert receives other rows than its sources sent to it
 };
 [[nodiscard]] std::string_view to_string(DispatchRule rule) noexcept;
 

@@ -24,6 +24,9 @@ struct ExpertParallelGrid {
   [[nodiscard]] constexpr bool same_experts(RankId a, RankId b) const noexcept {
     return ep_rank_of(a) == ep_rank_of(b);
   }
+  /// Every rank an EP rank of its own, as MindSpeed's tp_extend_ep has it: an AlltoAll over this grid needs no TP
+  /// gather, and its two row orders are one.
+  [[nodiscard]] constexpr ExpertParallelGrid extended_over_tp() const noexcept { return {1, world()}; }
   friend constexpr bool operator==(ExpertParallelGrid const&, ExpertParallelGrid const&) = default;
 };
 

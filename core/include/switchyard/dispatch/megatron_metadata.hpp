@@ -26,9 +26,21 @@ enum class SyncRule : std::uint8_t {
   megatron_seed,    ///< spring 2025; picks before_finish for TP > 1, EP = 1, one local expert, which is too late
   megatron_newest,  ///< TP > 1 alone also needs the splits before the exchange; several local experts need the chunk
                     ///< sizes before the sort
+  mindspeed,        ///< the seed's points and integers; tokens_per_local_expert stays on the device
 };
-/// @return the point for a plan of Megatron's dispatcher. Pure.
+/// @return the point at which a plan of this family makes the host wait. Megatron's AllGather reads its counts before
+/// its only permutation, Flex waits for the counts of the exchange before it expands (before_permutation_2), whatever
+/// the rule; MegaBlocks needs its splits before the exchange, in one rank's world only the largest count, and that only
+/// without a capacity. Pure.
 [[nodiscard]] SyncPoint sync_point(DispatchPlan const& plan, SyncRule rule);
+
+/// What the host has to know about a plan's counts, and when.
+struct SyncFacts {
+  SyncPoint point = SyncPoint::no_sync;
+  bool tokens_per_local_expert_on_host = true;  ///< false: grouped matrix products read it on the device
+  friend bool operator==(SyncFacts const&, SyncFacts const&) = default;
+};
+[[nodiscard]] SyncFacts sync_facts(DispatchPlan const& plan, SyncRule rule);
 
 /// Megatron's fields under their names; empty optionals where Megatron leaves a field unset (None).
 struct MegatronMetadata {

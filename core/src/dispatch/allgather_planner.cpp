@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/dispatch/allgather_planner.hpp"
+
+#include <cstddef>
+#include <utility>
+
+#include "planning.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard {
+namespace {
+
+void require_tables(AllGatherConfig const& config, RowAssignment const& assignment, int num_slots,
+                    std::span<SlotTable const> tables) {
+  SWITCHYARD_REQUIRE(tables.size() == to_size(config.grid.world()), shape_mismatch,
+                     "{} slot tables for a dispatch grid of tp {} x ep {}", tables.size(), config.grid.tp,
+                     config.grid.ep);
+  for (std::size_t rank = 0; rank < tables.size(); ++rank) {
+    auto const& table = tables[rank];
+    SWITCHYARD_REQUIRE(table.slot_columns == assignment.slot_columns, shape_mismatch,
+                       "rank {} routes with {} slot columns, rank {} with {}: gathered weights need equal ones", rank,
+                       table.slot_columns, assignment.rank.value(), assignment.slot_columns);
+    auto const expected = checked_mul(table.num_tokens, table.slot_columns);
+    SWITCHYARD_REQUIRE(table.slots.size() == to_size(expected), shape_mismatch,
+                       "the slot table of rank {} holds {} numbers: {} tokens x {} columns need {}", rank,
+                       table.slots.size(), table.num_tokens, table.slot_columns, expected);
+    for (std::size_t i = 0; i < table.slots.size(); ++i)
+      SWITCHYARD_REQUIRE(table.slots[i] >= -1 && table.slots[i] < num_slots, invalid_plan,
+                         "the slot table of rank {} sends token {} to slot {} of {}", rank,
+                         static_cast<std::int64_t>(i) / table.slot_columns, table.slots[i], num_slots);
+  }
+  SWITCHYARD_REQUIRE(tables[assignment.rank.index()] == slot_table(assignment), invalid_plan,
+                     "the gathered slot table of rank {} is not that of its assignment: it belongs to another routing "
+                     "or another order of ranks",
+                     assignment.rank.value());
+}
+
+/// [world * num_slots] every rank's rows per slot.
+std::vector<std::int64_t> count_rows(std::span<SlotTable const> tables, int num_slots) {
+  std::vector<std::int64_t> counts(to_size(checked_mul(static_cast<std::int64_t>(tables.size()), num_slots)), 0);
+  for (std::size_t rank = 0; rank < tables.size(); ++rank)
+    for (std::int32_t const slot : tables[rank].slots)
+      if (slot >= 0) ++counts[rank * to_size(num_slots) + to_size(slot)];
+  return counts;
+}
+
+GroupGather gather_tokens(RankId rank, std::span<SlotTable const> tables) {
+  GroupGather gather;
+  gather.group = GatherGroup::world;
+  for (auto const& table : tables) gather.receive_rows.push_back(table.num_tokens);
+  gather.own_rows = gather.receive_rows[rank.index()];
+  return gather;
+}
+
+/// The rows of this rank's experts out of all tokens.
+RowGather local_rows(DispatchPlan const& plan, std::span<SlotTable const> tables) {
+  std::vector<std::int32_t> local_experts;
+  std::vector<std::int64_t> tokens;
+  int const num_local = plan.num_local_experts();
+  for (auto const& table : tables) {
+    tokens.push_back(table.num_tokens);
+    for (std::int32_t const slot : table.slots) {
+      std::int32_t const local = slot - plan.first_slot;
+      local_experts.push_back(slot >= 0 && local >= 0 && local < num_local ? local : -1);
+    }
+  }
+  return expand_rows({plan.setup.grid, plan.setup.row_order, num_local, tokens, plan.slot_columns, local_experts});
+}
+
+/// The tables of all ranks; `own` is this rank's.
+std::vector<SlotTable> gather_tables(Communicator& comm, SlotTable const& own, std::uint64_t configuration) {
+  CallOptions options;
+  options.operation = "dispatch slot table sizes";
+  options.configuration = configuration;
+  std::int64_t const shape[] = {own.num_tokens, own.slot_columns};
+  auto const shapes = all_gather_i64(comm, shape, options);
+  std::vector<SlotTable> tables;
+  std::vector<std::int64_t> bytes;
+  std::int64_t entries = 0;
+  for (std::size_t rank = 0; rank < to_size(comm.size()); ++rank) {
+    tables.push_back({shapes[2 * rank], shapes[2 * rank + 1], {}});
+    std::int64_t const count = checked_mul(tables.back().num_tokens, tables.back().slot_columns);
+    entries = checked_add(entries, count);
+    bytes.push_back(checked_mul(count, sizeof(std::int32_t)));
+  }
+  std::vector<std::int32_t> all(to_size(entries));
+  options.operation = "dispatch slot tables";
+  comm.all_gather_v(std::as_bytes(std::span(own.slots)), std::as_writable_bytes(std::span(all)), bytes, options);
+  auto next = all.begin();
+  for (auto& table : tables) {
+    auto const end = next + table.num_tokens * table.slot_columns;
+    table.slots.assign(next, end);
+    next = end;
+  }
+  return tables;
+}
+
+}  // namespace
+
+AllToAllConfig return_config(AllGatherConfig const& config) {
+  return {config.grid, config.row_order, ChunkRestore::inverse, config.replica_rule};
+}
+
+SlotTable slot_table(RowAssignment const& assignment) {
+  auto const& gather = assignment.gather;
+  SlotTable table;
+  table.num_tokens = static_cast<std::int64_t>(gather.row_begin.size()) - 1;
+  table.slot_columns = assignment.slot_columns;
+  table.slots.assign(to_size(checked_mul(table.num_tokens, table.slot_columns)), -1);
+  std::size_t row = 0;
+  for (std::size_t slot = 0; slot < assignment.rows_per_slot.size(); ++slot) {
+    for (std::size_t const end = row + to_size(assignment.rows_per_slot[slot]); row < end; ++row) {
+      auto const entry = gather.token_of_row[row] * table.slot_columns + gather.slot_of_row[row];
+      table.slots[to_size(entry)] = static_cast<std::int32_t>(slot);
+    }
+  }
+  return table;
+}
+
+DispatchPlan plan_allgather(AllGatherConfig const& config, RowAssignment assignment, ExpertPlacement const& placement,
+                            int layer, std::span<SlotTable const> tables, std::optional<CapacityLimit> limit) {
+  require_tables(config, assignment, placement.num_slots(), tables);
+  auto const counts = count_rows(tables, placement.num_slots());
+  DispatchPlan plan = plan_alltoall(return_config(config), std::move(assignment), placement, layer, counts, limit);
+  plan.setup.family = DispatchFamily::megatron_allgather;
+  plan.row_return = std::exchange(plan.stages, {});
+  if (config.grid.world() > 1) plan.stages.emplace_back(gather_tokens(plan.rank, tables));
+  plan.stages.emplace_back(local_rows(plan, tables));
+  return plan;
+}
+
+DispatchPlan plan_allgather(Communicator& comm, AllGatherConfig const& config, RoutingMap const& routing,
+                            ExpertPlacement const& placement, int layer, std::optional<CapacityLimit> limit) {
+  SWITCHYARD_REQUIRE(comm.size() == config.grid.world(), invalid_argument,
+                     "communicator of {} ranks for a dispatch grid of tp {} x ep {}", comm.size(), config.grid.tp,
+                     config.grid.ep);
+  RowAssignment assignment = assign_rows(return_config(config), comm.rank(), routing, placement, layer);
+  auto const setup = make_setup(DispatchFamily::megatron_allgather, return_config(config), placement, layer);
+  auto const tables = gather_tables(comm, slot_table(assignment), setup.fingerprint().value);
+  return plan_allgather(config, std::move(assignment), placement, layer, tables, limit);
+}
+
+std::vector<DispatchPlan> plan_allgather_group(AllGatherConfig const& config, std::span<RoutingMap const> routings,
+                                               ExpertPlacement const& placement, int layer,
+                                               std::span<CapacityLimit const> limits) {
+  std::size_t const world = to_size(config.grid.world());
+  SWITCHYARD_REQUIRE(routings.size() == world && (limits.empty() || limits.size() == world), shape_mismatch,
+                     "a dispatch grid of {} ranks needs as many routings and limits, got {} and {}", world,
+                     routings.size(), limits.size());
+  std::vector<RowAssignment> assignments;
+  std::vector<SlotTable> tables;
+  for (std::size_t rank = 0; rank < world; ++rank) {
+    RankId const id{static_cast<std::int32_t>(rank)};
+    assignments.push_back(assign_rows(return_config(config), id, routings[rank], placement, layer));
+    tables.push_back(slot_table(assignments.back()));
+  }
+  std::vector<DispatchPlan> plans;
+  for (std::size_t rank = 0; rank < world; ++rank) {
+    auto const limit = limits.empty() ? std::optional<CapacityLimit>{} : limits[rank];
+    plans.push_back(plan_allgather(config, std::move(assignments[rank]), placement, layer, tables, limit));
+  }
+  return plans;
+}
+
+}  // namespace switchyard
