@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# The vectors' runner is compiled in, so that these tests need no other part of the tools.
+# The vectors' runners are compiled in, so that these tests need no other part of the tools.
+set(vectors ${PROJECT_SOURCE_DIR}/tools/src/vectors)
 switchyard_add_test(dispatch_alltoall_golden LABEL golden
-  SOURCES golden/dispatch_alltoall_test.cpp ${PROJECT_SOURCE_DIR}/tools/src/vectors/alltoall.cpp
+  SOURCES golden/dispatch_alltoall_test.cpp ${vectors}/alltoall.cpp ${vectors}/dispatch_case.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
+switchyard_add_test(dispatch_families_golden LABEL golden
+  SOURCES golden/dispatch_families_test.cpp ${vectors}/allgather.cpp ${vectors}/dispatch_case.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
+target_include_directories(dispatch_families_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
 switchyard_add_test(dispatch_oracle LABEL property SOURCES property/dispatch_oracle_test.cpp LIBS switchyard::core)
 switchyard_add_test(routing_map_test LABEL unit SOURCES unit/routing_map_test.cpp LIBS switchyard::core)
 switchyard_add_test(dispatch_plan_test LABEL unit SOURCES unit/dispatch_plan_test.cpp LIBS switchyard::core)

@@ -7,6 +7,7 @@
 
 #include "switchyard/internal/json_value.hpp"
 #include "switchyard/types/error.hpp"
+#include "vectors/allgather.hpp"
 #include "vectors/alltoall.hpp"
 #include "vectors/eplb.hpp"
 #include "vectors/router.hpp"
@@ -22,7 +23,7 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
-                           {"allgather", nullptr},
+                           {"allgather", tools::run_allgather_case},
                            {"flex", nullptr},
                            {"megablocks", nullptr},
                            {"router", run_router_case},

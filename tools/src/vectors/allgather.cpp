@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vectors/allgather.hpp"
+
+#include <vector>
+
+#include "switchyard/dispatch/allgather_planner.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "vectors/dispatch_case.hpp"
+
+namespace switchyard::tools {
+
+std::string run_allgather_case(io::JsonValue const& golden) {
+  auto const routings = read_dropless(golden);
+  AllGatherConfig config;
+  config.grid = read_grid(golden);
+  auto const placement = ExpertPlacement::contiguous(1, routings.front().num_experts(), config.grid.ep);
+  auto const results = run_dispatch(routings, placement, [&](Communicator& comm) {
+    return plan_allgather(comm, config, routings[comm.rank().index()], placement, 0);
+  });
+  Comparison comparison;
+  compare_group(comparison, results);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    auto const rank = static_cast<int>(i);
+    auto const expected = golden.at("ranks").at(i);
+    comparison.expect_list(rank, "tokens_per_local_expert", expected.at("tokens_per_local_expert"),
+                           results[i].plan.tokens_per_local_expert);
+    comparison.expect_list(rank, "permutation", expected.at("permutation"),
+                           std::get<RowGather>(results[i].plan.stages.back()).token_of_row);
+    compare_dispatched(comparison, rank, expected.at("dispatched"), results[i].dispatched);
+    compare_combined(comparison, rank, expected.at("combined"), results[i].combined);
+  }
+  return comparison.mismatch();
+}
+
+}  // namespace switchyard::tools
