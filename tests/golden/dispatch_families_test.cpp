@@ -13,6 +13,7 @@
 #include "switchyard/internal/json_value.hpp"
 #include "switchyard/io/file.hpp"
 #include "vectors/allgather.hpp"
+#include "vectors/flex.hpp"
 
 using switchyard::io::JsonValue;
 
@@ -59,10 +60,27 @@ std::string const kAllGather = R"({"dispatcher": "allgather", "tp": 1, "ep": 1, 
   "tokens_per_local_expert": [1, 1], "dispatched": [[0, 0], [0, 0]], "permutation": [0, 0],
   "combined": [[1, 1, 1]]}]})";
 
+std::string const kFlex = R"({"dispatcher": "flex", "tp": 1, "ep": 1, "num_experts": 2, "topk": 2,
+  "capacity_factor": null, "ranks": [{"num_tokens": 1, "topk_ids": [[1, 0]], "topk_probs": [[0, 0.5]],
+  "tokens_per_local_expert": [1, 0], "dispatched": [[0, 0]], "combined": [[0.5, 0.5, 0.5]]}]})";
+
 }  // namespace
 
 TEST_CASE("every AllGather case of megatron_dev.json") {
   run_cases("megatron_dev.json", switchyard::tools::run_allgather_case, dispatcher("allgather"));
+}
+
+TEST_CASE("every Flex case of megatron_dev.json") {
+  run_cases("megatron_dev.json", switchyard::tools::run_flex_case, dispatcher("flex"));
+}
+
+TEST_CASE("a Flex choice of weight 0 is dropped, and a wrong expectation is found and named") {
+  Runner const runner = switchyard::tools::run_flex_case;
+  CHECK(run(runner, kFlex) == "");
+  CHECK(run(runner, replaced(kFlex, "expert\": [1, 0]", "expert\": [1, 1]")) ==
+        "rank 0, tokens_per_local_expert[1]: expected 1, got 0");
+  CHECK(run(runner, replaced(kFlex, "[[0.5, 0.5, 0.5]]", "[[0.5, 0.5, 1]]")) ==
+        "rank 0, combined[0][2]: expected 1, got 0.5");
 }
 
 TEST_CASE("a wrong AllGather expectation is found and named") {

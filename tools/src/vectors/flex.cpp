@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vectors/flex.hpp"
+
+#include "switchyard/dispatch/flex_planner.hpp"
+#include "vectors/dispatch_case.hpp"
+
+namespace switchyard::tools {
+
+std::string run_flex_case(io::JsonValue const& golden) {
+  auto const routings = read_dropless(golden);
+  FlexConfig config;
+  config.grid = read_grid(golden);
+  config.selection = FlexSelection::nonzero_weights;
+  auto const placement = ExpertPlacement::contiguous(1, routings.front().num_experts(), config.grid.ep);
+  auto const results = run_dispatch(routings, placement, [&](Communicator& comm) {
+    return plan_flex(comm, config, routings[comm.rank().index()], placement, 0);
+  });
+  Comparison comparison;
+  compare_group(comparison, results);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    auto const rank = static_cast<int>(i);
+    auto const expected = golden.at("ranks").at(i);
+    comparison.expect_list(rank, "tokens_per_local_expert", expected.at("tokens_per_local_expert"),
+                           results[i].plan.tokens_per_local_expert);
+    compare_dispatched(comparison, rank, expected.at("dispatched"), results[i].dispatched);
+    compare_combined(comparison, rank, expected.at("combined"), results[i].combined);
+  }
+  return comparison.mismatch();
+}
+
+}  // namespace switchyard::tools

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Runs one Flex case of a Megatron golden file on emulated ranks (golden FORMAT: megatron_dev.json).
+#pragma once
+
+#include <string>
+
+#include "switchyard/internal/json_value.hpp"
+
+namespace switchyard::tools {
+
+/// Plans as the recorded version does (choices of weight 0 are dropped). Compares tokens_per_local_expert, the
+/// dispatched rows in order and the combined values for equality. @return empty when all agree, else the first
+/// mismatch.
+/// @throws Error{parse} for a case that does not follow the format, or has a capacity.
+[[nodiscard]] std::string run_flex_case(io::JsonValue const& golden);
+
+}  // namespace switchyard::tools
