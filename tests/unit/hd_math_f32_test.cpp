@@ -94,7 +94,7 @@ TEST_CASE("exp") {
   CHECK(hd::exp(kInf) == kInf);
   CHECK(hd::exp(-103.0f) > 0.0f);
   check_accuracy(
-      {88.72284f, 89.0f, 87.33655f, 103.97208f, 104.0f, 0.34657359f}, 0.89, [](float x) { return hd::exp(x); },
+      {88.72284f, 89.0f, 87.33655f, 103.97208f, 104.0f, 0.34657359f}, 0.90, [](float x) { return hd::exp(x); },
       [](double x) { return std::exp(x); });
 }
 
@@ -104,30 +104,30 @@ TEST_CASE("log") {
   CHECK(hd::log(0.0f) == -kInf);
   CHECK(hd::log(-0.0f) == -kInf);
   check_accuracy(
-      {0.70710678f, 1.0f, 1.41421356f, 2.0f}, 0.80, [](float x) { return hd::log(x); },
+      {0.70710678f, 1.0f, 1.41421356f, 2.0f}, 0.85, [](float x) { return hd::log(x); },
       [](double x) { return std::log(x); });
 }
 
 TEST_CASE("softplus") {
   check_accuracy(
-      {17.0f, 88.0f, 104.0f}, 1.95, [](float x) { return hd::softplus(x); }, exact_softplus);
+      {17.0f, 88.0f, 104.0f}, 2.0, [](float x) { return hd::softplus(x); }, exact_softplus);
 }
 
 TEST_CASE("sigmoid") {
   CHECK(hd::sigmoid(0.0f) == 0.5f);
   CHECK(hd::sigmoid(kInf) == 1.0f);
   check_accuracy(
-      {17.0f, 88.0f, 104.0f}, 1.95, [](float x) { return hd::sigmoid(x); }, exact_sigmoid);
+      {17.0f, 88.0f, 104.0f}, 2.0, [](float x) { return hd::sigmoid(x); }, exact_sigmoid);
 }
 
 TEST_CASE("tanh") {
   check_accuracy(
-      {0.55f, 9.01f, 44.0f}, 1.41, [](float x) { return hd::tanh(x); }, [](double x) { return std::tanh(x); });
+      {0.55f, 9.01f, 44.0f}, 1.45, [](float x) { return hd::tanh(x); }, [](double x) { return std::tanh(x); });
 }
 
 TEST_CASE("erf") {
   check_accuracy(
-      {1.0f, 3.9192059f, 4.0f}, 1.25, [](float x) { return hd::erf(x); }, [](double x) { return std::erf(x); });
+      {1.0f, 3.9192059f, 4.0f}, 1.35, [](float x) { return hd::erf(x); }, [](double x) { return std::erf(x); });
 }
 
 TEST_CASE("square root and its reciprocal") {

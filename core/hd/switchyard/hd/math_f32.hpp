@@ -3,8 +3,8 @@
 /// operations, so that every compiler and backend gives the same bits. Choices compare bit patterns, not floats:
 /// integer compares raise no exception flag, so loops over these functions vectorise.
 ///
-/// Largest error in units in the last place of the exact result: exp 0.89, log 0.79, softplus 1.9, sigmoid 1.9, tanh
-/// 1.41, erf 1.25, rsqrt 1.5, sqrt 0.5 (tests/unit/hd_math_f32_test.cpp; docs/determinism/router.md). The polynomial
+/// Largest error in units in the last place of the exact result: exp 0.90, log 0.85, softplus 2, sigmoid 2, tanh 1.45,
+/// erf 1.35, rsqrt 1.5, sqrt 0.5 (tests/unit/hd_math_f32_test.cpp; docs/determinism/router.md). The polynomial
 /// coefficients are minimax fits of the quotient named beside them, made in 50 digits, each coefficient rounded to
 /// fp32 before the rest was fitted again.
 #pragma once
