@@ -2,11 +2,11 @@
 #include "switchyard/cpu/cpu_executor.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "combine_recipes.hpp"
 #include "stages.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -50,33 +50,17 @@ Rows rows_of(TensorView const& view) {
   return {static_cast<std::byte*>(view.data()), view.extent(0), view.extent(1) * size_of(view.dtype())};
 }
 
-void require_recipe(CombineRecipe const& recipe) {
-  SWITCHYARD_REQUIRE(recipe == CombineRecipe::source_slot_order(), unsupported,
-                     "combine recipe {} is not offered by the CPU executor: use source_slot_order", name_of(recipe));
+void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype) {
+  if (!inputs.shared_expert.has_value()) return;
+  auto const& shared = *inputs.shared_expert;
+  require_same_hidden(hidden, require_matrix("shared expert rows", shared, plan.num_tokens, plan.rank), plan.rank);
+  SWITCHYARD_REQUIRE(shared.dtype() == dtype, shape_mismatch, "rank {} adds {} shared expert rows to {} tokens",
+                     plan.rank.value(), to_string(shared.dtype()), to_string(dtype));
 }
 
 /// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
 bool joins_partials(DispatchStage const& stage) {
   return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
-}
-
-/// The weights in the order of gather.rows_of_token.
-void pick_weights(DispatchPlan const& plan, RowGather const& gather, std::span<float const> weights,
-                  std::vector<float>& out) {
-  auto const expected = checked_mul(plan.num_tokens, plan.slot_columns);
-  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(weights.size()) == expected, shape_mismatch,
-                     "rank {} combines with {} weights: {} tokens x {} slots need {}", plan.rank.value(),
-                     weights.size(), plan.num_tokens, plan.slot_columns, expected);
-  out.resize(gather.rows_of_token.size());
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    auto const row = to_size(gather.rows_of_token[i]);
-    auto const token = gather.token_of_row[row];
-    auto const slot = gather.slot_of_row[row];
-    out[i] = weights[to_size(token * plan.slot_columns + slot)];
-    SWITCHYARD_REQUIRE(!std::isnan(out[i]), invalid_argument,
-                       "weight of token {}, slot {} on rank {} is NaN: mask the token with -1 or fix the router", token,
-                       slot, plan.rank.value());
-  }
 }
 
 }  // namespace
@@ -120,12 +104,32 @@ struct CpuExecutor::State {
     sort_chunks(context, restoring_sort(context.plan.setup, std::get<ChunkSort>(stage)), in, out);
   }
 
+  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
+  ConstRows bring_home(StageContext const& context, ConstRows current, DType current_dtype, DType dtype) {
+    auto const& path = return_path(context.plan);
+    std::int64_t const result_bytes = context.hidden * size_of(dtype);
+    if (current_dtype != dtype && std::none_of(path.begin(), path.end(), joins_partials)) {
+      Rows const rounded = next_buffer().rows(current.count, result_bytes);
+      round_rows(context, current, rounded, dtype);
+      current = rounded;
+      current_dtype = dtype;
+    }
+    for (std::size_t i = path.size(); i-- > 1;) {
+      bool const joins = joins_partials(path[i]);
+      Rows const target = next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
+      run_inverse(context, path[i], current, current_dtype, target, dtype);
+      if (joins) current_dtype = dtype;
+      current = target;
+    }
+    return current;
+  }
+
   Communicator& comm;
   ScratchBuffer alternating[2];
   int turn = 0;
   ScratchBuffer widened;
   ScratchBuffer partials;
-  std::vector<float> row_weights;
+  PartialBuffers rank_sums;
 };
 
 CpuExecutor::CpuExecutor(Communicator& comm) : state_(std::make_unique<State>(comm)) {}
@@ -156,39 +160,35 @@ void CpuExecutor::dispatch(DispatchPlan const& plan, ConstTensorView tokens, Ten
 
 void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                           std::span<float const> weights, TensorView out, std::optional<Duration> deadline) {
-  require_recipe(recipe);
+  CombineInputs inputs;
+  inputs.weights = weights;
+  combine(plan, recipe, expert_rows, inputs, out, deadline);
+}
+
+void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                          CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline) {
+  require_supported(plan, recipe, inputs.route);
   state_->require_plan(plan);
   std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
   require_same_hidden(hidden, require_matrix("combined tokens", out, plan.num_tokens, plan.rank), plan.rank);
+  require_shared_rows(plan, inputs, hidden, out.dtype());
   SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype() || expert_rows.dtype() == DType::f32, shape_mismatch,
                      "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
                      plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, out.dtype()));
-  auto const& path = return_path(plan);
-  auto const& gather = std::get<RowGather>(path.front());
-  pick_weights(plan, gather, weights, state_->row_weights);
-  StageContext const context{
-      state_->comm, plan, kernels, hidden, configuration_digest(plan, expert_rows.dtype(), out.dtype(), hidden),
-      deadline};
-  ConstRows current = rows_of(expert_rows);
-  DType dtype = expert_rows.dtype();
-  std::int64_t const result_bytes = hidden * size_of(out.dtype());
-
-  if (dtype != out.dtype() && std::none_of(path.begin(), path.end(), joins_partials)) {
-    Rows const rounded = state_->next_buffer().rows(current.count, result_bytes);
-    round_rows(context, current, rounded, out.dtype());
-    current = rounded;
-    dtype = out.dtype();
+  auto const digest = configuration_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
+  StageContext const context{state_->comm, plan, kernels, hidden, with_recipe(digest, recipe, inputs), deadline};
+  ConstRows const rows = rows_of(expert_rows);
+  std::byte* const sums = rows_of(out).data;
+  if (sends_partials(recipe, inputs.route)) {
+    sum_over_ranks(context, recipe, rows, expert_rows.dtype(), out.dtype(), inputs, sums, state_->rank_sums);
+  } else {
+    auto const& gather = std::get<RowGather>(return_path(plan).front());
+    ConstRows const home = state_->bring_home(context, rows, expert_rows.dtype(), out.dtype());
+    sum_at_source(context, recipe, gather, home, out.dtype(), inputs, sums);
   }
-  for (std::size_t i = path.size(); i-- > 1;) {
-    bool const joins = joins_partials(path[i]);
-    Rows const target = state_->next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
-    state_->run_inverse(context, path[i], current, dtype, target, out.dtype());
-    if (joins) dtype = out.dtype();
-    current = target;
-  }
-  combine_rows(context, gather, current, dtype, state_->row_weights, rows_of(out).data);
+  add_shared_rows(context, recipe, inputs, out);
 }
 
 }  // namespace switchyard::cpu

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "switchyard/comm/communicator.hpp"
+#include "switchyard/cpu/combine_inputs.hpp"
 #include "switchyard/dispatch/combine_recipe.hpp"
 #include "switchyard/dispatch/dispatch_plan.hpp"
 #include "switchyard/types/tensor_view.hpp"
@@ -45,9 +46,16 @@ class CpuExecutor {
   /// @param weights [T * plan.slot_columns], as RoutingMap::weights().
   /// @param out [T, H], written completely; a token without rows becomes +0.
   /// @throws as dispatch(); Error{invalid_argument} for a NaN weight of a row, naming token and slot;
-  ///         Error{unsupported} for a recipe this executor does not know.
+  ///         Error{unsupported} with the reason of recipe_support().
   void combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                std::span<float const> weights, TensorView out, std::optional<Duration> deadline = {});
+
+  /// The same with fp64 weights, the experts of the slots, a shared expert's rows or a chosen route. Recipes that sum
+  /// at the expert rank send every rank's weights along with its rows' ids first, then one partial per (rank, token).
+  /// Recipes without a TP join (megatron_allgather) round each TP rank's rows to out's dtype before weighting them.
+  /// @throws as above; Error{invalid_argument} when `inputs.experts` does not name an expert of a row.
+  void combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+               CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline = {});
 
  private:
   struct State;

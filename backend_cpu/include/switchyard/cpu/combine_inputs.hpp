@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/// CombineInputs: what a combine needs beside the experts' rows.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "switchyard/types/tensor_view.hpp"
+
+namespace switchyard::cpu {
+
+/// How results travel. Recipes whose sum is exact may take either way and give the same bits on both; every other
+/// recipe names its way (CombineRecipe::multiply).
+enum class CombineRoute : std::uint8_t {
+  automatic,  ///< as the recipe says; for exact sums by rows
+  rows,       ///< every expert row returns to its source rank
+  partials,   ///< each rank adds its own experts and sends one partial per token
+};
+
+/// Host memory, read during the call only.
+struct CombineInputs {
+  std::span<float const> weights{};  ///< [T * plan.slot_columns], as RoutingMap::weights()
+  /// Given instead of `weights`: the same in fp64. Exact terms of the exact recipes, promoted by megatron_allgather,
+  /// rounded to fp32 first by all others.
+  std::span<double const> weights_f64{};
+  /// [T * plan.slot_columns] logical experts, as RoutingMap::ids(); read by source_expert_order only. Empty for a dense
+  /// routing, whose slots are the experts.
+  std::span<std::int32_t const> experts{};
+  std::optional<ConstTensorView> shared_expert{};  ///< [T, H] of the result's dtype; the recipe says where it enters
+  CombineRoute route = CombineRoute::automatic;
+};
+
+}  // namespace switchyard::cpu

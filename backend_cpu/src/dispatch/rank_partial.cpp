@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recipes that sum at the experts' rank: the weights travel with the rows, one partial per (rank, token) comes back.
+//
+// Works on any plan whose stages are "carry one row per (rank, token)", then an expansion to the local experts:
+// AllGather (a gather over the world, none for one rank) and Flex (a gather, an exchange). The carrying stages run once
+// more on the weights; the partials go the same way back. With a TP join every rank of an expert holds the same joined
+// rows, and a token's partials come from the ranks of its source's own lane, so that no expert counts twice.
+#include <cstddef>
+#include <utility>
+
+#include "by_dtype.hpp"
+#include "combine_recipes.hpp"
+#include "switchyard/hd/recipes.hpp"
+#include "switchyard/hd/recipes_exact.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cpu {
+namespace {
+
+/// What one rank sends to and gets from every rank, in rows of partials, and which partials a token adds.
+struct PartialPath {
+  std::vector<std::int64_t> held;      ///< [world] carried rows per source rank, in the order they lie here
+  std::vector<std::int64_t> returned;  ///< [world] partials that each rank has for this rank's tokens
+  std::vector<std::int64_t> begin;     ///< [T + 1] offsets into partials
+  std::vector<std::int64_t> partials;  ///< of every token, ranks ascending; rows of the concatenated `returned`
+};
+
+/// Whether partials travel between `a` and `b`: within a lane when TP partials were joined, else between all.
+bool exchanges(StageContext const& context, CombineRecipe const& recipe, std::size_t peer) {
+  RankId const other{static_cast<std::int32_t>(peer)};
+  return recipe.tp_join == TpJoin::as_ranks || context.plan.setup.grid.same_lane(context.plan.rank, other);
+}
+
+/// Every rank has a partial of every token.
+PartialPath path_of_gather(StageContext const& context, CombineRecipe const& recipe) {
+  auto const& plan = context.plan;
+  PartialPath path;
+  auto const* const gather = plan.find<GroupGather>();
+  path.held = gather != nullptr ? gather->receive_rows : std::vector<std::int64_t>{plan.num_tokens};
+  path.returned.assign(path.held.size(), plan.num_tokens);
+  path.begin.push_back(0);
+  for (std::int64_t token = 0; token < plan.num_tokens; ++token) {
+    for (std::size_t rank = 0; rank < path.held.size(); ++rank)
+      if (exchanges(context, recipe, rank))
+        path.partials.push_back(static_cast<std::int64_t>(rank) * plan.num_tokens + token);
+    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
+  }
+  return path;
+}
+
+/// A rank has partials of the tokens that were sent to it.
+PartialPath path_of_exchange(StageContext const& context, CombineRecipe const& recipe, RowGather const& sent,
+                             RowExchange const& exchange) {
+  PartialPath path;
+  path.held = exchange.receive_rows;
+  path.returned = exchange.send_rows;
+  std::vector<bool> wanted;
+  for (std::size_t rank = 0; rank < path.returned.size(); ++rank)
+    wanted.insert(wanted.end(), to_size(path.returned[rank]), exchanges(context, recipe, rank));
+  path.begin.push_back(0);
+  for (std::size_t token = 0; token + 1 < sent.row_begin.size(); ++token) {
+    for (std::int64_t i = sent.row_begin[token]; i < sent.row_begin[token + 1]; ++i)
+      if (wanted[to_size(sent.rows_of_token[to_size(i)])]) path.partials.push_back(sent.rows_of_token[to_size(i)]);
+    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
+  }
+  return path;
+}
+
+PartialPath partial_path(StageContext const& context, CombineRecipe const& recipe) {
+  auto const* const exchange = context.plan.find<RowExchange>();
+  if (exchange == nullptr) return path_of_gather(context, recipe);
+  return path_of_exchange(context, recipe, std::get<RowGather>(context.plan.stages.front()), *exchange);
+}
+
+/// The rows of all stages before the expansion, of any content.
+ConstRows carry(StageContext const& context, ConstRows current, PartialBuffers& buffers) {
+  auto const& stages = context.plan.stages;
+  for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
+    Rows const out = buffers.weights[i % 2].rows(output_rows(stages[i]), current.row_bytes);
+    if (auto const* gather = std::get_if<RowGather>(&stages[i])) permute(context, *gather, current, out);
+    if (auto const* gathered = std::get_if<GroupGather>(&stages[i])) group_gather(context, *gathered, current, out);
+    if (auto const* moved = std::get_if<RowExchange>(&stages[i]))
+      exchange(context, *moved, "combine weights", current, out);
+    current = out;
+  }
+  return current;
+}
+
+/// This rank's share of the expert rows of its TP group: contiguous blocks, TP ranks ascending.
+GroupGather share_of_rows(DispatchPlan const& plan, std::int64_t rows) {
+  auto const& grid = plan.setup.grid;
+  GroupGather share;
+  share.receive_rows.assign(to_size(grid.world()), 0);
+  for (int tp = 0; tp < grid.tp; ++tp) {
+    auto const peer = grid.rank_of(grid.ep_rank_of(plan.rank), tp).index();
+    share.receive_rows[peer] = rows * (tp + 1) / grid.tp - rows * tp / grid.tp;
+  }
+  share.own_rows = share.receive_rows[plan.rank.index()];
+  return share;
+}
+
+/// The experts' results in the row dtype, on every TP rank: the partials are joined in shares, the shares gathered.
+ConstRows expert_results(StageContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
+                         DType dtype, PartialBuffers& buffers) {
+  std::int64_t const row_bytes = context.hidden * size_of(dtype);
+  if (recipe.tp_join == TpJoin::tree_then_row && context.plan.setup.grid.tp > 1) {
+    GroupGather const share = share_of_rows(context.plan, in.count);
+    Rows const joined = buffers.joined.rows(share.own_rows, row_bytes);
+    tp_reduce(context, share, in, in_dtype, joined, dtype, buffers.widened, buffers.received);
+    Rows const all = buffers.rows.rows(in.count, row_bytes);
+    group_gather(context, share, joined, all);
+    return all;
+  }
+  if (in_dtype == dtype) return in;
+  Rows const rounded = buffers.rows.rows(in.count, row_bytes);
+  round_rows(context, in, rounded, dtype);
+  return rounded;
+}
+
+/// Blocks of partials to the ranks that the tokens came from.
+void return_partials(StageContext const& context, CombineRecipe const& recipe, PartialPath const& path, ConstRows held,
+                     Rows returned) {
+  std::vector<SendMessage> sends;
+  std::vector<ReceiveMessage> receives;
+  std::size_t sent = 0;
+  std::size_t received = 0;
+  for (std::size_t rank = 0; rank < path.held.size(); ++rank) {
+    RankId const peer{static_cast<std::int32_t>(rank)};
+    std::size_t const send_bytes = to_size(path.held[rank] * held.row_bytes);
+    std::size_t const receive_bytes = to_size(path.returned[rank] * returned.row_bytes);
+    if (exchanges(context, recipe, rank)) {
+      sends.push_back({peer, held.bytes().subspan(sent, send_bytes)});
+      receives.push_back({peer, returned.bytes().subspan(received, receive_bytes)});
+    }
+    sent += send_bytes;
+    received += receive_bytes;
+  }
+  context.comm.exchange(sends, receives, {"combine partials", context.configuration, context.deadline});
+}
+
+/// A token's rows, or its partials, as both sums read them.
+struct TermRange {
+  std::int64_t const* rows;
+  std::int64_t count;
+};
+
+/// fp32 sums of a rank, rounded to the wire.
+template <typename T, typename WireType>
+struct Fp32Sums {
+  using Weight = float;
+  using Wire = WireType;
+  static void partial(T const* rows, std::int64_t hidden, TermRange terms, float const* weights, Wire* out) {
+    hd::combine_row<T, Wire>(rows, hidden, hidden, terms.rows, weights, terms.count, out);
+  }
+  static void join(Wire const* partials, std::int64_t hidden, TermRange terms, T const*, T* out) {
+    hd::combine_row<Wire, T, hd::JoinPartials<float>>(partials, hidden, hidden, terms.rows, nullptr, terms.count, out);
+  }
+};
+
+template <typename T>
+struct Fp64Sums {
+  using Weight = double;
+  using Wire = double;
+  static void partial(T const* rows, std::int64_t hidden, TermRange terms, double const* weights, double* out) {
+    hd::combine_row<T, double, hd::Fp64Product>(rows, hidden, hidden, terms.rows, weights, terms.count, out);
+  }
+  static void join(double const* partials, std::int64_t hidden, TermRange terms, T const*, T* out) {
+    hd::combine_row<double, T, hd::JoinPartials<double>>(partials, hidden, hidden, terms.rows, nullptr, terms.count,
+                                                         out);
+  }
+};
+
+/// Wide accumulators on the wire: nothing is rounded before the last step.
+template <typename T, typename WeightType>
+struct ExactSums {
+  using Weight = WeightType;
+  using Wire = hd::ExactSumState<Weight, T>;
+  static void partial(T const* rows, std::int64_t hidden, TermRange terms, Weight const* weights, Wire* out) {
+    for (std::int64_t c = 0; c < hidden; ++c)
+      out[c] = hd::exact_partial_element<Weight>(rows, hidden, c, terms.rows, weights, terms.count);
+  }
+  static void join(Wire const* partials, std::int64_t hidden, TermRange terms, T const* shared, T* out) {
+    for (std::int64_t c = 0; c < hidden; ++c)
+      out[c] = hd::exact_join_element<T, Weight, T>(partials, hidden, c, terms.rows, terms.count,
+                                                    shared == nullptr ? nullptr : shared + c);
+  }
+};
+
+/// The weights of the expansion's rows, in the order of its lists. @param carried [inputs, slot_columns]
+template <typename Weight>
+std::vector<Weight> weights_of_expansion(RowGather const& expansion, Weight const* carried, std::int64_t columns) {
+  std::vector<Weight> weights;
+  weights.reserve(expansion.rows_of_token.size());
+  for (std::int64_t const row : expansion.rows_of_token) {
+    std::int64_t const input = expansion.token_of_row[to_size(row)];
+    weights.push_back(carried[input * columns + expansion.slot_of_row[to_size(row)]]);
+  }
+  return weights;
+}
+
+/// One call of sum_over_ranks with all types known.
+template <typename T, typename Sums>
+class RankSum {
+ public:
+  using Weight = typename Sums::Weight;
+  using Wire = typename Sums::Wire;
+
+  RankSum(StageContext const& context, CombineRecipe const& recipe, PartialBuffers& buffers)
+      : context_(context), recipe_(recipe), buffers_(buffers), path_(partial_path(context, recipe)) {}
+
+  void run(ConstRows results, std::span<Weight const> weights, T const* shared, T* out) {
+    auto const& plan = context_.plan;
+    auto const& expansion = std::get<RowGather>(plan.stages.back());
+    std::int64_t const weight_bytes = plan.slot_columns * static_cast<std::int64_t>(sizeof(Weight));
+    ConstRows const own{reinterpret_cast<std::byte const*>(weights.data()), plan.num_tokens, weight_bytes};
+    ConstRows const carried = carry(context_, own, buffers_);
+    auto const row_weights =
+        weights_of_expansion(expansion, reinterpret_cast<Weight const*>(carried.data), plan.slot_columns);
+    Rows const partials = buffers_.partials.rows(input_rows(expansion), wire_bytes());
+    add_own_experts(expansion, results, row_weights, reinterpret_cast<Wire*>(partials.data));
+    Rows const returned = buffers_.received.rows(total(path_.returned), wire_bytes());
+    return_partials(context_, recipe_, path_, partials, returned);
+    add_ranks(reinterpret_cast<Wire const*>(returned.data), shared, out);
+  }
+
+ private:
+  [[nodiscard]] std::int64_t wire_bytes() const { return context_.hidden * static_cast<std::int64_t>(sizeof(Wire)); }
+
+  static std::int64_t total(std::vector<std::int64_t> const& counts) {
+    std::int64_t sum = 0;
+    for (std::int64_t const count : counts) sum += count;
+    return sum;
+  }
+
+  void add_own_experts(RowGather const& expansion, ConstRows results, std::vector<Weight> const& weights,
+                       Wire* partials) {
+    std::int64_t begin = 0;
+    for (std::size_t rank = 0; rank < path_.held.size(); ++rank) {
+      std::int64_t const first = std::exchange(begin, begin + path_.held[rank]);
+      if (!exchanges(context_, recipe_, rank)) continue;
+      for_items(path_.held[rank], wire_bytes(), [&](std::int64_t from, std::int64_t to) {
+        for (std::int64_t input = first + from; input < first + to; ++input) {
+          std::int64_t const term = expansion.row_begin[to_size(input)];
+          TermRange const terms{expansion.rows_of_token.data() + term, expansion.row_begin[to_size(input) + 1] - term};
+          Sums::partial(reinterpret_cast<T const*>(results.data), context_.hidden, terms, weights.data() + term,
+                        partials + input * context_.hidden);
+        }
+      });
+    }
+  }
+
+  void add_ranks(Wire const* returned, T const* shared, T* out) {
+    for_items(context_.plan.num_tokens, wire_bytes(), [&](std::int64_t from, std::int64_t to) {
+      for (std::int64_t token = from; token < to; ++token) {
+        std::int64_t const term = path_.begin[to_size(token)];
+        TermRange const terms{path_.partials.data() + term, path_.begin[to_size(token) + 1] - term};
+        Sums::join(returned, context_.hidden, terms, shared == nullptr ? nullptr : shared + token * context_.hidden,
+                   out + token * context_.hidden);
+      }
+    });
+  }
+
+  StageContext const& context_;
+  CombineRecipe const& recipe_;
+  PartialBuffers& buffers_;
+  PartialPath path_;
+};
+
+template <typename T>
+void sum_rows_of(T, StageContext const& context, CombineRecipe const& recipe, ConstRows results,
+                 CombineInputs const& inputs, T* out, PartialBuffers& buffers) {
+  bool const doubles = !inputs.weights_f64.empty();
+  if (recipe.accumulate == Rounding::none) {
+    bool const is_term = recipe.shared_expert == SharedExpert::as_term && inputs.shared_expert.has_value();
+    T const* const shared = is_term ? static_cast<T const*>(inputs.shared_expert->data()) : nullptr;
+    if (doubles)
+      return RankSum<T, ExactSums<T, double>>(context, recipe, buffers).run(results, inputs.weights_f64, shared, out);
+    return RankSum<T, ExactSums<T, float>>(context, recipe, buffers).run(results, inputs.weights, shared, out);
+  }
+  if (recipe.product == Rounding::promoted && doubles)
+    return RankSum<T, Fp64Sums<T>>(context, recipe, buffers).run(results, inputs.weights_f64, nullptr, out);
+  std::vector<float> const rounded = rounded_weights(inputs.weights_f64);
+  std::span<float const> const weights = doubles ? std::span<float const>(rounded) : inputs.weights;
+  if (recipe.partial == Rounding::row)
+    return RankSum<T, Fp32Sums<T, T>>(context, recipe, buffers).run(results, weights, nullptr, out);
+  if (recipe.partial == Rounding::bf16)
+    return RankSum<T, Fp32Sums<T, bf16_t>>(context, recipe, buffers).run(results, weights, nullptr, out);
+  RankSum<T, Fp32Sums<T, float>>(context, recipe, buffers).run(results, weights, nullptr, out);
+}
+
+}  // namespace
+
+void sum_over_ranks(StageContext const& context, CombineRecipe const& recipe, ConstRows expert_rows, DType in_dtype,
+                    DType dtype, CombineInputs const& inputs, std::byte* out, PartialBuffers& buffers) {
+  auto const& source = std::get<RowGather>(return_path(context.plan).front());
+  static_cast<void>(float_weights(context.plan, source, inputs));  // refuses wrong sizes and NaNs where they are known
+  ConstRows const results = expert_results(context, recipe, expert_rows, in_dtype, dtype, buffers);
+  by_dtype(dtype, [&](auto zero) {
+    sum_rows_of(zero, context, recipe, results, inputs, reinterpret_cast<decltype(zero)*>(out), buffers);
+  });
+}
+
+}  // namespace switchyard::cpu
