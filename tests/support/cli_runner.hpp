@@ -58,6 +58,16 @@ class CliRunner {
   }
 
  private:
+  /// AddressSanitizer announces on stderr that it does not know fibers; that is not the program's word.
+  static std::string without_notices(std::string const& text) {
+    std::istringstream lines(text);
+    std::string kept;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.find("WARNING: ASan doesn't fully support") == std::string::npos) kept += line + '\n';
+    }
+    return kept;
+  }
+
   static std::string content(std::filesystem::path const& path) {
     std::ostringstream text;
     text << std::ifstream(path).rdbuf();

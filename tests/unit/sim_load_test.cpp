@@ -131,7 +131,8 @@ TEST_CASE("every preset is legal: exact totals, no expert above the number of to
 
 TEST_CASE("one-hot gives one expert every token, uniform is flat, sigma 0 equals uniform") {
   sim::LoadSpec spec = sim::load_preset("one-hot");
-  auto const hot = sim::generate_load(spec).at(0, 0);
+  auto const hot_load = sim::generate_load(spec);
+  auto const hot = hot_load.at(0, 0);
   CHECK(std::count(hot.begin(), hot.end(), double(spec.tokens_per_step)) == 1);
   auto const flat = sim::generate_load(sim::load_preset("uniform"));
   CHECK(std::all_of(flat.values().begin(), flat.values().end(), [](double value) { return value == 128; }));
