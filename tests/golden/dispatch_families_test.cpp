@@ -14,6 +14,7 @@
 #include "switchyard/io/file.hpp"
 #include "vectors/allgather.hpp"
 #include "vectors/flex.hpp"
+#include "vectors/megablocks.hpp"
 
 using switchyard::io::JsonValue;
 
@@ -64,6 +65,12 @@ std::string const kFlex = R"({"dispatcher": "flex", "tp": 1, "ep": 1, "num_exper
   "capacity_factor": null, "ranks": [{"num_tokens": 1, "topk_ids": [[1, 0]], "topk_probs": [[0, 0.5]],
   "tokens_per_local_expert": [1, 0], "dispatched": [[0, 0]], "combined": [[0.5, 0.5, 0.5]]}]})";
 
+// Two tokens chose expert 0; factor 1 of 2 rows over 2 experts leaves one place in every bin, so token 1 is dropped.
+std::string const kMegaBlocks = R"({"world": 1, "num_experts": 2, "topk": 1, "capacity_factor": 1, "ranks": [
+  {"num_tokens": 2, "topk_ids": [[0], [0]], "topk_weights": [[0.5], [0.25]], "indices": [0, 1], "bin_ids": [0, 0],
+  "bins": [2, 2], "tokens_per_expert": [2, 0], "expert_capacity": 1, "expert_rows": [[[0, 0]], [null]],
+  "combined": [[0.5, 0.5, 0.5], [0, 0, 0]]}]})";
+
 }  // namespace
 
 TEST_CASE("every AllGather case of megatron_dev.json") {
@@ -91,4 +98,19 @@ TEST_CASE("a wrong AllGather expectation is found and named") {
         "rank 0, permutation[1]: expected 1, got 0");
   CHECK(run(runner, replaced(kAllGather, "[[0, 0], [0, 0]]", "[[0, 0], [1, 0]]")) ==
         "rank 0, dispatched[2]: expected 1, got 0");
+}
+
+TEST_CASE("every case of megablocks_dev.json") {
+  run_cases("megablocks_dev.json", switchyard::tools::run_megablocks_case, [](JsonValue const&) { return true; });
+}
+
+TEST_CASE("a wrong MegaBlocks expectation is found and named") {
+  Runner const runner = switchyard::tools::run_megablocks_case;
+  CHECK(run(runner, kMegaBlocks) == "");
+  CHECK(run(runner, replaced(kMegaBlocks, "\"expert_capacity\": 1", "\"expert_capacity\": 2")) ==
+        "rank 0, expert_capacity[0]: expected 2, got 1");
+  CHECK(run(runner, replaced(kMegaBlocks, "[[[0, 0]], [null]]", "[[[0, 1]], [null]]")) ==
+        "rank 0, expert_rows[0][0][1]: expected 2, got 1");
+  CHECK(run(runner, replaced(kMegaBlocks, "[[[0, 0]], [null]]", "[[[0, 0]], [[0, 1]]]")) ==
+        "rank 0, expert_rows[1][0][0]: expected 1, got 0");
 }

@@ -82,12 +82,11 @@ struct RankOutput {
   std::vector<T> combined;  ///< [T, H]
 };
 
-/// The experts' outputs: partial results in f32 with TP > 1, else rounded to the row dtype.
+/// The experts' outputs of shard `tp`: partial results in f32.
 template <typename T>
-std::vector<float> partial_results(RunCase const& run, switchyard::DispatchPlan const& plan,
-                                   switchyard::ExpertPlacement const& placement, std::vector<T> const& rows) {
+std::vector<float> scaled_rows(RunCase const& run, switchyard::DispatchPlan const& plan,
+                               switchyard::ExpertPlacement const& placement, std::vector<T> const& rows, int tp) {
   std::vector<float> results;
-  int const tp = plan.setup.grid.tp_rank_of(plan.rank);
   for (int local = 0; local < plan.num_local_experts(); ++local) {
     auto const expert = placement.expert_at(plan.setup.layer, switchyard::SlotId{plan.first_slot + local}).value();
     auto const elements = plan.tokens_per_local_expert[static_cast<std::size_t>(local)] * run.hidden;
@@ -115,7 +114,7 @@ RankOutput<T> run_rank(RunCase const& run, switchyard::Communicator& comm) {
   cpu::CpuExecutor executor(comm);
   executor.dispatch(plan, ConstTensorView::matrix(std::span<T const>(tokens), plan.num_tokens, run.hidden),
                     TensorView::matrix(std::span(out.rows), plan.num_expert_rows(), run.hidden));
-  auto const partials = partial_results(run, plan, placement, out.rows);
+  auto const partials = scaled_rows(run, plan, placement, out.rows, plan.setup.grid.tp_rank_of(plan.rank));
   executor.combine(plan, CombineRecipe::source_slot_order(),
                    ConstTensorView::matrix(std::span(partials), plan.num_expert_rows(), run.hidden), routing.weights(),
                    TensorView::matrix(std::span(out.combined), plan.num_tokens, run.hidden));

@@ -7,7 +7,7 @@ switchyard_add_test(dispatch_alltoall_golden LABEL golden
 target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
 switchyard_add_test(dispatch_families_golden LABEL golden
   SOURCES golden/dispatch_families_test.cpp ${vectors}/allgather.cpp ${vectors}/dispatch_case.cpp
-    ${vectors}/flex.cpp
+    ${vectors}/flex.cpp ${vectors}/megablocks.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_families_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
 switchyard_add_test(dispatch_oracle LABEL property SOURCES property/dispatch_oracle_test.cpp LIBS switchyard::core)
@@ -16,4 +16,6 @@ switchyard_add_test(dispatch_plan_test LABEL unit SOURCES unit/dispatch_plan_tes
 switchyard_add_test(dispatch_executor LABEL property SOURCES property/dispatch_executor_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 switchyard_add_test(dispatch_executor_errors LABEL unit SOURCES unit/dispatch_executor_errors_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
+switchyard_add_test(dispatch_families LABEL property SOURCES property/dispatch_families_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)

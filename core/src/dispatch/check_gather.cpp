@@ -191,7 +191,7 @@ class GatherChecker {
         return false;
       walk.next = *begin + filled;
     }
-    walk.full = empty == end;
+    if (filled > 0 || size == 0) walk.full = empty == end;  // an expert without rows drops none and fills no gap
     check_fill(bin, static_cast<std::int64_t>(size), filled);
     return true;
   }

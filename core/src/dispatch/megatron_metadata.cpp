@@ -29,8 +29,8 @@ SyncPoint seed_sync_point(DispatchPlan const& plan) {
 
 SyncPoint megablocks_sync_point(DispatchPlan const& plan) {
   if (plan.setup.grid.world() > 1) return SyncPoint::before_ep_alltoall;
-  return plan.setup.bins == ExpertBins::capacity && !plan.capacity ? SyncPoint::before_permutation_1
-                                                                   : SyncPoint::no_sync;
+  bool const counted = plan.setup.bins != ExpertBins::exact && !plan.capacity;
+  return counted ? SyncPoint::before_permutation_1 : SyncPoint::no_sync;
 }
 
 /// With padding Megatron exchanges equal splits, which is only defined when all ranks have one capacity.

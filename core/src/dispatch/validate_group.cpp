@@ -62,6 +62,9 @@ class GroupChecker {
                        DispatchRule::setup_mismatch, plan.rank,
                        "owns slots from {} on, {} of them, instead of {} and {}", plan.first_slot,
                        plan.num_local_experts(), next, first.num_local_experts());
+        report_.expect(
+            plan.tokens_per_local_expert == first.tokens_per_local_expert, DispatchRule::count_mismatch, plan.rank,
+            "its experts' blocks have other sizes than those of rank {}, which shares its experts", first.rank.value());
       }
       next += first.num_local_experts();
     }

@@ -10,6 +10,8 @@
 #include "vectors/allgather.hpp"
 #include "vectors/alltoall.hpp"
 #include "vectors/eplb.hpp"
+#include "vectors/flex.hpp"
+#include "vectors/megablocks.hpp"
 #include "vectors/router.hpp"
 
 namespace switchyard::vectors {
@@ -24,8 +26,8 @@ struct Kind {
 
 constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
                            {"allgather", tools::run_allgather_case},
-                           {"flex", nullptr},
-                           {"megablocks", nullptr},
+                           {"flex", tools::run_flex_case},
+                           {"megablocks", tools::run_megablocks_case},
                            {"router", run_router_case},
                            {"eplb-exec", run_eplb_exec_case},
                            {"eplb-policy", run_eplb_policy_case}};

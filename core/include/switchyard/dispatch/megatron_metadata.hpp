@@ -30,8 +30,8 @@ enum class SyncRule : std::uint8_t {
 };
 /// @return the point at which a plan of this family makes the host wait. Megatron's AllGather reads its counts before
 /// its only permutation, Flex waits for the counts of the exchange before it expands (before_permutation_2), whatever
-/// the rule; MegaBlocks needs its splits before the exchange, in one rank's world only the largest count, and that only
-/// without a capacity. Pure.
+/// the rule; MegaBlocks needs its splits before the exchange, in a world of one rank only the size of bins that depend
+/// on counts (no capacity, or whole blocks). Pure.
 [[nodiscard]] SyncPoint sync_point(DispatchPlan const& plan, SyncRule rule);
 
 /// What the host has to know about a plan's counts, and when.
