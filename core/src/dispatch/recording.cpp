@@ -10,6 +10,7 @@
 #include "switchyard/dispatch/row_tags.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
 
 namespace switchyard {
 namespace {
@@ -25,6 +26,8 @@ constexpr std::array<std::string_view, 11> kFieldNames{"rows_per_slot",
                                                        "sort_input_by_local_experts",
                                                        "restore_output_by_local_experts",
                                                        "row_tags"};
+
+constexpr std::int64_t kMaxPlacementEntries = std::int64_t{1} << 26;
 
 void require_same(DispatchRecording const& a, DispatchRecording const& b) {
   auto const expect = [&](bool same, char const* what, std::int64_t of_a, std::int64_t of_b) {
@@ -57,12 +60,18 @@ void require_group(std::span<DispatchRecording const> calls) {
   }
 }
 
+/// The placement with the recorded layer as its last: the choice of a replica depends on the layer's number.
 ExpertPlacement placement_of(DispatchRecording const& call) {
   if (call.slots_per_rank.empty() && call.slot_to_expert.empty())
     return ExpertPlacement::contiguous(1, call.num_experts, call.grid.ep);
+  int const layers = call.layer + 1;
+  SWITCHYARD_REQUIRE(checked_mul(layers, static_cast<std::int64_t>(call.slot_to_expert.size())) <= kMaxPlacementEntries,
+                     unsupported, "layer {} of {} slots: too far up for a recorded placement; record it as layer 0",
+                     call.layer, call.slot_to_expert.size());
   std::vector<ExpertId> experts;
-  for (std::int32_t const expert : call.slot_to_expert) experts.emplace_back(expert);
-  return {1, call.num_experts, SlotLayout(call.slots_per_rank), std::move(experts)};
+  for (int layer = 0; layer < layers; ++layer)
+    for (std::int32_t const expert : call.slot_to_expert) experts.emplace_back(expert);
+  return {layers, call.num_experts, SlotLayout(call.slots_per_rank), std::move(experts)};
 }
 
 void add_field(std::vector<RecordedField>& fields, std::string_view name, std::vector<std::int64_t> values) {
@@ -129,7 +138,8 @@ std::vector<DispatchPlan> reference_plans(std::span<DispatchRecording const> cal
     routings.push_back(call.routing);
     if (call.capacity) limits.push_back(*call.capacity);
   }
-  return plan_alltoall_group(config, routings, placement_of(calls.front()), 0, limits);
+  ExpertPlacement const placement = placement_of(calls.front());
+  return plan_alltoall_group(config, routings, placement, placement.num_layers() - 1, limits);
 }
 
 std::vector<RecordedField> reference_fields(std::span<DispatchPlan const> plans, RankId rank) {

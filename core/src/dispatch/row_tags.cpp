@@ -43,11 +43,13 @@ class SourceRows {
 
  private:
   static std::span<std::int64_t const> tokens_of(DispatchPlan const& plan) {
-    auto const* gather = plan.stages.empty() ? nullptr : std::get_if<RowGather>(&plan.stages.front());
-    SWITCHYARD_REQUIRE(gather != nullptr && plan.setup.family == DispatchFamily::megatron_alltoall, unsupported,
-                       "row tags of a plan of family {}: only plans that begin with one row per (token, slot) show "
-                       "them",
-                       to_string(plan.setup.family));
+    auto const& path = return_path(plan);
+    auto const* gather = path.empty() ? nullptr : std::get_if<RowGather>(&path.front());
+    SWITCHYARD_REQUIRE(gather != nullptr, shape_mismatch,
+                       "the plan of rank {} has no rows of its tokens: validate() the plan first", plan.rank.value());
+    SWITCHYARD_REQUIRE(plan.setup.bins == ExpertBins::exact && plan.setup.hidden_shards == 1, unsupported,
+                       "row tags of {} bins and {} hidden shards: only exact bins without shards are covered",
+                       to_string(plan.setup.bins), plan.setup.hidden_shards);
     return gather->token_of_row;
   }
 

@@ -44,6 +44,18 @@ std::string ParsedOptions::text(std::string const& name) const {
   return found == values_.end() ? std::string() : found->second;
 }
 
+std::vector<std::string> ParsedOptions::list(std::string const& name) const {
+  std::vector<std::string> values;
+  if (!has(name)) return values;
+  std::string const all = text(name);
+  for (std::size_t first = 0; first <= all.size();) {
+    std::size_t const end = std::min(all.find(kListSeparator, first), all.size());
+    values.push_back(all.substr(first, end - first));
+    first = end + 1;
+  }
+  return values;
+}
+
 std::int64_t ParsedOptions::integer(std::string const& name, std::int64_t min, std::int64_t max) const {
   return integer_of(name, text(name), min, max);
 }

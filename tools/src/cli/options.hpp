@@ -30,6 +30,7 @@ struct OptionSpec {
   std::string value_name{};     ///< how help calls the value; empty for a flag
   std::string default_value{};  ///< empty = none
   std::string help{};
+  bool repeats = false;  ///< positional, the last one only: takes all remaining values, see ParsedOptions::list()
 };
 
 using OptionTable = std::vector<OptionSpec>;
@@ -37,6 +38,9 @@ using OptionTable = std::vector<OptionSpec>;
 /// @return `value` of option `name` as a number. @throws UsageError unless it is a decimal integer in [min, max].
 [[nodiscard]] std::int64_t integer_of(std::string const& name, std::string const& value, std::int64_t min,
                                       std::int64_t max);
+
+/// Between the values of an option that repeats: no file name and no argument holds it.
+inline constexpr char kListSeparator = '\0';
 
 /// The values of one command line. Conversions name the option, the value found and the values allowed.
 class ParsedOptions {
@@ -47,6 +51,8 @@ class ParsedOptions {
   [[nodiscard]] bool has(std::string const& name) const { return values_.count(name) != 0; }
   /// @return the value; empty when absent.
   [[nodiscard]] std::string text(std::string const& name) const;
+  /// @return the values of an option that repeats, in order.
+  [[nodiscard]] std::vector<std::string> list(std::string const& name) const;
   /// @throws UsageError unless it is a decimal integer in [min, max].
   [[nodiscard]] std::int64_t integer(std::string const& name, std::int64_t min, std::int64_t max) const;
   [[nodiscard]] int small_integer(std::string const& name, int min, int max) const;

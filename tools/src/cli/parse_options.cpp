@@ -2,6 +2,7 @@
 // Boost.Program_options behind the table: its messages become one-line errors that name a fix.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 
 #include "cli/options.hpp"
@@ -44,7 +45,7 @@ po::parsed_options parse_with_boost(OptionTable const& table, std::vector<std::s
   po::options_description const description = describe_for_boost(table);
   po::positional_options_description positional;
   for (OptionSpec const& option : table) {
-    if (option.kind == OptionKind::positional) positional.add(option.name.c_str(), 1);
+    if (option.kind == OptionKind::positional) positional.add(option.name.c_str(), option.repeats ? -1 : 1);
   }
   // Abbreviations are refused: a script that relies on one breaks when an option is added.
   int const style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -70,6 +71,11 @@ po::parsed_options parse_or_explain(OptionTable const& table, std::vector<std::s
   }
 }
 
+bool repeats(OptionTable const& table, std::string const& name) {
+  return std::any_of(table.begin(), table.end(),
+                     [&](OptionSpec const& option) { return option.repeats && option.name == name; });
+}
+
 void require_all(OptionTable const& table, std::map<std::string, std::string> const& values) {
   for (OptionSpec const& option : table) {
     bool const needed = option.kind == OptionKind::required || option.kind == OptionKind::positional;
@@ -87,7 +93,10 @@ ParsedOptions parse_options(OptionTable const& table, std::vector<std::string> c
   std::map<std::string, std::string> values;
   for (po::option const& option : parse_or_explain(table, arguments).options) {
     std::string const value = option.value.empty() ? "1" : option.value.front();
-    if (!values.emplace(option.string_key, value).second) {
+    auto const [known, added] = values.emplace(option.string_key, value);
+    if (!added && repeats(table, option.string_key)) {
+      known->second += kListSeparator + value;
+    } else if (!added) {
       throw UsageError(fmt::format("{} is given twice: keep one", spelled(table, option.string_key)));
     }
   }

@@ -8,9 +8,13 @@
 
 namespace switchyard::cli {
 
+[[nodiscard]] Command check_command();
 [[nodiscard]] Command demo_command();
+[[nodiscard]] Command dispatch_command();
 [[nodiscard]] Command generate_command();
+[[nodiscard]] Command inspect_command();
 [[nodiscard]] Command plan_command();
+[[nodiscard]] Command replay_command();
 [[nodiscard]] Command vectors_command();
 [[nodiscard]] Command verify_command();
 [[nodiscard]] Command version_command();

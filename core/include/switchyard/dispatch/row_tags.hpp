@@ -21,7 +21,7 @@ struct RowTag {
 /// and sorts are not consulted, so this checks them.
 /// @param plans of all ranks, rank ascending, each valid. @return [plans[rank].num_expert_rows()].
 /// @throws Error{shape_mismatch} when the plans are no group that holds `rank`, or a plan's rows disagree with its
-///         counts; Error{unsupported} for a family whose plans do not show their (token, slot) rows this way.
+///         counts; Error{unsupported} for bins with empty rows and for hidden shards (MegaBlocks).
 /// @note pure; O(rows + world * local experts).
 [[nodiscard]] std::vector<RowTag> expected_row_tags(std::span<DispatchPlan const> plans, RankId rank);
 

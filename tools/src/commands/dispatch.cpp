@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard dispatch: plans the dispatch of a recorded or generated routing and dumps one plan per rank.
+#include <fmt/format.h>
+
+#include "commands/commands.hpp"
+#include "commands/inspect_report.hpp"
+#include "switchyard/dispatch/alltoall_planner.hpp"
+#include "switchyard/dispatch/capacity.hpp"
+#include "switchyard/dispatch/recording.hpp"
+#include "switchyard/io/dispatch_group_jsonl.hpp"
+#include "switchyard/io/file.hpp"
+#include "switchyard/io/plan_json.hpp"
+#include "switchyard/io/recording_jsonl.hpp"
+#include "switchyard/io/routing_reader.hpp"
+
+namespace switchyard::cli {
+namespace {
+
+constexpr int kMaxRanks = 1 << 16;
+constexpr int kMaxExperts = 1 << 20;
+
+/// What every rank starts from.
+struct DispatchInput {
+  std::vector<RoutingMap> routings;
+  std::vector<CapacityLimit> limits{};  ///< empty = dropless
+};
+
+/// Tokens in file order, in blocks: the first T mod ranks ranks hold one more.
+std::vector<RoutingMap> deal_tokens(RoutingMap const& all, int ranks) {
+  std::vector<RoutingMap> routings;
+  std::int64_t first = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    std::int64_t const tokens = all.num_tokens() / ranks + (rank < all.num_tokens() % ranks ? 1 : 0);
+    auto const begin = static_cast<std::size_t>(first * all.top_k());
+    auto const count = static_cast<std::size_t>(tokens * all.top_k());
+    auto const ids = all.ids().subspan(begin, count);
+    auto const weights = all.weights().subspan(begin, count);
+    routings.push_back(RoutingMap::from_topk(tokens, all.num_experts(), all.top_k(), {ids.begin(), ids.end()},
+                                             {weights.begin(), weights.end()}));
+    first += tokens;
+  }
+  return routings;
+}
+
+CapacityPolicy capacity_policy(ParsedOptions const& options) {
+  CapacityPolicy policy;
+  bool const by_probs = options.choice("drop", {"probs", "position"}) == "probs";
+  policy.policy = by_probs ? DropPolicy::probs : DropPolicy::position;
+  policy.pad_to_capacity = options.has("pad");
+  std::string const rule = options.choice("capacity-rule", {"megatron", "megablocks", "exact"});
+  for (auto const known : {CapacityRule::megatron, CapacityRule::megablocks, CapacityRule::exact})
+    if (to_string(known) == rule) policy.rule = known;
+  if (policy.rule == CapacityRule::exact)
+    policy.ratio = parse_capacity_ratio(options.text("capacity-factor"));
+  else
+    policy.factor = options.number("capacity-factor", 0, 1e6);
+  return policy;
+}
+
+DispatchInput make_input(ParsedOptions const& options, RoutingMap const& all, int ranks) {
+  DispatchInput input{deal_tokens(all, ranks)};
+  if (!options.has("capacity-factor")) {
+    if (options.has("pad")) throw UsageError("--pad has no meaning without --capacity-factor: give both");
+    return input;
+  }
+  CapacityPolicy const policy = capacity_policy(options);
+  for (auto& routing : input.routings) {
+    auto limited = apply_capacity(routing, policy, all.top_k());
+    routing = std::move(limited.routing);
+    input.limits.push_back({limited.capacity, policy.pad_to_capacity});
+  }
+  return input;
+}
+
+ExpertPlacement read_placement(ParsedOptions const& options, int num_experts, int ep, int layer) {
+  if (!options.has("placement")) return ExpertPlacement::contiguous(layer + 1, num_experts, ep);
+  std::string const file = options.text("placement");
+  return io::placement_from_json(io::read_file(file), file, num_experts, ep);
+}
+
+/// What a dispatcher that makes no mistake would record.
+std::string recordings_of(std::vector<DispatchPlan> const& plans, DispatchInput const& input,
+                          ExpertPlacement const& placement) {
+  std::string text;
+  for (auto const& plan : plans) {
+    DispatchRecording call;
+    call.rank = plan.rank;
+    call.grid = plan.setup.grid;
+    call.layer = plan.setup.layer;
+    call.num_experts = plan.setup.num_experts;
+    call.row_order = plan.setup.row_order;
+    for (int rank = 0; rank < placement.num_ranks(); ++rank)
+      call.slots_per_rank.push_back(placement.layout().slots_of(RankId{rank}));
+    for (ExpertId const expert : placement.layer(plan.setup.layer)) call.slot_to_expert.push_back(expert.value());
+    call.routing = input.routings[plan.rank.index()];
+    call.capacity = plan.capacity;
+    call.fields = reference_fields(plans, plan.rank);
+    text += io::to_jsonl(call);
+  }
+  return text;
+}
+
+ExitCode run_dispatch(ParsedOptions const& options) {
+  bool const json = options.choice("format", {"table", "json"}) == "json";
+  AllToAllConfig config;
+  config.grid = {options.small_integer("tp", 1, kMaxRanks), options.small_integer("ep", 1, kMaxRanks)};
+  if (std::int64_t{config.grid.tp} * config.grid.ep > kMaxRanks) {
+    throw UsageError(fmt::format("--tp x --ep is {} ranks: at most {} are planned",
+                                 std::int64_t{config.grid.tp} * config.grid.ep, kMaxRanks));
+  }
+  if (options.choice("row-order", {"tp_major", "rank_major"}) == "rank_major") config.row_order = RowOrder::rank_major;
+  int const layer = options.small_integer("layer", 0, kMaxExperts);
+  int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxExperts) : 0;
+  std::string const file = options.text("routing");
+  RoutingMap const all = io::read_routing(file, layer, experts).routing;
+  DispatchInput const input = make_input(options, all, config.grid.world());
+  ExpertPlacement const placement = read_placement(options, all.num_experts(), config.grid.ep, layer);
+
+  InspectReport report;
+  report.file = options.text("out");
+  report.group = true;
+  report.dispatch = plan_alltoall_group(config, input.routings, placement, layer, input.limits);
+  find_violations(report);
+  io::write_file_atomically(report.file, io::to_jsonl(report.dispatch));
+  if (options.has("record"))
+    io::write_file_atomically(options.text("record"), recordings_of(report.dispatch, input, placement));
+  fmt::print("{}", json ? to_json(report) : to_table(report));
+  return report.good() ? ExitCode::ok : ExitCode::found_wrong;
+}
+
+}  // namespace
+
+Command dispatch_command() {
+  return {
+      "dispatch",
+      "plans the dispatch of a routing, one plan per rank",
+      "Deals the tokens of a routing recording to tp x ep ranks in blocks, drops and pads when a capacity is given,\n"
+      "plans Megatron's AlltoAll dispatch for every rank, and writes the plans of the group, one per line.\n",
+      {{"routing", OptionKind::required, "FILE", "", "routing recording (JSONL), see 'switchyard generate routing'"},
+       {"ep", OptionKind::required, "EP", "", "expert-parallel ranks"},
+       {"tp", OptionKind::optional, "TP", "1", "tensor-parallel ranks of every expert"},
+       {"experts", OptionKind::optional, "E", "", "logical experts, when the recording does not say"},
+       {"layer", OptionKind::optional, "N", "0", "layer of the recording and of the placement"},
+       {"placement", OptionKind::optional, "FILE", "",
+        "a placement or plan file; without it experts lie in contiguous blocks"},
+       {"row-order", OptionKind::optional, "tp_major|rank_major", "tp_major", "order of an expert's rows"},
+       {"capacity-factor", OptionKind::optional, "X", "", "limits every expert per source rank; dropless without it"},
+       {"capacity-rule", OptionKind::optional, "megatron|megablocks|exact", "megatron", "how the factor is rounded"},
+       {"drop", OptionKind::optional, "probs|position", "probs", "which tokens a full expert keeps"},
+       {"pad", OptionKind::flag, "", "", "fill every expert up to its capacity"},
+       {"record", OptionKind::optional, "FILE", "", "also write what a dispatcher without mistakes would record"},
+       format_option(),
+       {"out", OptionKind::required, "FILE", "", "group file to write, replaced as a whole"}},
+      {"switchyard dispatch --routing routing.jsonl --ep 4 --tp 2 --out group.jsonl",
+       "switchyard dispatch --routing routing.jsonl --ep 8 --capacity-factor 1.25 --pad --out group.jsonl"},
+      run_dispatch};
+}
+
+}  // namespace switchyard::cli
