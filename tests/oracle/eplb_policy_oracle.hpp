@@ -66,6 +66,8 @@ struct PolicyResult {
   /// No decision hung on a difference that float32 rounding could turn round: the exact and the float32 result must
   /// agree.
   bool clear = true;
+  /// Decisions of the packing in which a later pack with room had the same sum, not zero, as the chosen one.
+  int pack_sum_ties = 0;
 };
 
 template <typename Number>
@@ -128,11 +130,21 @@ class EplbPolicy {
         if (count[at(pack)] == room) continue;
         if (chosen == -1 || less(sum[at(pack)], sum[at(chosen)], true)) chosen = pack;
       }
+      if (is_tied(sum, count, chosen, room)) ++result_.pack_sum_ties;
       out.pack[at(item)] = chosen;
       out.rank[at(item)] = count[at(chosen)]++;
       sum[at(chosen)] = sum[at(chosen)] + weight[at(item)];
     }
     return out;
+  }
+
+  static bool is_tied(std::vector<Number> const& sum, std::vector<int> const& count, int chosen, int room) {
+    bool tied = false;
+    for (int pack = chosen + 1; pack < static_cast<int>(sum.size()); ++pack) {
+      bool const equal = !(sum[at(chosen)] < sum[at(pack)]) && !(sum[at(pack)] < sum[at(chosen)]);
+      tied = tied || (count[at(pack)] < room && equal && Number{} < sum[at(chosen)]);
+    }
+    return tied;
   }
 
   /// mlog2log: the expert at every position after groups were packed onto nodes.

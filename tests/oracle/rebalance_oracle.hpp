@@ -241,6 +241,13 @@ inline std::set<int> missing_experts(Move const& move) {
   return missing;
 }
 
+/// Whether a slot names something that is neither an expert nor -1.
+inline bool has_id_out_of_range(Move const& move, int num_experts) {
+  auto const outside = [&](int id) { return id < -1 || id >= num_experts; };
+  return std::any_of(move.before.begin(), move.before.end(), outside) ||
+         std::any_of(move.after.begin(), move.after.end(), outside);
+}
+
 /// vLLM's rank mapping on a map of equal blocks: block o of a map goes to block to[o] of `num_blocks` blocks.
 inline Ints spread_blocks(Ints const& map, int block, Ints const& to, int num_blocks) {
   Ints spread(at(num_blocks * block), -1);
