@@ -106,9 +106,9 @@ template <typename T>
 void exact_at_source(StageContext const& context, CombineRecipe const& recipe, RowGather const& gather, ConstRows rows,
                      CombineInputs const& inputs, T* out) {
   T const* const shared = shared_term<T>(recipe, inputs);
-  if (inputs.weights_f64.empty())
+  if (!inputs.weights_f64.has_value())
     return sum_exactly(context, gather, rows, weights_of_rows(context.plan, gather, inputs.weights), shared, out);
-  sum_exactly(context, gather, rows, weights_of_rows(context.plan, gather, inputs.weights_f64), shared, out);
+  sum_exactly(context, gather, rows, weights_of_rows(context.plan, gather, *inputs.weights_f64), shared, out);
 }
 
 }  // namespace
@@ -129,6 +129,7 @@ std::uint64_t with_recipe(std::uint64_t configuration, CombineRecipe const& reci
                                  static_cast<std::int64_t>(recipe.product),
                                  static_cast<std::int64_t>(recipe.accumulate),
                                  static_cast<std::int64_t>(recipe.partial),
+                                 static_cast<std::int64_t>(inputs.weights_f64.has_value()),
                                  static_cast<std::int64_t>(sends_partials(recipe, inputs.route))};
   FingerprintBuilder builder;
   builder.add(1, fields);
@@ -165,8 +166,8 @@ std::vector<float> rounded_weights(std::span<double const> weights) {
 }
 
 std::vector<float> float_weights(DispatchPlan const& plan, RowGather const& gather, CombineInputs const& inputs) {
-  if (inputs.weights_f64.empty()) return weights_of_rows(plan, gather, inputs.weights);
-  return rounded_weights(weights_of_rows(plan, gather, inputs.weights_f64));
+  if (!inputs.weights_f64.has_value()) return weights_of_rows(plan, gather, inputs.weights);
+  return rounded_weights(weights_of_rows(plan, gather, *inputs.weights_f64));
 }
 
 void sum_at_source(StageContext const& context, CombineRecipe const& recipe, RowGather const& gather, ConstRows rows,

@@ -270,17 +270,17 @@ class RankSum {
 template <typename T>
 void sum_rows_of(T, StageContext const& context, CombineRecipe const& recipe, ConstRows results,
                  CombineInputs const& inputs, T* out, PartialBuffers& buffers) {
-  bool const doubles = !inputs.weights_f64.empty();
+  bool const doubles = inputs.weights_f64.has_value();
   if (recipe.accumulate == Rounding::none) {
     bool const is_term = recipe.shared_expert == SharedExpert::as_term && inputs.shared_expert.has_value();
     T const* const shared = is_term ? static_cast<T const*>(inputs.shared_expert->data()) : nullptr;
     if (doubles)
-      return RankSum<T, ExactSums<T, double>>(context, recipe, buffers).run(results, inputs.weights_f64, shared, out);
+      return RankSum<T, ExactSums<T, double>>(context, recipe, buffers).run(results, *inputs.weights_f64, shared, out);
     return RankSum<T, ExactSums<T, float>>(context, recipe, buffers).run(results, inputs.weights, shared, out);
   }
   if (recipe.product == Rounding::promoted && doubles)
-    return RankSum<T, Fp64Sums<T>>(context, recipe, buffers).run(results, inputs.weights_f64, nullptr, out);
-  std::vector<float> const rounded = rounded_weights(inputs.weights_f64);
+    return RankSum<T, Fp64Sums<T>>(context, recipe, buffers).run(results, *inputs.weights_f64, nullptr, out);
+  std::vector<float> const rounded = doubles ? rounded_weights(*inputs.weights_f64) : std::vector<float>{};
   std::span<float const> const weights = doubles ? std::span<float const>(rounded) : inputs.weights;
   if (recipe.partial == Rounding::row)
     return RankSum<T, Fp32Sums<T, T>>(context, recipe, buffers).run(results, weights, nullptr, out);

@@ -22,8 +22,8 @@ enum class CombineRoute : std::uint8_t {
 struct CombineInputs {
   std::span<float const> weights{};  ///< [T * plan.slot_columns], as RoutingMap::weights()
   /// Given instead of `weights`: the same in fp64. Exact terms of the exact recipes, promoted by megatron_allgather,
-  /// rounded to fp32 first by all others.
-  std::span<double const> weights_f64{};
+  /// rounded to fp32 first by all others. All ranks give them or none; a rank without tokens gives an empty span.
+  std::optional<std::span<double const>> weights_f64{};
   /// [T * plan.slot_columns] logical experts, as RoutingMap::ids(); read by source_expert_order only. Empty for a dense
   /// routing, whose slots are the experts.
   std::span<std::int32_t const> experts{};
