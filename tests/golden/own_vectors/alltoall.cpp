@@ -87,7 +87,7 @@ std::vector<Case> dropless_cases() {
       drawn("2x2, one local expert, both experts", {2, 2, 2, 2}, {2, 1, 0, 3}, none),
       given("2x2, worked example of the dispatch reference", {2, 2, 4, 2},
             {{{0, 2}, {2, 3}}, {{0, 3}, {0, 1}}, {{0, 2}, {0, 1}}, {{0, 1}, {0, 3}}}, none),
-      drawn("2x2, three local experts, ragged: rows come back to other tokens", {2, 2, 6, 2}, {3, 0, 2, 4}, none),
+      drawn("2x2, three local experts, ragged: rows come back to other tokens", {2, 2, 6, 2}, {3, 1, 2, 4}, none),
       given("2x2, every token to the last expert", {2, 2, 4, 1}, {{{3}}, {{3}, {3}}, {{3}}, {}}, none),
       drawn("2x2, no token anywhere", {2, 2, 4, 2}, {0, 0, 0, 0}, none),
   };
