@@ -3,6 +3,8 @@
 #include "switchyard/dispatch/recording.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "support/golden_file.hpp"
 #include "switchyard/internal/json_value.hpp"
@@ -14,10 +16,10 @@ using io::JsonValue;
 namespace {
 
 std::string text_of(JsonValue const& value) {
-  if (!value.is_array()) return std::to_string(value.as_int(INT64_MIN, INT64_MAX));
-  std::string text;
-  for (std::size_t i = 0; i < value.array_size(); ++i) text += (i == 0 ? "" : ",") + text_of(value.at(i));
-  return "[" + text + "]";
+  if (!value.is_array()) return fmt::format("{}", value.as_int(INT64_MIN, INT64_MAX));
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < value.array_size(); ++i) parts.push_back(text_of(value.at(i)));
+  return fmt::format("[{}]", fmt::join(parts, ","));
 }
 
 /// What a rank of the case would have recorded.
@@ -25,23 +27,25 @@ std::string line_of(JsonValue const& golden, std::size_t rank) {
   auto const result = golden.at("ranks").at(rank);
   bool const alltoall = golden.at("dispatcher").as_string() == "alltoall";
   bool const limited = !golden.at("capacity_factor").is_null();
-  std::string text = R"({"type":"dispatch","schema_version":1,"rank":)" + std::to_string(rank);
-  for (char const* key : {"tp", "ep", "num_experts"})
-    text += std::string(",\"") + key + "\":" + text_of(golden.at(key));
-  text += std::string(R"(,"row_order":")") + (alltoall ? "tp_major" : "rank_major") + "\"";
-  text += ",\"routing\":" + text_of(result.at(limited ? "kept_map" : "topk_ids"));
+  std::vector<std::string> members{R"("type":"dispatch","schema_version":1)", fmt::format("\"rank\":{}", rank),
+                                   fmt::format("\"row_order\":\"{}\"", alltoall ? "tp_major" : "rank_major")};
+  auto const add = [&](std::string_view name, JsonValue const& value) {
+    if (!value.is_null()) members.push_back(fmt::format("\"{}\":{}", name, text_of(value)));
+  };
+  for (char const* key : {"tp", "ep", "num_experts"}) add(key, golden.at(key));
+  add("routing", result.at(limited ? "kept_map" : "topk_ids"));
   if (limited && alltoall)
-    text += ",\"capacity\":{\"rows\":" + text_of(result.at("capacity")) +
-            ",\"padded\":" + (golden.at("pad_to_capacity").as_bool() ? "true}" : "false}");
-  text += ",\"tokens_per_local_expert\":" + text_of(result.at("tokens_per_local_expert"));
-  text += ",\"row_tags\":" + text_of(result.at("dispatched"));
+    members.push_back(fmt::format("\"capacity\":{{\"rows\":{},\"padded\":{}}}", text_of(result.at("capacity")),
+                                  golden.at("pad_to_capacity").as_bool()));
+  add("tokens_per_local_expert", result.at("tokens_per_local_expert"));
+  add("row_tags", result.at("dispatched"));
   if (alltoall) {
     for (char const* key :
          {"input_splits", "output_splits", "output_splits_tp", "num_out_tokens", "permutation",
           "sort_input_by_local_experts", "restore_output_by_local_experts", "num_global_tokens_per_local_expert"})
-      if (!result.at(key).is_null()) text += std::string(",\"") + key + "\":" + text_of(result.at(key));
+      add(key, result.at(key));
   }
-  return text + "}\n";
+  return fmt::format("{{{}}}\n", fmt::join(members, ","));
 }
 
 /// The first mismatch, which there must not be; and one integer changed, which must be found.
@@ -54,8 +58,7 @@ std::string check_case(JsonValue const& golden, std::int64_t& integers) {
   auto const report = check_recordings(calls);
   integers += report.integers_compared;
   if (auto const& found = report.first_mismatch)
-    return "rank " + std::to_string(found->rank.value()) + ", " + found->field + "[" + std::to_string(found->index) +
-           "]";
+    return fmt::format("rank {}, {}[{}]", found->rank.value(), found->field, found->index);
   auto& counts = calls.back().fields.front().values;
   ++counts.back();
   return check_recordings(calls).first_mismatch ? "" : "an altered count passes";

@@ -53,7 +53,9 @@ TEST_CASE("a group is planned, inspected, replayed and checked, in every shape")
   for (char const* options :
        {"--tp 2 --ep 4", "--tp 1 --ep 8", "--tp 8 --ep 1", "--tp 2 --ep 4 --row-order rank_major",
         "--tp 2 --ep 3 --capacity-factor 1.25", "--tp 1 --ep 4 --capacity-factor 1 --pad --drop position",
-        "--tp 1 --ep 2 --capacity-factor 5/4 --capacity-rule exact", "--tp 1 --ep 1"}) {
+        "--tp 1 --ep 2 --capacity-factor 5/4 --capacity-rule exact", "--tp 1 --ep 1",
+        "--tp 2 --ep 4 --family allgather", "--tp 2 --ep 4 --family flex",
+        "--tp 2 --ep 2 --family flex --row-order tp_major"}) {
     CAPTURE(options);
     CliRunner const cli;
     make_group(cli, options);
@@ -96,6 +98,18 @@ TEST_CASE("the digest of a replay depends on the plans alone") {
     CHECK(digest_line(cli.run(std::string("replay group.jsonl ") + options).out) == first);
   make_group(cli, "--tp 2 --ep 4 --row-order rank_major");
   CHECK(digest_line(cli.run("replay group.jsonl").out) != first);
+}
+
+TEST_CASE("families differ in their stages, not in what arrives: one digest for one row order") {
+  CliRunner const cli;
+  std::string first;
+  for (char const* family : {"alltoall", "allgather", "flex"}) {
+    make_group(cli, std::string("--tp 2 --ep 4 --row-order rank_major --family ") + family);
+    CHECK(contains(cli.run("inspect group.jsonl").out, std::string("megatron_") + family));
+    auto const digest = digest_line(cli.run("replay group.jsonl").out);
+    if (first.empty()) first = digest;
+    CHECK(digest == first);
+  }
 }
 
 TEST_CASE("every digit of a group file counts") {
@@ -187,6 +201,7 @@ TEST_CASE("unusable files and options end with exit code 2 and one line, and wri
         "dispatch --routing routing.jsonl --ep 0 --out x",
         "dispatch --routing routing.jsonl --ep 2 --pad --out x",
         "dispatch --routing none.jsonl --ep 2 --out x",
+        "dispatch --routing routing.jsonl --ep 2 --family x --out x",
         "dispatch --routing routing.jsonl --ep 65536 --tp 2 --out x",
         "dispatch --routing routing.jsonl --ep 2 --capacity-factor 9 --pad --out x",
         "dispatch --routing routing.jsonl --ep 2 --capacity-factor x --capacity-rule exact --out x"}) {

@@ -147,7 +147,9 @@ std::vector<RecordedField> reference_fields(std::span<DispatchPlan const> plans,
   std::vector<RecordedField> fields;
   add_field(fields, "rows_per_slot", plan.rows_per_slot);
   add_field(fields, "tokens_per_local_expert", plan.tokens_per_local_expert);
-  if (plan.setup.row_order == RowOrder::tp_major) add_megatron_fields(fields, plan);
+  bool const megatron =
+      plan.setup.family == DispatchFamily::megatron_alltoall && plan.setup.row_order == RowOrder::tp_major;
+  if (megatron) add_megatron_fields(fields, plan);
   std::vector<std::int64_t> tags;
   for (auto const& tag : expected_row_tags(plans, rank)) tags.insert(tags.end(), {tag.source.value(), tag.token});
   add_field(fields, "row_tags", std::move(tags));

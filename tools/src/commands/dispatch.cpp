@@ -4,8 +4,10 @@
 
 #include "commands/commands.hpp"
 #include "commands/inspect_report.hpp"
+#include "switchyard/dispatch/allgather_planner.hpp"
 #include "switchyard/dispatch/alltoall_planner.hpp"
 #include "switchyard/dispatch/capacity.hpp"
+#include "switchyard/dispatch/flex_planner.hpp"
 #include "switchyard/dispatch/recording.hpp"
 #include "switchyard/io/dispatch_group_jsonl.hpp"
 #include "switchyard/io/file.hpp"
@@ -100,26 +102,53 @@ std::string recordings_of(std::vector<DispatchPlan> const& plans, DispatchInput 
   return text;
 }
 
+/// The options that fill in every planner's configuration. A family without a given order has its peer's own.
+template <typename Config>
+Config planner_config(ParsedOptions const& options, ExpertParallelGrid grid) {
+  Config config;
+  config.grid = grid;
+  if (options.has("row-order")) {
+    bool const tp_major = options.choice("row-order", {"tp_major", "rank_major"}) == "tp_major";
+    config.row_order = tp_major ? RowOrder::tp_major : RowOrder::rank_major;
+  }
+  return config;
+}
+
+std::vector<DispatchPlan> plan_family(ParsedOptions const& options, ExpertParallelGrid grid, DispatchInput const& input,
+                                      ExpertPlacement const& placement, int layer) {
+  std::string const family = options.choice("family", {"alltoall", "allgather", "flex"});
+  if (family == "allgather")
+    return plan_allgather_group(planner_config<AllGatherConfig>(options, grid), input.routings, placement, layer,
+                                input.limits);
+  if (family == "flex")
+    return plan_flex_group(planner_config<FlexConfig>(options, grid), input.routings, placement, layer, input.limits);
+  return plan_alltoall_group(planner_config<AllToAllConfig>(options, grid), input.routings, placement, layer,
+                             input.limits);
+}
+
+ExpertParallelGrid read_grid(ParsedOptions const& options) {
+  ExpertParallelGrid const grid{options.small_integer("tp", 1, kMaxRanks), options.small_integer("ep", 1, kMaxRanks)};
+  if (std::int64_t{grid.tp} * grid.ep > kMaxRanks) {
+    throw UsageError(
+        fmt::format("--tp x --ep is {} ranks: at most {} are planned", std::int64_t{grid.tp} * grid.ep, kMaxRanks));
+  }
+  return grid;
+}
+
 ExitCode run_dispatch(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
-  AllToAllConfig config;
-  config.grid = {options.small_integer("tp", 1, kMaxRanks), options.small_integer("ep", 1, kMaxRanks)};
-  if (std::int64_t{config.grid.tp} * config.grid.ep > kMaxRanks) {
-    throw UsageError(fmt::format("--tp x --ep is {} ranks: at most {} are planned",
-                                 std::int64_t{config.grid.tp} * config.grid.ep, kMaxRanks));
-  }
-  if (options.choice("row-order", {"tp_major", "rank_major"}) == "rank_major") config.row_order = RowOrder::rank_major;
+  ExpertParallelGrid const grid = read_grid(options);
   int const layer = options.small_integer("layer", 0, kMaxExperts);
   int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxExperts) : 0;
   std::string const file = options.text("routing");
   RoutingMap const all = io::read_routing(file, layer, experts).routing;
-  DispatchInput const input = make_input(options, all, config.grid.world());
-  ExpertPlacement const placement = read_placement(options, all.num_experts(), config.grid.ep, layer);
+  DispatchInput const input = make_input(options, all, grid.world());
+  ExpertPlacement const placement = read_placement(options, all.num_experts(), grid.ep, layer);
 
   InspectReport report;
   report.file = options.text("out");
   report.group = true;
-  report.dispatch = plan_alltoall_group(config, input.routings, placement, layer, input.limits);
+  report.dispatch = plan_family(options, grid, input, placement, layer);
   find_violations(report);
   io::write_file_atomically(report.file, io::to_jsonl(report.dispatch));
   if (options.has("record"))
@@ -135,7 +164,7 @@ Command dispatch_command() {
       "dispatch",
       "plans the dispatch of a routing, one plan per rank",
       "Deals the tokens of a routing recording to tp x ep ranks in blocks, drops and pads when a capacity is given,\n"
-      "plans Megatron's AlltoAll dispatch for every rank, and writes the plans of the group, one per line.\n",
+      "plans one of Megatron's dispatchers for every rank, and writes the plans of the group, one per line.\n",
       {{"routing", OptionKind::required, "FILE", "", "routing recording (JSONL), see 'switchyard generate routing'"},
        {"ep", OptionKind::required, "EP", "", "expert-parallel ranks"},
        {"tp", OptionKind::optional, "TP", "1", "tensor-parallel ranks of every expert"},
@@ -143,7 +172,9 @@ Command dispatch_command() {
        {"layer", OptionKind::optional, "N", "0", "layer of the recording and of the placement"},
        {"placement", OptionKind::optional, "FILE", "",
         "a placement or plan file; without it experts lie in contiguous blocks"},
-       {"row-order", OptionKind::optional, "tp_major|rank_major", "tp_major", "order of an expert's rows"},
+       {"family", OptionKind::optional, "alltoall|allgather|flex", "alltoall", "whose dispatcher: Megatron's three"},
+       {"row-order", OptionKind::optional, "tp_major|rank_major", "",
+        "order of an expert's rows; without it tp_major for alltoall, rank_major for the others"},
        {"capacity-factor", OptionKind::optional, "X", "", "limits every expert per source rank; dropless without it"},
        {"capacity-rule", OptionKind::optional, "megatron|megablocks|exact", "megatron", "how the factor is rounded"},
        {"drop", OptionKind::optional, "probs|position", "probs", "which tokens a full expert keeps"},
