@@ -19,3 +19,4 @@ switchyard_add_test(dispatch_executor_errors LABEL unit SOURCES unit/dispatch_ex
   LIBS switchyard::core switchyard::backend_cpu)
 switchyard_add_test(dispatch_families LABEL property SOURCES property/dispatch_families_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
+switchyard_add_test(dispatch_families_test LABEL unit SOURCES unit/dispatch_families_test.cpp LIBS switchyard::core)

@@ -127,7 +127,8 @@ Fingerprint DispatchSetup::fingerprint() const {
   FingerprintBuilder builder;
   builder.add(kFieldSetup, facts);
   std::int64_t const layout[] = {hidden_shards, static_cast<std::int64_t>(bins), block_rows};
-  if (family == DispatchFamily::megablocks) builder.add(kFieldMegaBlocks, layout);
+  bool const plain = hidden_shards == 1 && bins == ExpertBins::exact && block_rows == 0;
+  if (family == DispatchFamily::megablocks || !plain) builder.add(kFieldMegaBlocks, layout);
   return builder.result();
 }
 
