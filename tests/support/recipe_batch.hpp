@@ -23,6 +23,7 @@
 #include "switchyard/cpu/rank_group.hpp"
 #include "switchyard/dispatch/allgather_planner.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/dispatch/megablocks_planner.hpp"
 #include "switchyard/types/counter_rng.hpp"
 
 namespace support {
@@ -80,11 +81,22 @@ struct RecipeBatch {
   }
 };
 
-enum class Dispatcher { alltoall_tp_major, alltoall_rank_major, allgather, flex };
-inline constexpr Dispatcher kDispatchers[] = {Dispatcher::alltoall_tp_major, Dispatcher::alltoall_rank_major,
-                                              Dispatcher::allgather, Dispatcher::flex};
+/// MegaBlocks has hidden shards where the others have TP ranks.
+enum class Dispatcher {
+  alltoall_tp_major,
+  alltoall_rank_major,
+  allgather,
+  flex,
+  megablocks_exact,
+  megablocks_capacity,
+  megablocks_blocks
+};
+inline constexpr Dispatcher kDispatchers[] = {
+    Dispatcher::alltoall_tp_major, Dispatcher::alltoall_rank_major, Dispatcher::allgather,        Dispatcher::flex,
+    Dispatcher::megablocks_exact,  Dispatcher::megablocks_capacity, Dispatcher::megablocks_blocks};
 inline char const* name_of(Dispatcher dispatcher) {
-  char const* const names[] = {"alltoall tp_major", "alltoall rank_major", "allgather", "flex"};
+  char const* const names[] = {"alltoall tp_major", "alltoall rank_major", "allgather",        "flex",
+                               "megablocks exact",  "megablocks capacity", "megablocks blocks"};
   return names[static_cast<int>(dispatcher)];
 }
 
@@ -99,6 +111,11 @@ struct RecipeRun {
   /// Tokens [first, last) of a rank; blocks are ragged and may be empty.
   [[nodiscard]] std::pair<int, int> share(int tokens, int rank) const {
     return {tokens * rank / grid.world(), tokens * (rank + 1) / grid.world()};
+  }
+  [[nodiscard]] bool is_megablocks() const { return dispatcher >= Dispatcher::megablocks_exact; }
+  /// Which part of an expert's output a rank has.
+  [[nodiscard]] int part_of(switchyard::RankId rank) const {
+    return is_megablocks() ? rank.value() / grid.ep : grid.tp_rank_of(rank);
   }
 };
 
@@ -144,6 +161,14 @@ inline switchyard::DispatchPlan plan_of(RecipeRun const& run, switchyard::Commun
     config.grid = run.grid;
     return plan_flex(comm, config, routing, placement, 0);
   }
+  if (run.is_megablocks()) {
+    ExpertBins const bins[] = {ExpertBins::exact, ExpertBins::capacity, ExpertBins::blocks};
+    MegaBlocksConfig config;
+    config.world = run.grid.world();
+    config.bins = bins[static_cast<int>(run.dispatcher) - static_cast<int>(Dispatcher::megablocks_exact)];
+    config.block_rows = 4;
+    return plan_megablocks(comm, config, routing, placement, 0);
+  }
   AllToAllConfig config;
   config.grid = run.grid;
   config.row_order = run.dispatcher == Dispatcher::alltoall_tp_major ? RowOrder::tp_major : RowOrder::rank_major;
@@ -151,17 +176,21 @@ inline switchyard::DispatchPlan plan_of(RecipeRun const& run, switchyard::Commun
 }
 
 /// What this rank's experts return: its TP part in f32, or with TP 1 the outputs in the row dtype, widened.
-/// @param payload [rows] the batch token of every row
+/// @param payload [rows] 1 + the batch token of every row; 0 in an empty bin, whose result is a NaN that nobody may see
 template <typename T>
 std::vector<float> expert_rows(RecipeBatch const& batch, RecipeRun const& run, switchyard::DispatchPlan const& plan,
                                std::vector<float> const& payload) {
   std::vector<float> rows;
-  int const tp = run.grid.tp_rank_of(plan.rank);
+  int const tp = run.part_of(plan.rank);
   std::size_t row = 0;
   for (int local = 0; local < plan.num_local_experts(); ++local) {
     int const expert = plan.first_slot + local;  // one slot per expert, in order
     for (std::int64_t i = 0; i < plan.tokens_per_local_expert[static_cast<std::size_t>(local)]; ++i, ++row) {
-      int const token = static_cast<int>(payload[row]);
+      int const token = static_cast<int>(payload[row]) - 1;
+      if (token < 0) {
+        rows.insert(rows.end(), static_cast<std::size_t>(batch.hidden), std::nanf(""));
+        continue;
+      }
       for (std::int64_t column = 0; column < batch.hidden; ++column)
         rows.push_back(run.grid.tp == 1 ? batch.output<T>(token, expert, column)
                                         : batch.part(token, expert, column, tp));
@@ -184,7 +213,7 @@ void combine_rank(RecipeBatch const& batch, RecipeRun const& run, switchyard::Co
   auto const placement = ExpertPlacement::contiguous(1, batch.experts, run.grid.ep);
   auto const plan = plan_of(run, comm, part.routing, placement);
   std::vector<float> names;
-  for (int token = 0; token < part.count; ++token) names.push_back(static_cast<float>(part.first + token));
+  for (int token = 0; token < part.count; ++token) names.push_back(static_cast<float>(1 + part.first + token));
   std::vector<float> payload(static_cast<std::size_t>(plan.num_expert_rows()), -1.0F);
   cpu::CpuExecutor executor(comm);
   executor.dispatch(plan, ConstTensorView::matrix(std::span<float const>(names), part.count, 1),
