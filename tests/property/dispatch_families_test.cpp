@@ -151,6 +151,28 @@ TEST_CASE("contiguous experts over the whole grid, in both row orders") {
             }
 }
 
+TEST_CASE("every routing of one token on each of two ranks, two experts, two slots: every family and grid") {
+  int cases = 0;
+  for (auto const& [tp, ep] : {std::pair{2, 1}, std::pair{1, 2}})
+    for (int code = 0; code < 81; ++code) {
+      RunCase run;
+      run.num_experts = 2;
+      run.top_k = 2;
+      run.input = {tp, ep, 0, true, support::contiguous_experts(ep, 2 / ep), {}};
+      int left = code;
+      for (int rank = 0; rank < 2; ++rank) {
+        std::vector<oracle::Choice> choices;
+        for (int k = 0; k < 2; ++k, left /= 3)
+          if (left % 3 > 0) choices.push_back({left % 3 - 1, k});
+        run.input.routing.push_back({choices});
+      }
+      CAPTURE(code);
+      for (auto const& family : support::all_families()) check_family<float>(family, run);
+      ++cases;
+    }
+  CHECK(cases == 162);
+}
+
 TEST_CASE("all tokens to one expert: every family") {
   RunCase run;
   run.num_experts = 4;

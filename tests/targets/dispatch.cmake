@@ -19,4 +19,5 @@ switchyard_add_test(dispatch_executor_errors LABEL unit SOURCES unit/dispatch_ex
   LIBS switchyard::core switchyard::backend_cpu)
 switchyard_add_test(dispatch_families LABEL property SOURCES property/dispatch_families_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
-switchyard_add_test(dispatch_families_test LABEL unit SOURCES unit/dispatch_families_test.cpp LIBS switchyard::core)
+switchyard_add_test(dispatch_families_test LABEL unit
+  SOURCES unit/dispatch_families_test.cpp unit/dispatch_families_validation_test.cpp LIBS switchyard::core)
