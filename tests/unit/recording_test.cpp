@@ -184,6 +184,42 @@ TEST_CASE("malformed recordings are refused with line, path and fix") {
   CHECK(io::parse_recordings("", "empty").calls.empty());
 }
 
+TEST_CASE("one altered character is read, or refused with an Error: never anything else") {
+  int read = 0;
+  int refusals = 0;
+  for (std::size_t at = 0; at < kRecordings.size(); ++at) {
+    for (char const character : {'9', '-', ',', '[', '"'}) {
+      auto text = kRecordings;
+      text[at] = character;
+      CAPTURE(at);
+      try {
+        auto const calls = io::parse_recordings(text, "altered").calls;
+        (void)check_recordings(calls);
+        ++read;
+      } catch (Error const&) {
+        ++refusals;
+      }
+    }
+  }
+  CHECK(read > 100);
+  CHECK(refusals > 100);
+}
+
+TEST_CASE("a recorded placement far up in the layers is refused before anything is allocated") {
+  for (auto const& slots : {std::vector<std::int32_t>{2, 2}, std::vector<std::int32_t>{0, 0}}) {
+    auto calls = recorded();
+    for (auto& call : calls) {
+      call.slots_per_rank = slots;
+      call.slot_to_expert = slots[0] == 0 ? std::vector<std::int32_t>{} : std::vector<std::int32_t>{0, 1, 2, 3};
+      call.layer = INT32_MAX;
+    }
+    CHECK(
+        contains(error_text(ErrorCode::unsupported, [&] { return check_recordings(calls); }), "record it as layer 0"));
+    for (auto& call : calls) call.layer = 6;
+    if (slots[0] > 0) CHECK_FALSE(check_recordings(calls).first_mismatch);
+  }
+}
+
 TEST_CASE("expected tags equal the oracle's lists: random grids, placements, orders and routings") {
   support::Random random(17);
   for (int round = 0; round < 300; ++round) {

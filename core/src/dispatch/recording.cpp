@@ -64,10 +64,11 @@ void require_group(std::span<DispatchRecording const> calls) {
 ExpertPlacement placement_of(DispatchRecording const& call) {
   if (call.slots_per_rank.empty() && call.slot_to_expert.empty())
     return ExpertPlacement::contiguous(1, call.num_experts, call.grid.ep);
-  int const layers = call.layer + 1;
-  SWITCHYARD_REQUIRE(checked_mul(layers, static_cast<std::int64_t>(call.slot_to_expert.size())) <= kMaxPlacementEntries,
+  auto const slots = static_cast<std::int64_t>(call.slot_to_expert.size());
+  SWITCHYARD_REQUIRE(call.layer >= 0 && checked_mul(std::int64_t{call.layer} + 1, slots + 1) <= kMaxPlacementEntries,
                      unsupported, "layer {} of {} slots: too far up for a recorded placement; record it as layer 0",
-                     call.layer, call.slot_to_expert.size());
+                     call.layer, slots);
+  int const layers = call.layer + 1;
   std::vector<ExpertId> experts;
   for (int layer = 0; layer < layers; ++layer)
     for (std::int32_t const expert : call.slot_to_expert) experts.emplace_back(expert);

@@ -15,6 +15,7 @@
 #include "switchyard/io/dispatch_group_jsonl.hpp"
 #include "switchyard/io/dispatch_plan_json.hpp"
 #include "switchyard/io/file.hpp"
+#include "switchyard/types/counts.hpp"
 
 namespace switchyard::cli {
 namespace {
@@ -111,7 +112,7 @@ RankReplay replay_rank(Communicator& comm, std::string_view line, std::vector<Ro
   std::vector<float> const tokens = tagged_rows(own_tags(plan));
   std::vector<float> rows(static_cast<std::size_t>(plan.num_expert_rows() * kColumns), kPoison);
   std::vector<float> combined(tokens.size(), kPoison);
-  std::vector<float> weights(static_cast<std::size_t>(plan.num_tokens * plan.slot_columns));
+  std::vector<float> weights(static_cast<std::size_t>(checked_mul(plan.num_tokens, plan.slot_columns)));
   for (std::size_t i = 0; i < weights.size(); ++i)
     weights[i] = weight_of(static_cast<std::int64_t>(i) % plan.slot_columns);
 
