@@ -46,7 +46,7 @@ class CliRunner {
                                 out + "' 2>'" + (folder_ / "err").string() + "'";
     int const status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, stdout_file.empty() ? content(out) : "",
-            content(folder_ / "err")};
+            without_notices(content(folder_ / "err"))};
   }
 
   void write(std::string const& name, std::string const& text) const { std::ofstream(work() / name) << text; }
