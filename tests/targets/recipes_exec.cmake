@@ -3,3 +3,5 @@ switchyard_add_test(recipes_exec_test LABEL property SOURCES property/recipes_ex
   LIBS switchyard::core switchyard::backend_cpu)
 switchyard_add_test(recipes_exec_errors_test LABEL unit SOURCES unit/recipes_exec_errors_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
+switchyard_add_test(backward_exec_test LABEL property SOURCES property/backward_exec_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)

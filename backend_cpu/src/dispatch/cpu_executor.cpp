@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/cpu/cpu_executor.hpp"
 
-#include <algorithm>
-#include <string>
-#include <utility>
-#include <vector>
+#include <memory>
 
-#include "combine_recipes.hpp"
-#include "stages.hpp"
+#include "executor_state.hpp"
 #include "switchyard/internal/require.hpp"
-#include "switchyard/internal/to_size.hpp"
-#include "switchyard/types/counts.hpp"
 
 namespace switchyard::cpu {
 namespace {
@@ -18,7 +12,16 @@ namespace {
 constexpr std::uint32_t kFieldSetup = 1;
 constexpr std::uint32_t kFieldPayload = 2;
 
-/// What ranks compare before rows move: the plan's setup, the dtypes and the hidden size.
+void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype) {
+  if (!inputs.shared_expert.has_value()) return;
+  auto const& shared = *inputs.shared_expert;
+  require_same_hidden(hidden, require_matrix("shared expert rows", shared, plan.num_tokens, plan.rank), plan.rank);
+  SWITCHYARD_REQUIRE(shared.dtype() == dtype, shape_mismatch, "rank {} adds {} shared expert rows to {} tokens",
+                     plan.rank.value(), to_string(shared.dtype()), to_string(dtype));
+}
+
+}  // namespace
+
 std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden) {
   std::int64_t const payload[] = {static_cast<std::int64_t>(moved), static_cast<std::int64_t>(result), hidden};
   FingerprintBuilder builder;
@@ -27,7 +30,6 @@ std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType 
   return builder.result().value;
 }
 
-/// Checks a [rows, H] matrix of a call and returns H.
 std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank) {
   SWITCHYARD_REQUIRE(view.shape().rank() == 2 && view.extent(0) == rows, shape_mismatch,
                      "{} of rank {} must be a matrix of {} rows, got {} dimensions and {} rows", name, rank.value(),
@@ -49,88 +51,6 @@ ConstRows rows_of(ConstTensorView const& view) {
 Rows rows_of(TensorView const& view) {
   return {static_cast<std::byte*>(view.data()), view.extent(0), view.extent(1) * size_of(view.dtype())};
 }
-
-void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype) {
-  if (!inputs.shared_expert.has_value()) return;
-  auto const& shared = *inputs.shared_expert;
-  require_same_hidden(hidden, require_matrix("shared expert rows", shared, plan.num_tokens, plan.rank), plan.rank);
-  SWITCHYARD_REQUIRE(shared.dtype() == dtype, shape_mismatch, "rank {} adds {} shared expert rows to {} tokens",
-                     plan.rank.value(), to_string(shared.dtype()), to_string(dtype));
-}
-
-/// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
-bool joins_partials(DispatchStage const& stage) {
-  return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
-}
-
-}  // namespace
-
-/// One direction at a time; the stages alternate between two scratch buffers.
-struct CpuExecutor::State {
-  explicit State(Communicator& communicator) : comm(communicator) {}
-
-  void require_plan(DispatchPlan const& plan) const {
-    SWITCHYARD_REQUIRE(plan.rank == comm.rank() && plan.setup.grid.world() == comm.size(), invalid_argument,
-                       "the plan is for rank {} of {}, the communicator is rank {} of {}", plan.rank.value(),
-                       plan.setup.grid.world(), comm.rank().value(), comm.size());
-    require_valid(plan);
-  }
-
-  /// The scratch buffer that does not hold `current`.
-  ScratchBuffer& next_buffer() {
-    turn = 1 - turn;
-    return alternating[turn];
-  }
-
-  void run_forward(StageContext const& context, DispatchStage const& stage, ConstRows in, Rows out) {
-    if (auto const* gather = std::get_if<RowGather>(&stage)) return permute(context, *gather, in, out);
-    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
-      return exchange(context, *exchanged, "dispatch exchange", in, out);
-    if (auto const* gathered = std::get_if<GroupGather>(&stage)) return group_gather(context, *gathered, in, out);
-    if (auto const* repeated = std::get_if<ShardRepeat>(&stage)) return repeat_shards(context, *repeated, in, out);
-    sort_chunks(context, std::get<ChunkSort>(stage), in, out);
-  }
-
-  /// One stage of a way back on which every row stays a row of its own.
-  void run_inverse(StageContext const& context, DispatchStage const& stage, ConstRows in, DType in_dtype, Rows out,
-                   DType out_dtype) {
-    if (auto const* gathered = std::get_if<GroupGather>(&stage))
-      return tp_reduce(context, *gathered, in, in_dtype, out, out_dtype, widened, partials);
-    if (auto const* repeated = std::get_if<ShardRepeat>(&stage))
-      return join_shards(context, *repeated, in, in_dtype, out, out_dtype, widened);
-    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
-      return exchange(context, inverse_of(*exchanged), "combine exchange", in, out);
-    if (auto const* gather = std::get_if<RowGather>(&stage)) return undo_permute(context, *gather, in, out);
-    sort_chunks(context, restoring_sort(context.plan.setup, std::get<ChunkSort>(stage)), in, out);
-  }
-
-  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
-  ConstRows bring_home(StageContext const& context, ConstRows current, DType current_dtype, DType dtype) {
-    auto const& path = return_path(context.plan);
-    std::int64_t const result_bytes = context.hidden * size_of(dtype);
-    if (current_dtype != dtype && std::none_of(path.begin(), path.end(), joins_partials)) {
-      Rows const rounded = next_buffer().rows(current.count, result_bytes);
-      round_rows(context, current, rounded, dtype);
-      current = rounded;
-      current_dtype = dtype;
-    }
-    for (std::size_t i = path.size(); i-- > 1;) {
-      bool const joins = joins_partials(path[i]);
-      Rows const target = next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
-      run_inverse(context, path[i], current, current_dtype, target, dtype);
-      if (joins) current_dtype = dtype;
-      current = target;
-    }
-    return current;
-  }
-
-  Communicator& comm;
-  ScratchBuffer alternating[2];
-  int turn = 0;
-  ScratchBuffer widened;
-  ScratchBuffer partials;
-  PartialBuffers rank_sums;
-};
 
 CpuExecutor::CpuExecutor(Communicator& comm) : state_(std::make_unique<State>(comm)) {}
 CpuExecutor::~CpuExecutor() = default;

@@ -57,6 +57,29 @@ class CpuExecutor {
   void combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline = {});
 
+  /// The gradient of dispatch(): a combine with weight 1 (DESIGN 2.6), of the plan that dispatched.
+  /// @param recipe names the order and the roundings. @param row_gradients [plan.num_expert_rows(), H], as expert_rows
+  /// of combine(): with TP > 1 this TP rank's part. What stands in empty bins is not read.
+  /// @param experts as CombineInputs::experts, for source_expert_order. @param token_gradients [T, H]
+  /// @throws as combine().
+  void dispatch_backward(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
+                         std::span<std::int32_t const> experts, TensorView token_gradients,
+                         std::optional<Duration> deadline = {});
+
+  /// The gradients of combine(), the same for every recipe, whose roundings count as the identity:
+  /// - of a row: weight times its token's gradient, rounded to fp32 and then to the row dtype at the source, sent like
+  ///   a token; every TP rank and hidden shard gets it, an empty bin gets zeros;
+  /// - of a weight: the fp32 products of its row (joined over TP, rounded to the row dtype) and its token's gradient,
+  ///   summed in lane32 order over H; +0 for a slot without a row.
+  /// A shared expert's gradient is out_gradients itself. The rows come home once more for it.
+  /// @param out_gradients [T, H] of f32, bf16 or f16. @param expert_rows as in combine(). @param inputs the weights
+  /// @param row_gradients [plan.num_expert_rows(), H] of out_gradients' dtype. @param weight_gradients
+  /// [T * plan.slot_columns] f32
+  /// @throws as combine().
+  void combine_backward(DispatchPlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
+                        CombineInputs const& inputs, TensorView row_gradients, std::span<float> weight_gradients,
+                        std::optional<Duration> deadline = {});
+
  private:
   struct State;
   std::unique_ptr<State> state_;

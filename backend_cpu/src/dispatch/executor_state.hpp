@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/// CpuExecutor::State: how one rank runs the stages of a plan in either direction, and the checks of its calls.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "combine_recipes.hpp"
+#include "stages.hpp"
+#include "switchyard/cpu/cpu_executor.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::cpu {
+
+/// What ranks compare before rows move: the plan's setup, the dtypes and the hidden size.
+[[nodiscard]] std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType result,
+                                                 std::int64_t hidden);
+/// Checks a [rows, H] matrix of a call and returns H.
+std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank);
+void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank);
+[[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
+[[nodiscard]] Rows rows_of(TensorView const& view);
+
+/// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
+inline bool joins_partials(DispatchStage const& stage) {
+  return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
+}
+
+/// One direction at a time; the stages alternate between two scratch buffers.
+struct CpuExecutor::State {
+  explicit State(Communicator& communicator) : comm(communicator) {}
+
+  void require_plan(DispatchPlan const& plan) const {
+    SWITCHYARD_REQUIRE(plan.rank == comm.rank() && plan.setup.grid.world() == comm.size(), invalid_argument,
+                       "the plan is for rank {} of {}, the communicator is rank {} of {}", plan.rank.value(),
+                       plan.setup.grid.world(), comm.rank().value(), comm.size());
+    require_valid(plan);
+  }
+
+  /// The scratch buffer that does not hold `current`.
+  ScratchBuffer& next_buffer() {
+    turn = 1 - turn;
+    return alternating[turn];
+  }
+
+  void run_forward(StageContext const& context, DispatchStage const& stage, ConstRows in, Rows out) {
+    if (auto const* gather = std::get_if<RowGather>(&stage)) return permute(context, *gather, in, out);
+    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
+      return exchange(context, *exchanged, "dispatch exchange", in, out);
+    if (auto const* gathered = std::get_if<GroupGather>(&stage)) return group_gather(context, *gathered, in, out);
+    if (auto const* repeated = std::get_if<ShardRepeat>(&stage)) return repeat_shards(context, *repeated, in, out);
+    sort_chunks(context, std::get<ChunkSort>(stage), in, out);
+  }
+
+  /// One stage of a way back on which every row stays a row of its own.
+  void run_inverse(StageContext const& context, DispatchStage const& stage, ConstRows in, DType in_dtype, Rows out,
+                   DType out_dtype) {
+    if (auto const* gathered = std::get_if<GroupGather>(&stage))
+      return tp_reduce(context, *gathered, in, in_dtype, out, out_dtype, widened, partials);
+    if (auto const* repeated = std::get_if<ShardRepeat>(&stage))
+      return join_shards(context, *repeated, in, in_dtype, out, out_dtype, widened);
+    if (auto const* exchanged = std::get_if<RowExchange>(&stage))
+      return exchange(context, inverse_of(*exchanged), "combine exchange", in, out);
+    if (auto const* gather = std::get_if<RowGather>(&stage)) return undo_permute(context, *gather, in, out);
+    sort_chunks(context, restoring_sort(context.plan.setup, std::get<ChunkSort>(stage)), in, out);
+  }
+
+  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
+  ConstRows bring_home(StageContext const& context, ConstRows current, DType current_dtype, DType dtype) {
+    auto const& path = return_path(context.plan);
+    std::int64_t const result_bytes = context.hidden * size_of(dtype);
+    if (current_dtype != dtype && std::none_of(path.begin(), path.end(), joins_partials)) {
+      Rows const rounded = next_buffer().rows(current.count, result_bytes);
+      round_rows(context, current, rounded, dtype);
+      current = rounded;
+      current_dtype = dtype;
+    }
+    for (std::size_t i = path.size(); i-- > 1;) {
+      bool const joins = joins_partials(path[i]);
+      Rows const target = next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
+      run_inverse(context, path[i], current, current_dtype, target, dtype);
+      if (joins) current_dtype = dtype;
+      current = target;
+    }
+    return current;
+  }
+
+  /// Sends (token, slot) rows to the experts along the path on which they return.
+  /// @param fill(Rows) writes them in the order of the source's gather. @param out the expert rows
+  template <typename Fill>
+  void send_rows(StageContext const& context, Fill const& fill, Rows out) {
+    auto const& path = return_path(context.plan);
+    Rows const first = path.size() == 1 ? out : next_buffer().rows(output_rows(path.front()), out.row_bytes);
+    fill(first);
+    ConstRows current = first;
+    for (std::size_t i = 1; i < path.size(); ++i) {
+      Rows const target = i + 1 == path.size() ? out : next_buffer().rows(output_rows(path[i]), out.row_bytes);
+      run_forward(context, path[i], current, target);
+      current = target;
+    }
+  }
+
+  Communicator& comm;
+  ScratchBuffer alternating[2];
+  int turn = 0;
+  ScratchBuffer widened;
+  ScratchBuffer partials;
+  PartialBuffers rank_sums;
+};
+
+}  // namespace switchyard::cpu
