@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "support/dispatch_examples.hpp"
 #include "support/error_text.hpp"
@@ -20,6 +21,7 @@ using support::contains;
 using support::error_text;
 using support::examples;
 using support::flex_example;
+using support::Ints;
 using support::megablocks_example;
 using support::Plans;
 
@@ -50,7 +52,78 @@ void check_found_in_group(Plans const& sound, std::size_t rank, DispatchRule rul
   CHECK_MESSAGE(found, to_string(rule));
 }
 
+/// Every list of a plan's stages and counts.
+std::vector<Ints*> lists_of(DispatchPlan& plan) {
+  std::vector<Ints*> lists{&plan.rows_per_slot, &plan.tokens_per_local_expert};
+  for (auto* path : {&plan.stages, &plan.row_return}) {
+    for (auto& stage : *path) {
+      if (auto* gather = std::get_if<RowGather>(&stage))
+        lists.insert(lists.end(),
+                     {&gather->token_of_row, &gather->slot_of_row, &gather->row_begin, &gather->rows_of_token});
+      if (auto* exchange = std::get_if<RowExchange>(&stage))
+        lists.insert(lists.end(), {&exchange->send_rows, &exchange->receive_rows});
+      if (auto* gather = std::get_if<GroupGather>(&stage)) lists.push_back(&gather->receive_rows);
+      if (auto* sort = std::get_if<ChunkSort>(&stage)) lists.insert(lists.end(), {&sort->sizes, &sort->order});
+    }
+  }
+  return lists;
+}
+
+/// Puts `value` at every place of every list of rank 0's plan in turn; calls check(broken group, list, place).
+template <typename Check>
+void replace_each(Plans const& sound, std::int64_t value, Check const& check) {
+  auto plan = sound[0];
+  std::size_t const num_lists = lists_of(plan).size();
+  for (std::size_t list = 0; list < num_lists; ++list) {
+    for (std::size_t place = 0; place < lists_of(plan)[list]->size(); ++place) {
+      Plans broken = sound;
+      auto& entry = (*lists_of(broken[0])[list])[place];
+      if (entry == value) continue;
+      entry = value;
+      check(broken, list, place);
+    }
+  }
+}
+
 }  // namespace
+
+TEST_CASE("no single integer of a plan can change unnoticed, whatever its value") {
+  std::int64_t replaced = 0;
+  for (auto const& plans : examples()) {
+    CAPTURE(to_string(plans[0].setup.family));
+    for (std::int64_t const value : {INT64_MIN, std::int64_t{-2}, std::int64_t{-1}, std::int64_t{0}, std::int64_t{1},
+                                     std::int64_t{2}, std::int64_t{3}, std::int64_t{9}, INT64_MAX}) {
+      replace_each(plans, value, [&](Plans const& broken, std::size_t list, std::size_t place) {
+        CAPTURE(value);
+        CAPTURE(list);
+        CAPTURE(place);
+        CHECK_FALSE(validate_group(broken).empty());
+        ++replaced;
+      });
+    }
+  }
+  MESSAGE("integers replaced: " << replaced);
+  CHECK(replaced > 1000);
+}
+
+TEST_CASE("a list that loses or gains an entry is found") {
+  for (auto const& plans : examples()) {
+    auto plan = plans[0];
+    for (std::size_t list = 0; list < lists_of(plan).size(); ++list) {
+      CAPTURE(list);
+      Plans broken = plans;
+      lists_of(broken[0])[list]->push_back(0);
+      CHECK_FALSE(validate_group(broken).empty());
+      if (lists_of(plan)[list]->empty()) continue;
+      broken = plans;
+      lists_of(broken[0])[list]->pop_back();
+      CHECK_FALSE(validate_group(broken).empty());
+      broken[0] = plans[0];
+      lists_of(broken[0])[list]->clear();
+      CHECK_FALSE(validate_group(broken).empty());
+    }
+  }
+}
 
 TEST_CASE("a changed plan of any family is found by the rule it breaks") {
   using Plan = DispatchPlan&;

@@ -68,8 +68,9 @@ struct DispatchSetup {
   friend bool operator==(DispatchSetup const&, DispatchSetup const&) = default;
 };
 
-/// How many rows an expert takes from one source rank, when the routing was limited (see apply_capacity). For megablocks
-/// the size of an expert's bin, all sources together, when it follows from a factor and not from the rows that came.
+/// How many rows an expert takes from one source rank, when the routing was limited (see apply_capacity). For
+/// megablocks the size of an expert's bin, all sources together, when it follows from a factor and not from the rows
+/// that came.
 struct CapacityLimit {
   std::int64_t rows = 0;
   bool padded = false;  ///< every (source rank, expert) block has exactly `rows` rows
