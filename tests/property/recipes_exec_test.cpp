@@ -83,15 +83,17 @@ std::map<std::string, CombineRecipe> all_recipes() {
 void require_recipes_differ(RecipeBatch const& batch, DType dtype) {
   std::map<std::string, Codes> codes;
   for (auto const& [name, recipe] : all_recipes()) codes[name] = oracle_codes(batch, make_run(recipe), dtype);
-  for (auto const& [a, codes_a] : codes)
-    for (auto const& [b, codes_b] : codes) {
+  for (auto const& entry_a : codes)
+    for (auto const& entry_b : codes) {
+      std::string const& a = entry_a.first;
+      std::string const& b = entry_b.first;
       if (a >= b) continue;
       CAPTURE(a);
       CAPTURE(b);
       if (are_one_arithmetic(a, b, dtype)) {
-        CHECK(differences(codes_a, codes_b) == 0);
+        CHECK(differences(entry_a.second, entry_b.second) == 0);
       } else {
-        REQUIRE(differences(codes_a, codes_b) > 0);
+        REQUIRE(differences(entry_a.second, entry_b.second) > 0);
       }
     }
 }
@@ -167,7 +169,9 @@ TEST_CASE("every recipe equals its plain loops wherever a plan supports it") {
   for (auto const dtype : {DType::bf16, DType::f32, DType::f16})
     for (auto const grid : kGrids)
       for (Dispatcher const dispatcher : support::kDispatchers)
-        for (auto const& [name, recipe] : all_recipes()) {
+        for (auto const& named : all_recipes()) {
+          std::string const& name = named.first;
+          CombineRecipe const& recipe = named.second;
           bool const at_experts = recipe.multiply == MultiplyAt::expert_rank;
           if (name == "exact" || (at_experts && !reduces_at_experts(dispatcher))) continue;
           for (bool const weights_f64 : {false, true}) {
@@ -203,7 +207,9 @@ TEST_CASE("workers, threads and interleavings change no bit") {
   RecipeBatch batch = batch_of(16);
   batch.hidden = 1030;
   for (Dispatcher const dispatcher : {Dispatcher::allgather, Dispatcher::flex})
-    for (auto const& [name, recipe] : all_recipes()) {
+    for (auto const& named : all_recipes()) {
+      std::string const& name = named.first;
+      CombineRecipe const& recipe = named.second;
       RecipeRun run = make_run(recipe, {2, 2}, dispatcher);
       if (name == "exact") run.route = CombineRoute::partials;
       CAPTURE(name);
