@@ -133,9 +133,7 @@ DispatchPlan plan_allgather(AllGatherConfig const& config, RowAssignment assignm
 
 DispatchPlan plan_allgather(Communicator& comm, AllGatherConfig const& config, RoutingMap const& routing,
                             ExpertPlacement const& placement, int layer, std::optional<CapacityLimit> limit) {
-  SWITCHYARD_REQUIRE(comm.size() == config.grid.world(), invalid_argument,
-                     "communicator of {} ranks for a dispatch grid of tp {} x ep {}", comm.size(), config.grid.tp,
-                     config.grid.ep);
+  require_world(comm, config.grid);
   RowAssignment assignment = assign_rows(return_config(config), comm.rank(), routing, placement, layer);
   auto const setup = make_setup(DispatchFamily::megatron_allgather, return_config(config), placement, layer);
   auto const tables = gather_tables(comm, slot_table(assignment), setup.fingerprint().value);
@@ -146,9 +144,7 @@ std::vector<DispatchPlan> plan_allgather_group(AllGatherConfig const& config, st
                                                ExpertPlacement const& placement, int layer,
                                                std::span<CapacityLimit const> limits) {
   std::size_t const world = to_size(config.grid.world());
-  SWITCHYARD_REQUIRE(routings.size() == world && (limits.empty() || limits.size() == world), shape_mismatch,
-                     "a dispatch grid of {} ranks needs as many routings and limits, got {} and {}", world,
-                     routings.size(), limits.size());
+  require_group(config.grid, routings, limits);
   std::vector<RowAssignment> assignments;
   std::vector<SlotTable> tables;
   for (std::size_t rank = 0; rank < world; ++rank) {

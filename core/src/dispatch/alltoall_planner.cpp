@@ -183,9 +183,7 @@ DispatchPlan plan_alltoall(AllToAllConfig const& config, RowAssignment assignmen
 
 DispatchPlan plan_alltoall(Communicator& comm, AllToAllConfig const& config, RoutingMap const& routing,
                            ExpertPlacement const& placement, int layer, std::optional<CapacityLimit> limit) {
-  SWITCHYARD_REQUIRE(comm.size() == config.grid.world(), invalid_argument,
-                     "communicator of {} ranks for a dispatch grid of tp {} x ep {}", comm.size(), config.grid.tp,
-                     config.grid.ep);
+  require_world(comm, config.grid);
   RowAssignment assignment = assign_rows(config, comm.rank(), routing, placement, layer);
   CallOptions options;
   options.operation = "dispatch counts";
@@ -198,9 +196,7 @@ std::vector<DispatchPlan> plan_alltoall_group(AllToAllConfig const& config, std:
                                               ExpertPlacement const& placement, int layer,
                                               std::span<CapacityLimit const> limits) {
   std::size_t const world = to_size(config.grid.world());
-  SWITCHYARD_REQUIRE(routings.size() == world && (limits.empty() || limits.size() == world), shape_mismatch,
-                     "a dispatch grid of {} ranks needs as many routings and limits, got {} and {}", world,
-                     routings.size(), limits.size());
+  require_group(config.grid, routings, limits);
   std::vector<RowAssignment> assignments;
   std::vector<std::int64_t> counts;
   for (std::size_t rank = 0; rank < world; ++rank) {

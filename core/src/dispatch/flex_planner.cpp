@@ -171,11 +171,6 @@ void require_ids(DispatchPlan const& plan, Announcements const& all, std::span<s
   }
 }
 
-void require_communicator(Communicator const& comm, ExpertParallelGrid grid) {
-  SWITCHYARD_REQUIRE(comm.size() == grid.world(), invalid_argument,
-                     "communicator of {} ranks for a dispatch grid of tp {} x ep {}", comm.size(), grid.tp, grid.ep);
-}
-
 /// Sends every rank its block of ids and returns the blocks that came, ranks ascending.
 std::vector<std::int32_t> exchange_ids(Communicator& comm, FlexAssignment const& flex, Announcements const& all,
                                        CallOptions const& options) {
@@ -238,7 +233,7 @@ DispatchPlan plan_flex(FlexConfig const& config, FlexAssignment assignment, Expe
 
 DispatchPlan plan_flex(Communicator& comm, FlexConfig const& config, RoutingMap const& routing,
                        ExpertPlacement const& placement, int layer, std::optional<CapacityLimit> limit) {
-  require_communicator(comm, config.grid);
+  require_world(comm, config.grid);
   FlexAssignment assignment = assign_flex_rows(config, comm.rank(), routing, placement, layer);
   CallOptions options;
   options.configuration =
@@ -256,9 +251,7 @@ std::vector<DispatchPlan> plan_flex_group(FlexConfig const& config, std::span<Ro
                                           ExpertPlacement const& placement, int layer,
                                           std::span<CapacityLimit const> limits) {
   std::size_t const world = to_size(config.grid.world());
-  SWITCHYARD_REQUIRE(routings.size() == world && (limits.empty() || limits.size() == world), shape_mismatch,
-                     "a dispatch grid of {} ranks needs as many routings and limits, got {} and {}", world,
-                     routings.size(), limits.size());
+  require_group(config.grid, routings, limits);
   std::vector<FlexAssignment> assignments;
   std::vector<std::int64_t> announcements;
   std::vector<std::vector<std::int32_t>> ids(world);

@@ -20,6 +20,19 @@ Fingerprint layer_fingerprint(ExpertPlacement const& placement, int layer) {
   return builder.result();
 }
 
+void require_world(Communicator const& comm, ExpertParallelGrid const& grid) {
+  SWITCHYARD_REQUIRE(comm.size() == grid.world(), invalid_argument,
+                     "communicator of {} ranks for a dispatch grid of tp {} x ep {}", comm.size(), grid.tp, grid.ep);
+}
+
+void require_group(ExpertParallelGrid const& grid, std::span<RoutingMap const> routings,
+                   std::span<CapacityLimit const> limits) {
+  std::size_t const world = to_size(grid.world());
+  SWITCHYARD_REQUIRE(routings.size() == world && (limits.empty() || limits.size() == world), shape_mismatch,
+                     "a dispatch grid of {} ranks needs as many routings and limits, got {} and {}", world,
+                     routings.size(), limits.size());
+}
+
 DispatchSetup make_setup(DispatchFamily family, AllToAllConfig const& config, ExpertPlacement const& placement,
                          int layer) {
   DispatchSetup setup;

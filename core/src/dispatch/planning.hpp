@@ -17,6 +17,13 @@ namespace switchyard {
 [[nodiscard]] DispatchSetup make_setup(DispatchFamily family, AllToAllConfig const& config,
                                        ExpertPlacement const& placement, int layer);
 
+/// @throws Error{invalid_argument} unless `comm` has as many ranks as the grid.
+void require_world(Communicator const& comm, ExpertParallelGrid const& grid);
+/// What planning a whole group in one process needs: one routing per rank, and no limits or one per rank.
+/// @throws Error{shape_mismatch} with the numbers.
+void require_group(ExpertParallelGrid const& grid, std::span<RoutingMap const> routings,
+                   std::span<CapacityLimit const> limits);
+
 /// Every rank's rows per slot, as gathered.
 class GatheredCounts {
  public:

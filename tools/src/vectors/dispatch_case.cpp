@@ -170,4 +170,11 @@ void compare_combined(Comparison& comparison, int rank, JsonValue const& golden,
   }
 }
 
+void compare_expert_side(Comparison& comparison, int rank, io::JsonValue const& golden, RankResult const& result) {
+  comparison.expect_list(rank, "tokens_per_local_expert", golden.at("tokens_per_local_expert"),
+                         result.plan.tokens_per_local_expert);
+  compare_dispatched(comparison, rank, golden.at("dispatched"), result.dispatched);
+  compare_combined(comparison, rank, golden.at("combined"), result.combined);
+}
+
 }  // namespace switchyard::tools

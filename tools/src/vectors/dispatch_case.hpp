@@ -70,5 +70,7 @@ void compare_dispatched(Comparison& comparison, int rank, io::JsonValue const& g
 /// @param golden [T][3], equal to the last bit.
 void compare_combined(Comparison& comparison, int rank, io::JsonValue const& golden,
                       std::vector<float> const& combined);
+/// The fields every Megatron family has: tokens_per_local_expert, dispatched, combined.
+void compare_expert_side(Comparison& comparison, int rank, io::JsonValue const& golden, RankResult const& result);
 
 }  // namespace switchyard::tools
