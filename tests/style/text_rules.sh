@@ -30,7 +30,7 @@ bad=$(LC_ALL=C grep -lP '[^\x00-\x7F]' $sources)
 bad=$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources)
 [ -z "$bad" ] || complain "no work is left behind in comments" "$bad"
 
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086,SC2046
 bad=$(grep -nE '\busing namespace\b|\bassert\(|std::abort|std::exit' $(find core/src core/include backend_cpu sim -name '*.hpp' -o -name '*.cpp'))
 [ -z "$bad" ] || complain "the library neither asserts, aborts, exits nor imports namespaces" "$bad"
 
