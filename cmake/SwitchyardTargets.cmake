@@ -21,6 +21,8 @@ function(switchyard_target_defaults target)
     target_compile_options(${target} PRIVATE
       $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${SWITCHYARD_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
     target_link_options(${target} PRIVATE -fsanitize=${SWITCHYARD_SANITIZE})
+    # g++ 12 warns of uninitialised reads that its own instrumentation makes up.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
   endif()
 endfunction()
 
