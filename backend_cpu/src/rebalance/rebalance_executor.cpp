@@ -106,13 +106,18 @@ class RebalanceExecutor::Run {
     result_.peak_staging_bytes = staging_bytes_;
   }
 
-  [[nodiscard]] CallOptions options(std::string_view operation) const {
+  /// What all ranks must agree on; equal for every call of this execution.
+  [[nodiscard]] std::uint64_t agreement() const {
     FingerprintBuilder digest;
-    digest.add(1, static_cast<std::int64_t>(fingerprint_.value));
+    digest.add(1, static_cast<std::int64_t>(state_.plan.fingerprint().value));
     digest.add(2, static_cast<std::int64_t>(weights_.shape_fingerprint().value));
     digest.add(3, static_cast<std::int64_t>(state_.options.mode));
     digest.add(4, static_cast<std::int64_t>(state_.options.verify_rows));
-    return {.operation = operation, .configuration = digest.result().value, .deadline = state_.options.deadline};
+    return digest.result().value;
+  }
+
+  [[nodiscard]] CallOptions options(std::string_view operation) const {
+    return {.operation = operation, .configuration = agreement_, .deadline = state_.options.deadline};
   }
 
   void run_in_place() {
@@ -185,7 +190,7 @@ class RebalanceExecutor::Run {
   Communicator& comm_;
   ExpertWeights const& weights_;
   RankId me_;
-  Fingerprint fingerprint_ = state_.plan.fingerprint();
+  std::uint64_t agreement_ = agreement();
   std::int64_t staging_bytes_ = 0;
   std::unique_ptr<std::byte[]> staging_{};
   RebalanceResult result_{};
