@@ -30,14 +30,7 @@ RunCase random_run(std::uint64_t seed) {
   run.num_experts = 1 + support::draw(random, 6);
   run.top_k = 1 + support::draw(random, 4);
   run.hidden = seed % 3 == 0 ? 33 : 1 + static_cast<std::int64_t>(seed % 4);
-  run.input.ep = 1 + support::draw(random, 4);
-  run.input.tp = 1 + support::draw(random, 3);
-  run.input.layer = support::draw(random, 2);
-  run.input.rank_major = support::draw(random, 2) == 1;
-  run.input.experts_of_ep = support::random_experts(random, run.input.ep, run.num_experts);
-  for (int rank = 0; rank < run.input.ep * run.input.tp; ++rank)
-    run.input.routing.push_back(support::random_tokens(random, support::draw(random, 6), run.num_experts, run.top_k,
-                                                       support::draw(random, 2) == 1, support::draw(random, 3) == 0));
+  support::draw_input(random, run, 3, 6);
   return run;
 }
 

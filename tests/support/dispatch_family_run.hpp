@@ -110,10 +110,7 @@ FamilyOutput<T> run_family_rank(Family const& family, RunCase const& run, switch
   out.plan = plan_of(family, run, comm);
   auto const& plan = out.plan;
   auto const placement = placement_of(run.input, run.num_experts);
-  std::vector<T> tokens;
-  for (std::int64_t token = 0; token < plan.num_tokens; ++token)
-    for (std::int64_t column = 0; column < run.hidden; ++column)
-      tokens.push_back(run.element<T>(comm.rank().value(), token, column));
+  auto const tokens = run.rows<T>(comm.rank().value(), plan.num_tokens);
   T const poison = narrowed<T>(-12345.0F);
   out.rows.assign(static_cast<std::size_t>(plan.num_expert_rows() * run.hidden), poison);
   out.combined.assign(tokens.size(), poison);

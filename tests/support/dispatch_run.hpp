@@ -65,6 +65,14 @@ struct RunCase {
     auto const index = (static_cast<std::uint64_t>(rank) << 40) + static_cast<std::uint64_t>(token * hidden + column);
     return narrowed<T>(wide_value(rng(2), index, spread));
   }
+  /// The rows of all tokens of `rank`, [tokens * hidden].
+  template <typename T>
+  [[nodiscard]] std::vector<T> rows(int rank, std::int64_t num_tokens) const {
+    std::vector<T> values;
+    for (std::int64_t token = 0; token < num_tokens; ++token)
+      for (std::int64_t column = 0; column < hidden; ++column) values.push_back(element<T>(rank, token, column));
+    return values;
+  }
   [[nodiscard]] switchyard::RoutingMap routing(int rank) const {
     auto const& tokens = input.routing[static_cast<std::size_t>(rank)];
     auto const shape = routing_of(tokens, num_experts, top_k);
@@ -75,6 +83,19 @@ struct RunCase {
                                              {shape.ids().begin(), shape.ids().end()}, std::move(weights));
   }
 };
+
+/// Draws the grid, the placement and the routing of a run with up to 4 x max_tp ranks and fewer than `token_bound`
+/// tokens each. @param run with num_experts and top_k set.
+inline void draw_input(Random& random, RunCase& run, int max_tp, int token_bound) {
+  run.input.ep = 1 + draw(random, 4);
+  run.input.tp = 1 + draw(random, max_tp);
+  run.input.layer = draw(random, 2);
+  run.input.rank_major = draw(random, 2) == 1;
+  run.input.experts_of_ep = random_experts(random, run.input.ep, run.num_experts);
+  for (int rank = 0; rank < run.input.ep * run.input.tp; ++rank)
+    run.input.routing.push_back(random_tokens(random, draw(random, token_bound), run.num_experts, run.top_k,
+                                              draw(random, 2) == 1, draw(random, 3) == 0));
+}
 
 template <typename T>
 struct RankOutput {
@@ -102,10 +123,7 @@ RankOutput<T> run_rank(RunCase const& run, switchyard::Communicator& comm) {
   auto const placement = placement_of(run.input, run.num_experts);
   auto const routing = run.routing(comm.rank().value());
   auto const plan = plan_alltoall(comm, config_of(run.input), routing, placement, run.input.layer);
-  std::vector<T> tokens;
-  for (std::int64_t token = 0; token < plan.num_tokens; ++token)
-    for (std::int64_t column = 0; column < run.hidden; ++column)
-      tokens.push_back(run.element<T>(comm.rank().value(), token, column));
+  auto const tokens = run.rows<T>(comm.rank().value(), plan.num_tokens);
 
   RankOutput<T> out;
   T const poison = narrowed<T>(-12345.0F);
