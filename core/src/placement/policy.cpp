@@ -5,6 +5,7 @@
 
 #include "policy_request.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/placement/objective.hpp"
 
 namespace switchyard {
 
@@ -17,14 +18,25 @@ class DeepSeekPolicy final : public PlacementPolicy {
   DeepSeekPolicy(std::string_view name, Mode mode) : name_(name), mode_(mode) {}
 
   [[nodiscard]] std::string_view name() const noexcept override { return name_; }
-  [[nodiscard]] ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const override {
-    placement::require_basic_request(request, load.num_experts());
-    bool const divides = request.num_groups % request.num_nodes == 0;
-    return deepseek_rebalance(load, request, mode_ == Mode::hierarchical || (mode_ == Mode::original && divides))
-        .placement;
+  /// One node holds a group, and so an expert, when experts are packed by node.
+  [[nodiscard]] RequestParts honours(PolicyRequest const& request) const override {
+    RequestParts parts{RequestPart::window};
+    if (is_hierarchical(request)) {
+      parts.add(RequestPart::max_nodes_per_group);
+      parts.add(RequestPart::max_nodes_per_expert);
+    }
+    return parts;
   }
 
  private:
+  [[nodiscard]] bool is_hierarchical(PolicyRequest const& request) const {
+    bool const divides = request.num_groups % request.num_nodes == 0;
+    return mode_ == Mode::hierarchical || (mode_ == Mode::original && divides);
+  }
+  [[nodiscard]] ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const override {
+    return deepseek_rebalance(load, request, is_hierarchical(request)).placement;
+  }
+
   std::string_view name_;
   Mode mode_;
 };
@@ -37,12 +49,13 @@ class BaselinePolicy final : public PlacementPolicy {
   BaselinePolicy(std::string_view name, Baseline make) : name_(name), make_(make) {}
 
   [[nodiscard]] std::string_view name() const noexcept override { return name_; }
-  [[nodiscard]] ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const override {
-    placement::require_basic_request(request, load.num_experts());
-    return make_(load.num_layers(), load.num_experts(), SlotLayout::balanced(request.num_ranks, request.num_slots));
-  }
+  [[nodiscard]] RequestParts honours(PolicyRequest const&) const override { return {RequestPart::slot_layout}; }
 
  private:
+  [[nodiscard]] ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const override {
+    return make_(load.num_layers(), load.num_experts(), slot_layout_of(request));
+  }
+
   std::string_view name_;
   Baseline make_;
 };
@@ -70,7 +83,24 @@ constexpr std::array kPolicies = {
     KnownPolicy{"round-robin", make_baseline<&ExpertPlacement::round_robin>},
 };
 
+void require_honoured(PlacementPolicy const& policy, PolicyRequest const& request) {
+  RequestParts const asked = requested_parts(request);
+  RequestParts const honoured = policy.honours(request);
+  for (int i = 0; i < kNumRequestParts; ++i) {
+    auto const part = static_cast<RequestPart>(i);
+    SWITCHYARD_REQUIRE(!asked.has(part) || honoured.has(part), invalid_argument,
+                       "policy {} does not take {} into account: leave it out or choose a policy that does",
+                       policy.name(), to_string(part));
+  }
+}
+
 }  // namespace
+
+ExpertPlacement PlacementPolicy::place(ExpertLoad const& load, PolicyRequest const& request) const {
+  validate(request, load.num_layers(), load.num_experts());
+  require_honoured(*this, request);
+  return uses_steps() ? do_place(load, request) : do_place(reduce_window(load, request.window), request);
+}
 
 std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name) {
   std::string known;

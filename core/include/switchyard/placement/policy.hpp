@@ -9,26 +9,28 @@
 
 #include "switchyard/placement/expert_load.hpp"
 #include "switchyard/placement/expert_placement.hpp"
+#include "switchyard/placement/problem.hpp"
 
 namespace switchyard {
-
-/// What a policy plans for. Sizes are per layer and equal for all layers.
-struct PolicyRequest {
-  int num_ranks = 1;
-  int num_slots = 1;  ///< physical slots over all ranks
-  int num_nodes = 1;
-  int num_groups = 1;  ///< expert groups of group-limited routing; experts of a group are contiguous
-};
 
 /// A pure function from loads to a placement, named so that a plan file can say which made it.
 class PlacementPolicy {
  public:
   virtual ~PlacementPolicy() = default;
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
-  /// @param load summed over its steps first. @throws Error{invalid_argument} when the request breaks a rule of the
-  /// policy
-  ///        (slots not divisible by ranks, fewer slots than experts, ...); the text says what to change.
-  [[nodiscard]] virtual ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const = 0;
+  /// @return the optional parts of `request` that this policy takes into account.
+  [[nodiscard]] virtual RequestParts honours(PolicyRequest const& request) const = 0;
+  /// @param load its steps are reduced by request.window first, unless the policy plans on steps (uses_steps()).
+  /// @throws Error{invalid_argument} when the request breaks a rule of the policy (slots not divisible by ranks, fewer
+  ///         slots than experts, ...) or asks for a part that it does not honour; the text says what to change.
+  /// @note pure.
+  [[nodiscard]] ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const;
+  /// @return whether the policy looks at every step of the load; it then honours no window.
+  [[nodiscard]] virtual bool uses_steps() const noexcept { return false; }
+
+ private:
+  /// The policy itself. `request` is valid and asks for nothing that is not honoured.
+  [[nodiscard]] virtual ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const = 0;
 };
 
 /// Known names: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
