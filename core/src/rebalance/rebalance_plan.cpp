@@ -125,6 +125,12 @@ std::string_view to_string(PlanRule rule) noexcept {
     case PlanRule::unmatched_receive: return "unmatched_receive";
     case PlanRule::order_mismatch: return "order_mismatch";
     case PlanRule::self_transfer: return "self_transfer";
+    case PlanRule::dead_rank: return "dead_rank";
+    case PlanRule::wrong_reload: return "wrong_reload";
+    case PlanRule::busy_port: return "busy_port";
+    case PlanRule::busy_row: return "busy_row";
+    case PlanRule::last_copy: return "last_copy";
+    case PlanRule::wrong_claim: return "wrong_claim";
   }
   return "unknown";
 }

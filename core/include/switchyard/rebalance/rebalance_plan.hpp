@@ -93,6 +93,12 @@ enum class PlanRule {
   unmatched_receive,  ///< a receive without its send
   order_mismatch,     ///< messages of one (source, destination) pair in different order at the two ends
   self_transfer,      ///< a rank that sends to itself
+  dead_rank,          ///< a rank that is stated to be dead takes part
+  wrong_reload,       ///< the list of slots to reload contradicts the placements
+  busy_port,          ///< a rank sends or receives more often in a round than its links allow
+  busy_row,           ///< a row is written and also read or written again in one round
+  last_copy,          ///< the only complete copy of an expert that is still needed is overwritten
+  wrong_claim,        ///< a stated bound, its witness, a limit or the stated number of spare rows is not right
 };
 [[nodiscard]] std::string_view to_string(PlanRule rule) noexcept;
 
