@@ -9,6 +9,7 @@
 #include "executor_state.hpp"
 #include "switchyard/hd/lane_sum.hpp"
 #include "switchyard/hd/recipes.hpp"
+#include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -113,7 +114,8 @@ void CpuExecutor::combine_backward(DispatchPlan const& plan, ConstTensorView out
   auto const& gather = std::get<RowGather>(return_path(plan).front());
   auto const weights = float_weights(plan, gather, inputs);
   StageContext const context{
-      state_->comm, plan, kernels, hidden, configuration_digest(plan, expert_rows.dtype(), dtype, hidden), deadline};
+      state_->comm, plan, kernels, hidden, internal::payload_digest(plan, expert_rows.dtype(), dtype, hidden),
+      deadline};
   SourceRows const source{context, gather, weights};
   ConstRows const gradients = rows_of(out_gradients);
 

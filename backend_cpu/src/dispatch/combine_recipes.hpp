@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,10 +23,6 @@ struct PartialBuffers {
   ScratchBuffer received;
 };
 
-/// @throws Error{unsupported} with the reason of recipe_support().
-void require_supported(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route);
-/// @return whether the results travel as one partial per (rank, token).
-[[nodiscard]] bool sends_partials(CombineRecipe const& recipe, CombineRoute route) noexcept;
 /// @return `configuration` with what the ranks must agree on for this recipe.
 [[nodiscard]] std::uint64_t with_recipe(std::uint64_t configuration, CombineRecipe const& recipe,
                                         CombineInputs const& inputs);
@@ -41,9 +38,42 @@ template <typename Weight>
 /// All weights rounded to fp32.
 [[nodiscard]] std::vector<float> rounded_weights(std::span<double const> weights);
 
-/// Sums single rows at the source. @param rows in the order of `gather`'s rows, of `dtype`, as is `out`.
-void sum_at_source(StageContext const& context, CombineRecipe const& recipe, RowGather const& gather, ConstRows rows,
-                   DType dtype, CombineInputs const& inputs, std::byte* out);
+/// @return the gather whose lists say which rows a token of this rank adds.
+[[nodiscard]] RowGather const& source_gather(DispatchPlan const& plan);
+
+/// What a recipe makes of single rows at the source, one token per call; wherever the rows lie. Made once per combine,
+/// after which calls for different tokens may run at the same time.
+class SourceSum {
+ public:
+  /// @param out [T, H] of `dtype`, as the rows are. All parameters outlive the object.
+  /// @throws Error{invalid_argument} for a NaN weight of a row, or experts that do not name one;
+  ///         Error{shape_mismatch} for the wrong number of either.
+  SourceSum(StageContext const& context, CombineRecipe const& recipe, DType dtype, CombineInputs const& inputs,
+            std::byte* out);
+  SourceSum(SourceSum const&) = delete;
+  SourceSum& operator=(SourceSum const&) = delete;
+
+  [[nodiscard]] std::int64_t num_tokens() const { return static_cast<std::int64_t>(lists_.row_begin.size()) - 1; }
+  /// The source rows that a token adds, in the order in which they are added.
+  [[nodiscard]] std::span<std::int64_t const> terms(std::int64_t token) const;
+  /// Writes a token's sum. @param rows [*, H]; term i is row row_of_term[i]
+  void add(std::int64_t token, std::byte const* rows, std::int64_t const* row_of_term) const;
+
+ private:
+  std::int64_t hidden_;
+  std::int64_t row_bytes_;
+  std::optional<RowGather> reordered_;  ///< of recipes with an order of their own
+  RowGather const& lists_;
+  std::vector<float> weights_{};       ///< parallel to lists_.rows_of_token
+  std::vector<double> weights_f64_{};  ///< instead, for exact sums of fp64 weights
+  bool doubles_;
+  SumToken sum_;
+  std::byte const* shared_;
+  std::byte* out_;
+};
+
+/// All tokens, from rows in the order of the source's gather.
+void sum_home_rows(SourceSum const& sum, ConstRows home);
 
 /// Sums at the experts' ranks, sends the partials, sums them at the source. Collective.
 /// @param expert_rows of `in_dtype`: f32 or `dtype`. @param out [T, H] of `dtype`

@@ -4,13 +4,11 @@
 #include <memory>
 
 #include "executor_state.hpp"
+#include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::cpu {
 namespace {
-
-constexpr std::uint32_t kFieldSetup = 1;
-constexpr std::uint32_t kFieldPayload = 2;
 
 void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype) {
   if (!inputs.shared_expert.has_value()) return;
@@ -21,14 +19,6 @@ void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, 
 }
 
 }  // namespace
-
-std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden) {
-  std::int64_t const payload[] = {static_cast<std::int64_t>(moved), static_cast<std::int64_t>(result), hidden};
-  FingerprintBuilder builder;
-  builder.add(kFieldSetup, static_cast<std::int64_t>(plan.setup.fingerprint().value));
-  builder.add(kFieldPayload, payload);
-  return builder.result().value;
-}
 
 std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank) {
   SWITCHYARD_REQUIRE(view.shape().rank() == 2 && view.extent(0) == rows, shape_mismatch,
@@ -67,7 +57,8 @@ void CpuExecutor::dispatch(DispatchPlan const& plan, ConstTensorView tokens, Ten
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, tokens.dtype()));
   StageContext const context{
-      state_->comm, plan, kernels, hidden, configuration_digest(plan, tokens.dtype(), rows.dtype(), hidden), deadline};
+      state_->comm, plan, kernels, hidden, internal::payload_digest(plan, tokens.dtype(), rows.dtype(), hidden),
+      deadline};
   ConstRows current = rows_of(tokens);
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     auto const& stage = plan.stages[i];
@@ -97,16 +88,15 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
                      plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, out.dtype()));
-  auto const digest = configuration_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
+  auto const digest = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
   StageContext const context{state_->comm, plan, kernels, hidden, with_recipe(digest, recipe, inputs), deadline};
   ConstRows const rows = rows_of(expert_rows);
   std::byte* const sums = rows_of(out).data;
   if (sends_partials(recipe, inputs.route)) {
     sum_over_ranks(context, recipe, rows, expert_rows.dtype(), out.dtype(), inputs, sums, state_->rank_sums);
   } else {
-    auto const& gather = std::get<RowGather>(return_path(plan).front());
-    ConstRows const home = state_->bring_home(context, rows, expert_rows.dtype(), out.dtype());
-    sum_at_source(context, recipe, gather, home, out.dtype(), inputs, sums);
+    SourceSum const sum(context, recipe, out.dtype(), inputs, sums);
+    sum_home_rows(sum, state_->bring_home(context, rows, expert_rows.dtype(), out.dtype()));
   }
   add_shared_rows(context, recipe, inputs, out);
 }

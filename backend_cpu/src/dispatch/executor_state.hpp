@@ -14,9 +14,6 @@
 
 namespace switchyard::cpu {
 
-/// What ranks compare before rows move: the plan's setup, the dtypes and the hidden size.
-[[nodiscard]] std::uint64_t configuration_digest(DispatchPlan const& plan, DType moved, DType result,
-                                                 std::int64_t hidden);
 /// Checks a [rows, H] matrix of a call and returns H.
 std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank);
 void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank);

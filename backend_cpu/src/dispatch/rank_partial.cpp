@@ -12,65 +12,17 @@
 #include "combine_recipes.hpp"
 #include "switchyard/hd/recipes.hpp"
 #include "switchyard/hd/recipes_exact.hpp"
+#include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cpu {
 namespace {
 
-/// What one rank sends to and gets from every rank, in rows of partials, and which partials a token adds.
-struct PartialPath {
-  std::vector<std::int64_t> held;      ///< [world] carried rows per source rank, in the order they lie here
-  std::vector<std::int64_t> returned;  ///< [world] partials that each rank has for this rank's tokens
-  std::vector<std::int64_t> begin;     ///< [T + 1] offsets into partials
-  std::vector<std::int64_t> partials;  ///< of every token, ranks ascending; rows of the concatenated `returned`
-};
+using internal::PartialPath;
 
-/// Whether partials travel between `a` and `b`: within a lane when TP partials were joined, else between all.
 bool exchanges(StageContext const& context, CombineRecipe const& recipe, std::size_t peer) {
-  RankId const other{static_cast<std::int32_t>(peer)};
-  return recipe.tp_join == TpJoin::as_ranks || context.plan.setup.grid.same_lane(context.plan.rank, other);
-}
-
-/// Every rank has a partial of every token.
-PartialPath path_of_gather(StageContext const& context, CombineRecipe const& recipe) {
-  auto const& plan = context.plan;
-  PartialPath path;
-  auto const* const gather = plan.find<GroupGather>();
-  path.held = gather != nullptr ? gather->receive_rows : std::vector<std::int64_t>{plan.num_tokens};
-  path.returned.assign(path.held.size(), plan.num_tokens);
-  path.begin.push_back(0);
-  for (std::int64_t token = 0; token < plan.num_tokens; ++token) {
-    for (std::size_t rank = 0; rank < path.held.size(); ++rank)
-      if (exchanges(context, recipe, rank))
-        path.partials.push_back(static_cast<std::int64_t>(rank) * plan.num_tokens + token);
-    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
-  }
-  return path;
-}
-
-/// A rank has partials of the tokens that were sent to it.
-PartialPath path_of_exchange(StageContext const& context, CombineRecipe const& recipe, RowGather const& sent,
-                             RowExchange const& exchange) {
-  PartialPath path;
-  path.held = exchange.receive_rows;
-  path.returned = exchange.send_rows;
-  std::vector<bool> wanted;
-  for (std::size_t rank = 0; rank < path.returned.size(); ++rank)
-    wanted.insert(wanted.end(), to_size(path.returned[rank]), exchanges(context, recipe, rank));
-  path.begin.push_back(0);
-  for (std::size_t token = 0; token + 1 < sent.row_begin.size(); ++token) {
-    for (std::int64_t i = sent.row_begin[token]; i < sent.row_begin[token + 1]; ++i)
-      if (wanted[to_size(sent.rows_of_token[to_size(i)])]) path.partials.push_back(sent.rows_of_token[to_size(i)]);
-    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
-  }
-  return path;
-}
-
-PartialPath partial_path(StageContext const& context, CombineRecipe const& recipe) {
-  auto const* const exchange = context.plan.find<RowExchange>();
-  if (exchange == nullptr) return path_of_gather(context, recipe);
-  return path_of_exchange(context, recipe, std::get<RowGather>(context.plan.stages.front()), *exchange);
+  return internal::exchanges_partials(context.plan, recipe.tp_join, RankId{static_cast<std::int32_t>(peer)});
 }
 
 /// The rows of all stages before the expansion, of any content.
@@ -87,25 +39,12 @@ ConstRows carry(StageContext const& context, ConstRows current, PartialBuffers& 
   return current;
 }
 
-/// This rank's share of the expert rows of its TP group: contiguous blocks, TP ranks ascending.
-GroupGather share_of_rows(DispatchPlan const& plan, std::int64_t rows) {
-  auto const& grid = plan.setup.grid;
-  GroupGather share;
-  share.receive_rows.assign(to_size(grid.world()), 0);
-  for (int tp = 0; tp < grid.tp; ++tp) {
-    auto const peer = grid.rank_of(grid.ep_rank_of(plan.rank), tp).index();
-    share.receive_rows[peer] = rows * (tp + 1) / grid.tp - rows * tp / grid.tp;
-  }
-  share.own_rows = share.receive_rows[plan.rank.index()];
-  return share;
-}
-
 /// The experts' results in the row dtype, on every TP rank: the partials are joined in shares, the shares gathered.
 ConstRows expert_results(StageContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
                          DType dtype, PartialBuffers& buffers) {
   std::int64_t const row_bytes = context.hidden * size_of(dtype);
   if (recipe.tp_join == TpJoin::tree_then_row && context.plan.setup.grid.tp > 1) {
-    GroupGather const share = share_of_rows(context.plan, in.count);
+    GroupGather const share = internal::share_of_rows(context.plan, in.count);
     Rows const joined = buffers.joined.rows(share.own_rows, row_bytes);
     tp_reduce(context, share, in, in_dtype, joined, dtype, buffers.widened, buffers.received);
     Rows const all = buffers.rows.rows(in.count, row_bytes);
@@ -207,7 +146,10 @@ class RankSum {
   using Wire = typename Sums::Wire;
 
   RankSum(StageContext const& context, CombineRecipe const& recipe, PartialBuffers& buffers)
-      : context_(context), recipe_(recipe), buffers_(buffers), path_(partial_path(context, recipe)) {}
+      : context_(context),
+        recipe_(recipe),
+        buffers_(buffers),
+        path_(internal::partial_path(context.plan, recipe.tp_join)) {}
 
   void run(ConstRows results, std::span<Weight const> weights, T const* shared, T* out) {
     auto const& plan = context_.plan;

@@ -9,19 +9,24 @@
 
 namespace switchyard::cpu {
 
-/// A weighted sum per token; see hd/combine_step.hpp for the arithmetic.
-struct CombineTask {
-  void const* rows;                   ///< [*, hidden] of the row dtype
-  std::int64_t hidden;                ///< columns
-  std::int64_t const* row_begin;      ///< [tokens + 1]
-  std::int64_t const* rows_of_token;  ///< rows of every token, slots ascending
-  float const* row_weights;           ///< parallel to rows_of_token
-  void* out;                          ///< [tokens, hidden] of the row dtype
+/// The weighted sum of one token's rows, in the order of its list.
+struct TokenSumTask {
+  void const* rows;                 ///< [*, hidden] of the row dtype
+  std::int64_t hidden;              ///< columns
+  std::int64_t const* row_of_term;  ///< [count]
+  void const* weights;              ///< [count] float or double, as the loop's name says
+  std::int64_t count;
+  void const* shared;  ///< [hidden] of the row dtype: one more term of weight 1, or null; read by exact sums only
+  void* out;           ///< [hidden] of the row dtype
 };
+using SumToken = void (*)(TokenSumTask const& task);
 
 /// The loops that depend on the row dtype; ranges are [begin, end).
 struct ElementKernels {
-  void (*combine)(CombineTask const& task, std::int64_t token_begin, std::int64_t token_end);
+  SumToken sum_products;      ///< products and sums rounded to fp32 (hd/combine_step.hpp)
+  SumToken sum_row_products;  ///< products rounded to the row dtype (hd/recipes.hpp)
+  SumToken sum_exactly;       ///< hd/recipes_exact.hpp
+  SumToken sum_exactly_f64;   ///< the same with fp64 weights
   void (*widen)(void const* in, float* out, std::int64_t begin, std::int64_t end);
   void (*narrow)(float const* in, void* out, std::int64_t begin, std::int64_t end);
 };

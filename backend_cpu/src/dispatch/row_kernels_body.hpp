@@ -9,6 +9,8 @@
 #endif
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "row_kernels.hpp"
@@ -18,6 +20,8 @@
 #define hd SWITCHYARD_TARGET_HD
 #include "switchyard/hd/combine_step.hpp"
 #include "switchyard/hd/gather_step.hpp"
+#include "switchyard/hd/recipes.hpp"
+#include "switchyard/hd/recipes_exact.hpp"
 #include "switchyard/hd/tree_sum.hpp"
 
 namespace switchyard::cpu::SWITCHYARD_TARGET {
@@ -38,14 +42,18 @@ void join_partials(float* partials, std::int64_t stride, std::int64_t count, std
   }
 }
 
-template <typename T>
-void combine(CombineTask const& task, std::int64_t token_begin, std::int64_t token_end) {
-  T* const out = static_cast<T*>(task.out);
-  for (std::int64_t token = token_begin; token < token_end; ++token) {
-    std::int64_t const first = task.row_begin[token];
-    hd::combine_row(static_cast<T const*>(task.rows), task.hidden, task.hidden, task.rows_of_token + first,
-                    task.row_weights + first, task.row_begin[token + 1] - first, out + token * task.hidden);
-  }
+template <typename T, typename Step>
+void sum_rounded(TokenSumTask const& task) {
+  hd::combine_row<T, T, Step>(static_cast<T const*>(task.rows), task.hidden, task.hidden, task.row_of_term,
+                              static_cast<typename Step::Weight const*>(task.weights), task.count,
+                              static_cast<T*>(task.out));
+}
+
+template <typename T, typename Weight>
+void sum_exactly(TokenSumTask const& task) {
+  hd::exact_row<T>(static_cast<T const*>(task.rows), task.hidden, task.hidden, task.row_of_term,
+                   static_cast<Weight const*>(task.weights), task.count, static_cast<T*>(task.out),
+                   static_cast<T const*>(task.shared));
 }
 
 template <typename T>
@@ -62,7 +70,12 @@ void narrow_elements(float const* in, void* out, std::int64_t begin, std::int64_
 
 template <typename T>
 constexpr ElementKernels element_kernels() {
-  return {combine<T>, widen_elements<T>, narrow_elements<T>};
+  return {sum_rounded<T, hd::Fp32Product>,
+          sum_rounded<T, hd::RowProduct>,
+          sum_exactly<T, float>,
+          sum_exactly<T, double>,
+          widen_elements<T>,
+          narrow_elements<T>};
 }
 
 }  // namespace

@@ -70,9 +70,6 @@ void join_shards(StageContext const& context, ShardRepeat const& stage, ConstRow
                  DType out_dtype, ScratchBuffer& widened);
 /// A sort or binning backwards: rows that no bin held become zeros.
 void undo_permute(StageContext const& context, RowGather const& stage, ConstRows in, Rows out);
-/// @param row_weights parallel to stage.rows_of_token
-void combine_rows(StageContext const& context, RowGather const& stage, ConstRows in, DType dtype,
-                  std::span<float const> row_weights, std::byte* out);
 /// Rounds f32 elements to `dtype`.
 void round_rows(StageContext const& context, ConstRows in, Rows out, DType dtype);
 

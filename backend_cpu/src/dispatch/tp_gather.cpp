@@ -4,21 +4,13 @@
 #include <vector>
 
 #include "stages.hpp"
+#include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cpu {
 namespace {
 
 constexpr std::int64_t kFloatBytes = sizeof(float);
-
-/// The ranks whose rows are gathered, ascending.
-std::vector<RankId> group_of(DispatchPlan const& plan, GatherGroup kind) {
-  auto const& grid = plan.setup.grid;
-  std::vector<RankId> group;
-  for (int rank = 0; rank < grid.world(); ++rank)
-    if (kind == GatherGroup::world || grid.same_experts(plan.rank, RankId{rank})) group.push_back(RankId{rank});
-  return group;
-}
 
 /// The partial results as f32, in `widened` unless they are f32 already.
 ConstRows as_floats(StageContext const& context, ConstRows in, DType dtype, ScratchBuffer& widened) {
@@ -37,7 +29,7 @@ void group_gather(StageContext const& context, GroupGather const& stage, ConstRo
   std::vector<SendMessage> sends;
   std::vector<ReceiveMessage> receives;
   std::size_t offset = 0;
-  for (RankId const peer : group_of(context.plan, stage.group)) {
+  for (RankId const peer : internal::ranks_of_group(context.plan, stage.group)) {
     std::size_t const bytes = to_size(stage.receive_rows[peer.index()] * out.row_bytes);
     sends.push_back({peer, in.bytes()});
     receives.push_back({peer, out.bytes().subspan(offset, bytes)});
@@ -49,7 +41,7 @@ void group_gather(StageContext const& context, GroupGather const& stage, ConstRo
 void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
                DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received) {
   ConstRows const partials = as_floats(context, in, in_dtype, widened);
-  auto const group = group_of(context.plan, stage.group);
+  auto const group = internal::ranks_of_group(context.plan, stage.group);
   auto const ranks = static_cast<std::int64_t>(group.size());
   std::int64_t const row_bytes = partials.row_bytes;
   Rows const mine = received.rows(stage.own_rows * ranks, row_bytes);

@@ -6,17 +6,12 @@
 #include <optional>
 #include <span>
 
+#include "switchyard/dispatch/recipe_support.hpp"
 #include "switchyard/types/tensor_view.hpp"
 
 namespace switchyard::cpu {
 
-/// How results travel. Recipes whose sum is exact may take either way and give the same bits on both; every other
-/// recipe names its way (CombineRecipe::multiply).
-enum class CombineRoute : std::uint8_t {
-  automatic,  ///< as the recipe says; for exact sums by rows
-  rows,       ///< every expert row returns to its source rank
-  partials,   ///< each rank adds its own experts and sends one partial per token
-};
+using switchyard::CombineRoute;
 
 /// Host memory, read during the call only.
 struct CombineInputs {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "switchyard/cpu/recipe_support.hpp"
-
-#include <fmt/format.h>
+#include "switchyard/dispatch/recipe_support.hpp"
 
 #include <utility>
 
-namespace switchyard::cpu {
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard {
 namespace {
 
 RecipeSupport refused(std::string reason) {
@@ -39,4 +39,14 @@ RecipeSupport recipe_support(DispatchPlan const& plan, CombineRecipe const& reci
   return {};
 }
 
-}  // namespace switchyard::cpu
+void require_supported(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route) {
+  auto const support = recipe_support(plan, recipe, route);
+  SWITCHYARD_REQUIRE(support.supported, unsupported, "combine recipe {}: {}", to_string(recipe), support.reason);
+}
+
+bool sends_partials(CombineRecipe const& recipe, CombineRoute route) noexcept {
+  bool const exact = recipe.accumulate == Rounding::none;
+  return recipe.multiply == MultiplyAt::expert_rank || (exact && route == CombineRoute::partials);
+}
+
+}  // namespace switchyard

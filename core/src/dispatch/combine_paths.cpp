@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/internal/combine_paths.hpp"
+
+#include <algorithm>
+
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::internal {
+namespace {
+
+constexpr std::uint32_t kFieldSetup = 1;
+constexpr std::uint32_t kFieldPayload = 2;
+
+/// Every rank has a partial of every token.
+PartialPath path_of_gather(DispatchPlan const& plan, TpJoin join) {
+  PartialPath path;
+  auto const* const gather = plan.find<GroupGather>();
+  path.held = gather != nullptr ? gather->receive_rows : std::vector<std::int64_t>{plan.num_tokens};
+  path.returned.assign(path.held.size(), plan.num_tokens);
+  path.begin.push_back(0);
+  for (std::int64_t token = 0; token < plan.num_tokens; ++token) {
+    for (std::size_t rank = 0; rank < path.held.size(); ++rank)
+      if (exchanges_partials(plan, join, RankId{static_cast<std::int32_t>(rank)}))
+        path.partials.push_back(static_cast<std::int64_t>(rank) * plan.num_tokens + token);
+    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
+  }
+  return path;
+}
+
+/// A rank has partials of the tokens that were sent to it.
+PartialPath path_of_exchange(DispatchPlan const& plan, TpJoin join, RowGather const& sent,
+                             RowExchange const& exchange) {
+  PartialPath path;
+  path.held = exchange.receive_rows;
+  path.returned = exchange.send_rows;
+  std::vector<bool> wanted;
+  for (std::size_t rank = 0; rank < path.returned.size(); ++rank)
+    wanted.insert(wanted.end(), to_size(path.returned[rank]),
+                  exchanges_partials(plan, join, RankId{static_cast<std::int32_t>(rank)}));
+  path.begin.push_back(0);
+  for (std::size_t token = 0; token + 1 < sent.row_begin.size(); ++token) {
+    for (std::int64_t i = sent.row_begin[token]; i < sent.row_begin[token + 1]; ++i)
+      if (wanted[to_size(sent.rows_of_token[to_size(i)])]) path.partials.push_back(sent.rows_of_token[to_size(i)]);
+    path.begin.push_back(static_cast<std::int64_t>(path.partials.size()));
+  }
+  return path;
+}
+
+/// The logical expert of a row of `gather`.
+std::int32_t expert_of_row(DispatchPlan const& plan, RowGather const& gather, std::span<std::int32_t const> experts,
+                           std::int64_t row) {
+  std::int64_t const token = gather.token_of_row[to_size(row)];
+  std::int64_t const slot = gather.slot_of_row[to_size(row)];
+  if (experts.empty()) return static_cast<std::int32_t>(slot);
+  std::int32_t const expert = experts[to_size(token * plan.slot_columns + slot)];
+  SWITCHYARD_REQUIRE(
+      expert >= 0 && expert < plan.setup.num_experts, invalid_argument,
+      "token {}, slot {} on rank {} was sent, but its expert is given as {} of {}: pass the ids that the "
+      "plan was made from",
+      token, slot, plan.rank.value(), expert, plan.setup.num_experts);
+  return expert;
+}
+
+}  // namespace
+
+bool exchanges_partials(DispatchPlan const& plan, TpJoin join, RankId peer) noexcept {
+  return join == TpJoin::as_ranks || plan.setup.grid.same_lane(plan.rank, peer);
+}
+
+PartialPath partial_path(DispatchPlan const& plan, TpJoin join) {
+  auto const* const exchange = plan.find<RowExchange>();
+  if (exchange == nullptr) return path_of_gather(plan, join);
+  return path_of_exchange(plan, join, std::get<RowGather>(plan.stages.front()), *exchange);
+}
+
+GroupGather share_of_rows(DispatchPlan const& plan, std::int64_t rows) {
+  auto const& grid = plan.setup.grid;
+  GroupGather share;
+  share.receive_rows.assign(to_size(grid.world()), 0);
+  for (int tp = 0; tp < grid.tp; ++tp) {
+    auto const peer = grid.rank_of(grid.ep_rank_of(plan.rank), tp).index();
+    share.receive_rows[peer] = rows * (tp + 1) / grid.tp - rows * tp / grid.tp;
+  }
+  share.own_rows = share.receive_rows[plan.rank.index()];
+  return share;
+}
+
+RowGather ordered_by_expert(DispatchPlan const& plan, RowGather gather, std::span<std::int32_t const> experts) {
+  auto const expected = checked_mul(plan.num_tokens, plan.slot_columns);
+  bool const dense = experts.empty() && plan.slot_columns == plan.setup.num_experts;
+  SWITCHYARD_REQUIRE(dense || static_cast<std::int64_t>(experts.size()) == expected, shape_mismatch,
+                     "rank {} combines in expert order with {} expert ids: {} tokens x {} slots need {}",
+                     plan.rank.value(), experts.size(), plan.num_tokens, plan.slot_columns, expected);
+  std::vector<std::int32_t> expert_of(gather.token_of_row.size(), -1);
+  for (std::int64_t const row : gather.rows_of_token)
+    expert_of[to_size(row)] = expert_of_row(plan, gather, experts, row);
+  for (std::size_t token = 0; token + 1 < gather.row_begin.size(); ++token) {
+    auto const begin = gather.rows_of_token.begin() + gather.row_begin[token];
+    auto const end = gather.rows_of_token.begin() + gather.row_begin[token + 1];
+    std::stable_sort(begin, end,
+                     [&](std::int64_t a, std::int64_t b) { return expert_of[to_size(a)] < expert_of[to_size(b)]; });
+  }
+  return gather;
+}
+
+std::vector<RankId> ranks_of_group(DispatchPlan const& plan, GatherGroup kind) {
+  auto const& grid = plan.setup.grid;
+  std::vector<RankId> group;
+  for (int rank = 0; rank < grid.world(); ++rank)
+    if (kind == GatherGroup::world || grid.same_experts(plan.rank, RankId{rank})) group.push_back(RankId{rank});
+  return group;
+}
+
+std::uint64_t payload_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden) {
+  std::int64_t const payload[] = {static_cast<std::int64_t>(moved), static_cast<std::int64_t>(result), hidden};
+  FingerprintBuilder builder;
+  builder.add(kFieldSetup, static_cast<std::int64_t>(plan.setup.fingerprint().value));
+  builder.add(kFieldPayload, payload);
+  return builder.result().value;
+}
+
+std::uint64_t recipe_digest(std::uint64_t configuration, CombineRecipe const& recipe, bool weights_f64, bool partials) {
+  std::int64_t const fields[] = {
+      static_cast<std::int64_t>(configuration),     static_cast<std::int64_t>(recipe.order),
+      static_cast<std::int64_t>(recipe.multiply),   static_cast<std::int64_t>(recipe.product),
+      static_cast<std::int64_t>(recipe.accumulate), static_cast<std::int64_t>(recipe.partial),
+      static_cast<std::int64_t>(weights_f64),       static_cast<std::int64_t>(partials)};
+  FingerprintBuilder builder;
+  builder.add(1, fields);
+  return builder.result().value;
+}
+
+}  // namespace switchyard::internal
