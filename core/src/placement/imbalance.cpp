@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <queue>
 
+#include "bounds/even_split.hpp"
 #include "switchyard/hd/elementary.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -41,36 +41,6 @@ std::vector<double> rank_loads(std::span<double const> load, ExpertPlacement con
   return sums;
 }
 
-/// The smallest possible largest replica load t. Giving each further slot to the expert with the highest load per
-/// replica reaches it: every expert got its last slot while one slot less left it at t or above, so a smaller maximum
-/// would need at least as many slots for every expert and one more for the expert at t.
-double min_max_replica_load(std::span<double const> load, int num_slots) {
-  struct Share {
-    double load_per_replica;
-    double load;
-    int replicas;
-    bool operator<(Share const& other) const { return load_per_replica < other.load_per_replica; }
-  };
-  bool const room_for_all = to_size(num_slots) >= load.size();
-  std::priority_queue<Share> shares;
-  for (double const expert_load : load) {
-    if (room_for_all || expert_load > 0) {
-      shares.push({expert_load, expert_load, 1});
-    }
-  }
-  if (shares.empty()) {
-    return 0;
-  }
-  for (auto spare = num_slots - static_cast<std::int64_t>(shares.size()); spare > 0; --spare) {
-    Share share = shares.top();
-    shares.pop();
-    ++share.replicas;
-    share.load_per_replica = share.load / share.replicas;
-    shares.push(share);
-  }
-  return shares.top().load_per_replica;
-}
-
 /// Expected largest of n independent standard normals, within 1e-4: the mean over u in (0, 1) of the quantile of
 /// u^(1/n), by the midpoint rule after u = s^2 (3 - 2s), which tames both ends.
 double expected_max_of_normals(int n) {
@@ -92,15 +62,15 @@ double noise_floor(double expected_max, int num_ranks, double mean_tokens) {
   return 1 + expected_max * std::sqrt((1 - 1.0 / num_ranks) / mean_tokens);
 }
 
-LayerImbalance measure_layer(std::span<double const> load, ExpertPlacement const& placement, int layer) {
-  auto const sums = rank_loads(load, placement, layer);
+LayerImbalance measure_layer(std::span<double const> load, ExpertPlacement const& map, int layer) {
+  auto const sums = rank_loads(load, map, layer);
   LayerImbalance figures;
   figures.max_rank_load = *std::max_element(sums.begin(), sums.end());
-  figures.mean_rank_load = std::accumulate(load.begin(), load.end(), 0.0) / placement.num_ranks();
+  figures.mean_rank_load = std::accumulate(load.begin(), load.end(), 0.0) / map.num_ranks();
   if (figures.mean_rank_load > 0) {
     figures.par = std::max(1.0, figures.max_rank_load / figures.mean_rank_load);
     figures.excess = figures.par - 1;
-    double const largest_replica = min_max_replica_load(load, placement.num_slots());
+    double const largest_replica = placement::min_max_replica_load(load, {map.num_slots(), map.num_slots(), 0});
     figures.lower_bound_par = std::max(1.0, largest_replica / figures.mean_rank_load);
   }
   return figures;

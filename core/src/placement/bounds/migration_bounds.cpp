@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+/// migration_bounds and relabel_ranks: what a move costs at least, and the renaming of ranks that reaches it.
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "assignment.hpp"
+#include "layer_view.hpp"
+#include "max_flow.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/placement/bounds.hpp"
+#include "switchyard/types/topology.hpp"
+
+namespace switchyard {
+
+namespace {
+
+using Holders = std::vector<std::vector<std::size_t>>;  // [experts] ascending ranks
+
+/// [rank of the target * ranks + rank of now]: how many experts a rank would find at home.
+class Overlaps {
+ public:
+  Overlaps(Holders const& before, Holders const& after, std::size_t num_ranks)
+      : num_ranks_(num_ranks), shared_(num_ranks * num_ranks, 0), wanted_(num_ranks, 0) {
+    for (std::size_t expert = 0; expert < after.size(); ++expert) {
+      for (std::size_t const target : after[expert]) {
+        ++wanted_[target];
+        for (std::size_t const now : before[expert]) {
+          ++shared_[target * num_ranks_ + now];
+        }
+      }
+    }
+  }
+  [[nodiscard]] std::int32_t fetches(std::size_t target, std::size_t now) const {
+    return wanted_[target] - shared_[target * num_ranks_ + now];
+  }
+
+ private:
+  std::size_t num_ranks_;
+  std::vector<std::int32_t> shared_;
+  std::vector<std::int32_t> wanted_;
+};
+
+/// Ranks that may take each other's target contents: serving, same node, as many slots, equally fast.
+std::vector<std::vector<std::size_t>> interchangeable(SlotLayout const& layout, std::span<double const> speeds,
+                                                      int num_nodes) {
+  Topology const topology(layout.num_ranks(), num_nodes);
+  std::map<std::tuple<int, int, double>, std::vector<std::size_t>> classes;
+  for (RankId rank(0); rank.value() < layout.num_ranks(); ++rank) {
+    if (speeds[rank.index()] > 0) {
+      classes[{topology.node_of(rank).value(), layout.slots_of(rank), speeds[rank.index()]}].push_back(rank.index());
+    }
+  }
+  std::vector<std::vector<std::size_t>> lists;
+  for (auto& [key, ranks] : classes) {
+    lists.push_back(std::move(ranks));
+  }
+  return lists;
+}
+
+/// @return for every rank of the target the rank that should hold its contents. [ranks]
+std::vector<std::size_t> cheapest_renaming(Overlaps const& overlaps,
+                                           std::vector<std::vector<std::size_t>> const& classes,
+                                           std::size_t num_ranks) {
+  std::vector<std::size_t> new_name(num_ranks);
+  for (std::size_t rank = 0; rank < num_ranks; ++rank) {
+    new_name[rank] = rank;
+  }
+  for (auto const& ranks : classes) {
+    placement::CostMatrix costs{ranks.size(), {}};
+    for (std::size_t const target : ranks) {
+      for (std::size_t const now : ranks) {
+        costs.cost.push_back(overlaps.fetches(target, now));
+      }
+    }
+    auto const columns = placement::cheapest_assignment(costs);
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      new_name[ranks[i]] = ranks[columns[i]];
+    }
+  }
+  return new_name;
+}
+
+/// The smallest d such that senders can be chosen with at most d sends each: demands spread over holders. A flow of
+/// integer capacities exists for d exactly when a fractional one does, so d is the optimum rounded up; a binary search
+/// over flows finds it.
+std::int64_t min_max_sends(Holders const& before, std::vector<std::int64_t> const& demand, std::size_t num_ranks) {
+  placement::MaxFlow flow(2 + demand.size() + num_ranks);
+  for (std::size_t rank = 0; rank < num_ranks; ++rank) {
+    flow.add_edge(2 + demand.size() + rank, 1, 0);
+  }
+  std::int64_t wanted = 0;
+  for (std::size_t expert = 0; expert < demand.size(); ++expert) {
+    if (before[expert].empty() || demand[expert] == 0) {
+      continue;
+    }
+    wanted += demand[expert];
+    flow.add_edge(0, 2 + expert, demand[expert]);
+    for (std::size_t const rank : before[expert]) {
+      flow.add_edge(2 + expert, 2 + demand.size() + rank, demand[expert]);
+    }
+  }
+  std::int64_t low = 0;
+  std::int64_t high = wanted;
+  while (low < high) {
+    std::int64_t const middle = low + (high - low) / 2;
+    for (std::size_t rank = 0; rank < num_ranks; ++rank) {
+      flow.set_capacity(rank, middle);
+    }
+    bool const enough = flow.run(0, 1) == wanted;
+    (enough ? high : low) = enough ? middle : middle + 1;
+  }
+  return low;
+}
+
+/// Copies every expert that gains ranks has to be sent to, and the tallies that need no choice.
+std::vector<std::int64_t> count_fetches(Holders const& before, Holders const& after, std::size_t num_ranks,
+                                        MigrationBounds& bounds) {
+  std::vector<std::int64_t> demand(after.size(), 0);
+  std::vector<std::int64_t> receives(num_ranks, 0);
+  for (std::size_t expert = 0; expert < after.size(); ++expert) {
+    for (std::size_t const rank : after[expert]) {
+      if (!std::binary_search(before[expert].begin(), before[expert].end(), rank)) {
+        ++demand[expert];
+        ++receives[rank];
+      }
+    }
+    bounds.fetches += demand[expert];
+    bounds.replica_floor += std::max<std::int64_t>(0, std::ssize(after[expert]) - std::ssize(before[expert]));
+  }
+  bounds.max_receives = receives.empty() ? 0 : *std::max_element(receives.begin(), receives.end());
+  return demand;
+}
+
+/// Slots of one rank: experts that stay keep their slot, the others fill the rest in order.
+void place_contents(std::span<ExpertId const> current, std::span<ExpertId const> contents, std::span<ExpertId> slots) {
+  std::vector<bool> used(contents.size(), false);
+  std::vector<bool> filled(slots.size(), false);
+  for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+    for (std::size_t i = 0; i < contents.size() && slot < current.size() && !filled[slot]; ++i) {
+      if (!used[i] && contents[i] == current[slot]) {
+        used[i] = filled[slot] = true;
+        slots[slot] = contents[i];
+      }
+    }
+  }
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < contents.size(); ++i) {
+    if (!used[i]) {
+      while (filled[next]) {
+        ++next;
+      }
+      filled[next] = true;
+      slots[next] = contents[i];
+    }
+  }
+}
+
+}  // namespace
+
+MigrationBounds migration_bounds(ExpertPlacement const& before, ExpertPlacement const& after, int layer,
+                                 std::span<double const> speeds) {
+  placement::require_same_model(before, after);
+  auto const checked = placement::checked_speeds(speeds, before.num_ranks());
+  auto const num_ranks = to_size(before.num_ranks());
+  Holders const held = placement::holders(before, layer, checked);
+  Holders const wanted = placement::holders(after, layer, checked);
+  MigrationBounds bounds;
+  auto const demand = count_fetches(held, wanted, num_ranks, bounds);
+  bounds.min_max_sends = min_max_sends(held, demand, num_ranks);
+  bounds.rounds = std::max(bounds.max_receives, bounds.min_max_sends);
+  Overlaps const overlaps(held, wanted, num_ranks);
+  auto const new_name = cheapest_renaming(overlaps, interchangeable(after.layout(), checked, 1), num_ranks);
+  for (std::size_t rank = 0; rank < num_ranks; ++rank) {
+    bounds.fewest_fetches += checked[rank] > 0 ? overlaps.fetches(rank, new_name[rank]) : 0;
+  }
+  return bounds;
+}
+
+ExpertPlacement relabel_ranks(ExpertPlacement const& current, ExpertPlacement const& target,
+                              std::span<double const> speeds, int num_nodes) {
+  placement::require_same_model(current, target);
+  auto const checked = placement::checked_speeds(speeds, current.num_ranks());
+  auto const num_ranks = to_size(current.num_ranks());
+  SlotLayout const& layout = target.layout();
+  auto const classes = interchangeable(layout, checked, num_nodes);
+  std::vector<ExpertId> slots(target.slot_to_expert().begin(), target.slot_to_expert().end());
+  for (int layer = 0; layer < target.num_layers(); ++layer) {
+    Overlaps const overlaps(placement::holders(current, layer, checked), placement::holders(target, layer, checked),
+                            num_ranks);
+    auto const new_name = cheapest_renaming(overlaps, classes, num_ranks);
+    for (RankId rank(0); rank.value() < target.num_ranks(); ++rank) {
+      RankId const name(static_cast<std::int32_t>(new_name[rank.index()]));
+      auto const first = to_size(layer) * to_size(target.num_slots()) + layout.first_slot(name).index();
+      place_contents(current.rank_slots(layer, name), target.rank_slots(layer, rank),
+                     std::span(slots).subspan(first, to_size(layout.slots_of(name))));
+    }
+  }
+  return ExpertPlacement(target.num_layers(), target.num_experts(), layout, std::move(slots));
+}
+
+}  // namespace switchyard
