@@ -72,6 +72,12 @@ std::string describe_pair(std::span<std::span<std::byte const> const> sent,
   return {};
 }
 
+std::optional<GroupFailure> compare_all_published(std::vector<Posting> const& postings) {
+  for (std::size_t reader = 0; reader < postings.size(); ++reader)
+    if (auto failure = compare_published(postings, reader)) return failure;
+  return std::nullopt;
+}
+
 bool fits(std::span<std::span<std::byte const> const> sent, std::span<std::span<std::byte> const> expected) {
   return std::equal(sent.begin(), sent.end(), expected.begin(), expected.end(),
                     [](auto const& a, auto const& b) { return a.size() == b.size(); });
@@ -120,10 +126,24 @@ std::optional<GroupFailure> compare_counts(std::vector<Posting> const& postings)
 
 }  // namespace
 
+std::optional<GroupFailure> compare_published(std::vector<Posting> const& postings, std::size_t reader) {
+  Posting const& mine = postings[reader];
+  for (std::size_t s = 0; s < postings.size(); ++s) {
+    std::size_t const bytes = published_bytes(postings[s]).size();
+    if (std::cmp_equal(mine.peer_bytes[s], bytes)) continue;
+    return GroupFailure{ErrorCode::split_mismatch,
+                        fmt::format("{}: rank {} publishes {} bytes, rank {} expects {}; nothing was read; the two "
+                                    "ranks computed their rows from different plans: check the plan on both",
+                                    mine.label(), s, bytes, reader, mine.peer_bytes[s])};
+  }
+  return std::nullopt;
+}
+
 std::optional<GroupFailure> compare_postings(std::vector<Posting> const& postings) {
   if (auto failure = compare_calls(postings)) return failure;
   if (auto failure = compare_configurations(postings)) return failure;
   if (postings.front().kind == CallKind::barrier) return std::nullopt;
+  if (postings.front().kind == CallKind::read_peers) return compare_all_published(postings);
   return compare_counts(postings);
 }
 

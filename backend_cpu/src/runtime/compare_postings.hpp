@@ -21,4 +21,8 @@ struct GroupFailure {
 /// configuration against rank 0; then counts by sender and receiver), or nothing. O(ranks^2 + messages); pure.
 [[nodiscard]] std::optional<GroupFailure> compare_postings(std::vector<Posting> const& postings);
 
+/// @param postings one per rank. @return the first rank, if any, that publishes another number of bytes than `reader`
+/// expects of it.
+[[nodiscard]] std::optional<GroupFailure> compare_published(std::vector<Posting> const& postings, std::size_t reader);
+
 }  // namespace switchyard::cpu

@@ -11,7 +11,7 @@ namespace switchyard::cpu {
 namespace {
 
 /// One rank's view of the group: numbers its calls and puts them into a posting.
-class InProcessCommunicator final : public Communicator {
+class InProcessCommunicator final : public Communicator, public PeerMemory {
  public:
   InProcessCommunicator(Rendezvous& rendezvous, RankId rank) : rendezvous_(rendezvous), rank_(rank) {}
 
@@ -41,6 +41,14 @@ class InProcessCommunicator final : public Communicator {
     fill_exchange(posting, size(), sends, receives);
     meet(std::move(posting), options);
   }
+
+  void read_peers(std::span<std::byte const> published, std::span<std::int64_t const> peer_bytes, Reader const& read,
+                  CallOptions const& options) override {
+    Posting posting = open(CallKind::read_peers, options);
+    fill_read_peers(posting, size(), published, peer_bytes, read);
+    meet(std::move(posting), options);
+  }
+  [[nodiscard]] bool allows_reads() const noexcept override { return rendezvous_.options().check != CheckLevel::full; }
 
   void abort(std::string const& reason) noexcept override {
     try {

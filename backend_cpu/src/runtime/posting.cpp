@@ -70,6 +70,7 @@ std::string_view to_string(CallKind kind) noexcept {
     case CallKind::all_gather_v: return "all_gather_v";
     case CallKind::all_to_all_v: return "all_to_all_v";
     case CallKind::exchange: return "exchange";
+    case CallKind::read_peers: return "read_peers";
   }
   return "unknown call";
 }
@@ -97,6 +98,20 @@ void fill_exchange(Posting& posting, int num_ranks, std::span<SendMessage const>
                    std::span<ReceiveMessage const> receives) {
   posting.sends = group_by_peer<std::byte const>(posting, num_ranks, sends, "send");
   posting.receives = group_by_peer<std::byte>(posting, num_ranks, receives, "receive");
+}
+
+void fill_read_peers(Posting& posting, int num_ranks, std::span<std::byte const> published,
+                     std::span<std::int64_t const> peer_bytes, PeerMemory::Reader const& read) {
+  SWITCHYARD_REQUIRE(peer_bytes.size() == static_cast<std::size_t>(num_ranks), shape_mismatch,
+                     "{}: peer_bytes has {} entries for a group of {} ranks", posting.label(), peer_bytes.size(),
+                     num_ranks);
+  posting.sends = {TableShape::one_for_all, {}, {published}};
+  posting.peer_bytes.assign(peer_bytes.begin(), peer_bytes.end());
+  posting.read = &read;
+}
+
+std::span<std::byte const> published_bytes(Posting const& posting) {
+  return posting.kind == CallKind::read_peers ? posting.sends.messages.front() : std::span<std::byte const>{};
 }
 
 void add_checksums(Posting& posting) {

@@ -10,10 +10,11 @@
 #include <vector>
 
 #include "switchyard/comm/communicator.hpp"
+#include "switchyard/cpu/peer_memory.hpp"
 
 namespace switchyard::cpu {
 
-enum class CallKind { barrier, all_gather_v, all_to_all_v, exchange };
+enum class CallKind { barrier, all_gather_v, all_to_all_v, exchange, read_peers };
 [[nodiscard]] std::string_view to_string(CallKind kind) noexcept;
 
 /// How a table's messages belong to peers; small for the common shapes, because ranks read each other's tables.
@@ -53,6 +54,9 @@ struct Posting {
   SendTable sends{};
   ReceiveTable receives{};
   std::vector<std::uint64_t> send_checksums{};  // like sends.messages; only with CheckLevel::full
+  // read_peers only: `sends` holds what this rank publishes, and nothing is received.
+  std::vector<std::int64_t> peer_bytes{};
+  PeerMemory::Reader const* read = nullptr;
 
   /// @return e.g. `all_to_all_v #118 "dispatch"`.
   [[nodiscard]] std::string label() const;
@@ -68,6 +72,12 @@ void fill_all_to_all_v(Posting& posting, int num_ranks, std::span<std::byte cons
                        std::span<std::int64_t const> receive_bytes);
 void fill_exchange(Posting& posting, int num_ranks, std::span<SendMessage const> sends,
                    std::span<ReceiveMessage const> receives);
+
+/// Fills a read_peers posting. @param read outlives the call
+void fill_read_peers(Posting& posting, int num_ranks, std::span<std::byte const> published,
+                     std::span<std::int64_t const> peer_bytes, PeerMemory::Reader const& read);
+/// @return what a rank published; empty in any other call.
+[[nodiscard]] std::span<std::byte const> published_bytes(Posting const& posting);
 
 /// Computes send_checksums.
 void add_checksums(Posting& posting);

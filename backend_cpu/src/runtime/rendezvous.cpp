@@ -89,7 +89,11 @@ void Rendezvous::match() {
 std::optional<GroupFailure> Rendezvous::copy(RankId rank) {
   Posting const& mine = postings_[rank.index()];
   try {
-    for (std::int32_t s = 0; s < size(); ++s) copy_from(mine, rank, RankId(s));
+    if (mine.kind == CallKind::read_peers) {
+      read_from_all(mine, rank);
+    } else {
+      for (std::int32_t s = 0; s < size(); ++s) copy_from(mine, rank, RankId(s));
+    }
     return std::nullopt;
   } catch (Error const& error) {
     return GroupFailure{error.code(), std::string(error.message())};
@@ -113,6 +117,16 @@ void Rendezvous::copy_from(Posting const& mine, RankId rank, RankId sender) {
   }
   if (faults_) faults_->after_copy(rank, sender, mine.sequence, wanted);
   if (options_.check == CheckLevel::full) verify(theirs, rank, sender, wanted);
+}
+
+/// The sizes are compared once more, because with CheckLevel::off nobody has: a reader must stay inside the buffers.
+void Rendezvous::read_from_all(Posting const& mine, RankId rank) {
+  if (auto failure = compare_published(postings_, rank.index())) throw Error(failure->code, failure->text);
+  std::vector<std::span<std::byte const>> buffers;
+  for (Posting const& posting : postings_) buffers.push_back(published_bytes(posting));
+  (*mine.read)(buffers);
+  if (!faults_) return;
+  for (std::int32_t s = 0; s < size(); ++s) faults_->after_copy(rank, RankId(s), mine.sequence, {});
 }
 
 void Rendezvous::verify(Posting const& theirs, RankId rank, RankId sender,

@@ -14,7 +14,8 @@
 
 namespace switchyard::cpu {
 
-/// One round per call: gather postings -> compare (by the last rank to arrive) -> every receiver copies -> all leave.
+/// One round per call: gather postings -> compare (by the last rank to arrive) -> every receiver copies, or reads
+/// its peers -> all leave.
 ///
 /// `matched_` and `completed_` only grow, so a rank that wakes late still sees that its round came to an end although
 /// the group has failed since: a round ends well on all ranks or on none. A rank whose round failed stays until nobody
@@ -47,6 +48,7 @@ class Rendezvous {
   void match();
   std::optional<GroupFailure> copy(RankId rank);
   void copy_from(Posting const& mine, RankId rank, RankId sender);
+  void read_from_all(Posting const& mine, RankId rank);
   void verify(Posting const& theirs, RankId rank, RankId sender, std::span<std::span<std::byte> const> received);
   void leave(RankId rank, std::int64_t round, Instant entry, Duration deadline);
   /// Waits until `done`; on failure of the group or expiry throws.
