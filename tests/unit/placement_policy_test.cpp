@@ -93,12 +93,14 @@ TEST_CASE("impossible requests say what to change") {
 
 TEST_CASE("policies are found by name") {
   CHECK(switchyard::policy_names() ==
-        std::vector<std::string>{"deepseek", "deepseek-hierarchical", "deepseek-global", "contiguous", "round-robin"});
+        std::vector<std::string>{"deepseek", "deepseek-hierarchical", "deepseek-global", "contiguous", "round-robin",
+                                 "vllm", "sglang-vec", "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm",
+                                 "swift"});
   for (auto const& name : switchyard::policy_names()) CHECK(make_policy(name)->name() == name);
   auto const text = support::error_text(ErrorCode::invalid_argument, [] { return make_policy("best") != nullptr; });
   CHECK(text ==
         "no policy is called \"best\": use one of deepseek, deepseek-hierarchical, deepseek-global, contiguous, "
-        "round-robin");
+        "round-robin, vllm, sglang-vec, sglang-vec-hierarchical, sglang-elastic, tensorrt-llm, swift");
 }
 
 TEST_CASE("baselines ignore the loads and accept uneven slots") {

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "peers/peer_policies.hpp"
 #include "policy_request.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/placement/objective.hpp"
@@ -81,6 +82,12 @@ constexpr std::array kPolicies = {
     KnownPolicy{"deepseek-global", make_deepseek<Mode::global>},
     KnownPolicy{"contiguous", make_baseline<&ExpertPlacement::trivial>},
     KnownPolicy{"round-robin", make_baseline<&ExpertPlacement::round_robin>},
+    KnownPolicy{"vllm", placement::make_vllm},
+    KnownPolicy{"sglang-vec", placement::make_sglang_vec},
+    KnownPolicy{"sglang-vec-hierarchical", placement::make_sglang_vec_hierarchical},
+    KnownPolicy{"sglang-elastic", placement::make_sglang_elastic},
+    KnownPolicy{"tensorrt-llm", placement::make_tensorrt_llm},
+    KnownPolicy{"swift", placement::make_swift},
 };
 
 void require_honoured(PlacementPolicy const& policy, PolicyRequest const& request) {
