@@ -134,9 +134,10 @@ IdRange range_of(LoadText const& text, std::string_view what, std::vector<LoadRo
 }
 
 /// Places every row; a cell named twice or never is refused, since both look like a damaged recording.
-ExpertLoad place_rows(LoadText const& text, CsvLines const& lines, std::vector<LoadRow> const& rows) {
+ExpertLoad place_rows(LoadText const& text, CsvLines const& lines, std::vector<LoadRow> const& rows, int& first_layer) {
   IdRange const steps = range_of(text, "step", rows, &LoadRow::step);
   IdRange const layers = range_of(text, "layer", rows, &LoadRow::layer);
+  first_layer = static_cast<int>(layers.first);
   auto const last = std::max_element(rows.begin(), rows.end(), [](auto& a, auto& b) { return a.expert < b.expert; });
   std::int64_t const experts = text.num_experts > 0 ? text.num_experts : last->expert + 1;
   require_load_sizes(text, steps.count, layers.count, experts);
@@ -182,7 +183,8 @@ LoadReadResult parse_csv_load(LoadText const& text) {
   if (CsvLines::convert(cells.front(), ignored)) {
     result.load = read_matrix(text, lines, cells);
   } else {
-    result.load = place_rows(text, lines, read_rows(text, lines, cells, header_has_steps(lines, cells)));
+    result.load =
+        place_rows(text, lines, read_rows(text, lines, cells, header_has_steps(lines, cells)), result.first_layer);
   }
   return result;
 }

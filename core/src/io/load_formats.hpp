@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,15 @@ struct IdRange {
 [[nodiscard]] LoadReadResult parse_npy_load(LoadText const& text);
 [[nodiscard]] LoadReadResult parse_csv_load(LoadText const& text);
 [[nodiscard]] LoadReadResult parse_jsonl_load(LoadText const& text);
+[[nodiscard]] LoadReadResult parse_sglang_pt_load(LoadText const& text);
+[[nodiscard]] LoadReadResult parse_vllm_load(LoadText const& text);
+[[nodiscard]] LoadReadResult parse_trtllm_load(LoadText const& text);
+[[nodiscard]] LoadReadResult parse_megatron_load(LoadText const& text);
+
+/// Appends a load that keeps kLoadRule: an integer as one, else the shortest digits that read back equal.
+void append_load(std::string& out, double load);
+/// Appends "[a,b,...]".
+void append_loads(std::string& out, std::span<double const> loads);
 
 /// Tells the format from the first bytes; json stands for both JSON forms.
 [[nodiscard]] LoadFormat detect_load_format(std::string_view content);

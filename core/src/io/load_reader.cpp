@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "json_lines.hpp"
 #include "load_formats.hpp"
+#include "safetensors.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/io/file.hpp"
 
@@ -12,54 +14,14 @@ namespace switchyard::io {
 namespace {
 
 constexpr std::string_view kBlank = " \t\r\n";
+constexpr std::string_view kZipMark = "PK";
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
-/// @return the offset behind the object that `content` starts with, or npos when it does not end.
-std::size_t end_of_first_object(std::string_view content) {
-  std::size_t depth = 0;
-  for (std::size_t i = 0; i < content.size(); ++i) {
-    switch (content[i]) {
-      case '"':  // skip the string: brackets in it do not count
-        for (++i; i < content.size() && content[i] != '"'; ++i)
-          if (content[i] == '\\') ++i;
-        break;
-      case '{':
-      case '[': ++depth; break;
-      case '}':
-      case ']':
-        if (--depth == 0) return i + 1;
-        break;
-      default: break;
-    }
-  }
-  return std::string_view::npos;
-}
-
-/// A routing recording is one object per line; any other text that starts with an object is one JSON document.
-bool is_record_per_line(std::string_view content) {
-  std::size_t const end = end_of_first_object(content);
-  if (end == std::string_view::npos) return false;
-  if (content.substr(end).find_first_not_of(kBlank) != std::string_view::npos) return true;
-  return content.find("\"topk_ids\"") != std::string_view::npos;
-}
-
-void append_number(std::string& out, double load) {
-  auto const whole = static_cast<std::int64_t>(load);  // is_load() keeps this in range
-  if (static_cast<double>(whole) == load) {
-    fmt::format_to(std::back_inserter(out), "{}", whole);
-  } else {
-    fmt::format_to(std::back_inserter(out), "{}", load);
-  }
-}
-
-void append_layer(std::string& out, std::span<double const> loads) {
-  char separator = '[';
-  for (double const load : loads) {
-    out += separator;
-    append_number(out, load);
-    separator = ',';
-  }
-  out += ']';
+/// Told by a member that every record of the engine has; the files begin with other records now and then.
+LoadFormat detect_records(std::string_view content) {
+  if (content.find("\"record_type\"") != std::string_view::npos) return LoadFormat::vllm_stats;
+  if (content.find("\"top_indices\"") != std::string_view::npos) return LoadFormat::megatron_trace;
+  return LoadFormat::jsonl_routing;
 }
 
 }  // namespace
@@ -71,6 +33,10 @@ std::string_view to_string(LoadFormat format) noexcept {
     case LoadFormat::npy: return "npy";
     case LoadFormat::csv: return "csv";
     case LoadFormat::jsonl_routing: return "jsonl_routing";
+    case LoadFormat::sglang_pt: return "sglang_pt";
+    case LoadFormat::vllm_stats: return "vllm_stats";
+    case LoadFormat::trtllm_stats: return "trtllm_stats";
+    case LoadFormat::megatron_trace: return "megatron_trace";
   }
   return "unknown";
 }
@@ -112,11 +78,13 @@ IdRange contiguous_range(LoadText const& text, std::string_view what, std::vecto
 
 LoadFormat detect_load_format(std::string_view content) {
   if (!content.empty() && content.front() == '\x93') return LoadFormat::npy;
+  if (content.starts_with(kZipMark)) return LoadFormat::sglang_pt;
+  if (looks_like_safetensors(content)) return LoadFormat::trtllm_stats;
   if (content.substr(0, 3) == kByteOrderMark) content.remove_prefix(3);
   content.remove_prefix(std::min(content.find_first_not_of(kBlank), content.size()));
   if (content.empty() || content.front() == '[') return LoadFormat::json;
   if (content.front() != '{') return LoadFormat::csv;
-  return is_record_per_line(content) ? LoadFormat::jsonl_routing : LoadFormat::json;
+  return is_record_per_line(content) ? detect_records(content) : LoadFormat::json;
 }
 
 LoadReadResult parse_expert_load(std::string_view content, std::string const& source_name, int num_experts) {
@@ -129,27 +97,16 @@ LoadReadResult parse_expert_load(std::string_view content, std::string const& so
     case LoadFormat::npy: return parse_npy_load(text);
     case LoadFormat::csv: return parse_csv_load(text);
     case LoadFormat::jsonl_routing: return parse_jsonl_load(text);
+    case LoadFormat::sglang_pt: return parse_sglang_pt_load(text);
+    case LoadFormat::vllm_stats: return parse_vllm_load(text);
+    case LoadFormat::trtllm_stats: return parse_trtllm_load(text);
+    case LoadFormat::megatron_trace: return parse_megatron_load(text);
     default: return parse_json_load(text);
   }
 }
 
 LoadReadResult read_expert_load(std::string const& path, int num_experts) {
   return parse_expert_load(read_file(path), path, num_experts);
-}
-
-std::string to_json(ExpertLoad const& load) {
-  for (double const value : load.values())
-    SWITCHYARD_REQUIRE(is_load(value), invalid_argument, "load {} cannot be written: {}", value, kLoadRule);
-  std::string out = "{\"schema_version\": 1, \"expert_load\": [";
-  for (int step = 0; step < load.num_steps(); ++step) {
-    out += step == 0 ? "\n[" : ",\n[";
-    for (int layer = 0; layer < load.num_layers(); ++layer) {
-      if (layer > 0) out += ",\n ";
-      append_layer(out, load.at(step, layer));
-    }
-    out += ']';
-  }
-  return out + "\n]}\n";
 }
 
 }  // namespace switchyard::io

@@ -13,22 +13,22 @@ namespace {
 
 struct TypeName {
   std::string_view spelled;
-  NpyType type;
-  std::size_t bytes;
+  NumberType type;
 };
 // One-byte types have no byte order; NumPy writes "|".
-constexpr std::array<TypeName, 12> kTypes = {{{"<i4", NpyType::i4, 4},
-                                              {"<i8", NpyType::i8, 8},
-                                              {"<u4", NpyType::u4, 4},
-                                              {"<u8", NpyType::u8, 8},
-                                              {"<f4", NpyType::f4, 4},
-                                              {"<f8", NpyType::f8, 8},
-                                              {"<i2", NpyType::i2, 2},
-                                              {"<u2", NpyType::u2, 2},
-                                              {"|i1", NpyType::i1, 1},
-                                              {"|u1", NpyType::u1, 1},
-                                              {"<i1", NpyType::i1, 1},
-                                              {"<u1", NpyType::u1, 1}}};
+constexpr std::array<TypeName, 13> kTypes = {{{"<i4", NumberType::i4},
+                                              {"<i8", NumberType::i8},
+                                              {"<u4", NumberType::u4},
+                                              {"<u8", NumberType::u8},
+                                              {"<f4", NumberType::f4},
+                                              {"<f8", NumberType::f8},
+                                              {"<f2", NumberType::f2},
+                                              {"<i2", NumberType::i2},
+                                              {"<u2", NumberType::u2},
+                                              {"|i1", NumberType::i1},
+                                              {"|u1", NumberType::u1},
+                                              {"<i1", NumberType::i1},
+                                              {"<u1", NumberType::u1}}};
 
 constexpr std::string_view kMagic("\x93NUMPY", 6);
 
@@ -113,7 +113,7 @@ class DictReader {
     if (spelled.starts_with('>'))
       fail("big-endian arrays are not read: convert with .astype(a.dtype.newbyteorder('<'))");
     if (spelled.find('O') != std::string_view::npos) fail("object arrays are pickles and never read: save numbers");
-    fail("a little-endian type of i1 i2 i4 i8 u1 u2 u4 u8 f4 f8 is required: convert with .astype('<f8')");
+    fail("a little-endian type of i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 is required: convert with .astype('<f8')");
   }
 
   void read_order() {
@@ -152,13 +152,6 @@ class DictReader {
   std::vector<std::string_view> seen_;
 };
 
-/// @return the `bytes` bytes at `offset` as a little-endian number.
-std::size_t little_endian(std::string_view content, std::size_t offset, std::size_t bytes) {
-  std::size_t value = 0;
-  for (std::size_t i = bytes; i-- > 0;) value = value << 8U | static_cast<unsigned char>(content[offset + i]);
-  return value;
-}
-
 void require_bytes(std::string_view content, std::size_t needed, std::string_view what, std::string const& name) {
   SWITCHYARD_REQUIRE(content.size() >= needed, parse,
                      "{}: byte {}: the file ends inside {}, {} bytes are required: is it cut off?", name,
@@ -184,10 +177,6 @@ void require_data_size(std::string_view content, NpyHeader& header, std::string 
 
 }  // namespace
 
-std::size_t size_of(NpyType type) noexcept {
-  return std::find_if(kTypes.begin(), kTypes.end(), [&](TypeName const& t) { return t.type == type; })->bytes;
-}
-
 NpyHeader parse_npy_header(std::string_view content, std::string const& source_name) {
   require_bytes(content, kMagic.size() + 2, "the npy magic and version", source_name);
   SWITCHYARD_REQUIRE(content.starts_with(kMagic), parse, "{}: byte 0: found '{}', the npy magic is required",
@@ -208,6 +197,21 @@ NpyHeader parse_npy_header(std::string_view content, std::string const& source_n
   DictReader(content, dict_offset, header.data_offset, source_name).read_into(header);
   require_data_size(content, header, source_name);
   return header;
+}
+
+std::string npy_header(NumberType type, std::vector<std::int64_t> const& shape) {
+  constexpr std::size_t kAlignment = 64;
+  std::string dict =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
+                  type == NumberType::i8 ? "<i8" : "<f8", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  std::size_t const start = kMagic.size() + 4;
+  dict.append((kAlignment - (start + dict.size() + 1) % kAlignment) % kAlignment, ' ');
+  dict += '\n';
+  std::string header(kMagic);
+  header += '\x01';
+  header += '\0';
+  append_little_endian(header, dict.size(), 2);
+  return header + dict;
 }
 
 }  // namespace switchyard::io

@@ -8,13 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "raw_numbers.hpp"
+
 namespace switchyard::io {
 
-enum class NpyType : std::uint8_t { i1, i2, i4, i8, u1, u2, u4, u8, f4, f8 };
-[[nodiscard]] std::size_t size_of(NpyType type) noexcept;
-
 struct NpyHeader {
-  NpyType type = NpyType::f8;
+  NumberType type = NumberType::f8;
   std::vector<std::int64_t> shape;
   std::size_t data_offset = 0;
   std::int64_t num_elements = 1;
@@ -24,5 +23,9 @@ struct NpyHeader {
 /// only. @throws Error{parse} naming the byte and what was found; Fortran order, big-endian, structured and object
 /// arrays (which would be pickles) are refused by name.
 [[nodiscard]] NpyHeader parse_npy_header(std::string_view content, std::string const& source_name);
+
+/// @return the bytes in front of the elements of a C-order array, version 1.0, padded as NumPy pads it (to 64 bytes).
+/// @param type i8 or f8.
+[[nodiscard]] std::string npy_header(NumberType type, std::vector<std::int64_t> const& shape);
 
 }  // namespace switchyard::io

@@ -19,13 +19,16 @@ constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMaxRanks = std::int64_t{1} << 16;
 constexpr std::int64_t kMaxExperts = std::int64_t{1} << 16;
 constexpr int kSchemaVersion = 1;
+/// Empty rows of bins take memory that no other number of a recording bounds.
+constexpr std::int64_t kMaxBlockRows = 4096;
+constexpr double kMaxCapacityFactor = 256;
 /// A widest token makes every token as wide, in memory.
 constexpr std::size_t kMaxChoices = std::size_t{1} << 28;
 
 /// Members that are no compared field.
-constexpr std::string_view kMembers[] = {
-    "type",      "schema_version", "rank",           "tp",      "ep",       "layer",
-    "row_order", "num_experts",    "slots_per_rank", "routing", "capacity", "slot_to_expert"};
+constexpr std::string_view kMembers[] = {"type",    "schema_version", "rank",           "tp",          "ep",
+                                         "layer",   "family",         "row_order",      "num_experts", "slots_per_rank",
+                                         "routing", "capacity",       "slot_to_expert", "expert_bins"};
 
 int read_small(JsonValue const& value, std::int64_t min, std::int64_t max) {
   return static_cast<int>(value.as_int(min, max));
@@ -62,6 +65,28 @@ RowOrder read_row_order(JsonValue const& value) {
   value.fail("a row order is rank_major or tp_major");
 }
 
+DispatchFamily read_family(JsonValue const& value) {
+  auto const name = value.as_string();
+  for (auto const family : {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
+                            DispatchFamily::megatron_flex, DispatchFamily::megablocks})
+    if (to_string(family) == name) return family;
+  value.fail("a family is megatron_alltoall, megatron_allgather, megatron_flex or megablocks");
+}
+
+RecordedBins read_bins(JsonValue const& value) {
+  value.only_members({"kind", "block_rows", "capacity_factor"});
+  RecordedBins bins;
+  auto const name = value.at("kind").as_string();
+  for (auto const kind : {ExpertBins::exact, ExpertBins::capacity, ExpertBins::blocks})
+    if (to_string(kind) == name) bins.kind = kind;
+  if (to_string(bins.kind) != name) value.at("kind").fail("expert bins are exact, capacity or blocks");
+  if (bins.kind == ExpertBins::blocks) bins.block_rows = value.at("block_rows").as_int(1, kMaxBlockRows);
+  if (bins.kind == ExpertBins::capacity) bins.capacity_factor = value.at("capacity_factor").as_double();
+  if (!(bins.capacity_factor >= 0 && bins.capacity_factor <= kMaxCapacityFactor))
+    value.at("capacity_factor").fail("a recorded capacity factor is 0 to 256");
+  return bins;
+}
+
 /// A list of integers, or of lists of integers that are read as one.
 std::vector<std::int64_t> read_values(JsonValue const& value) {
   if (value.array_size() == 0 || !value.at(std::size_t{0}).is_array()) return value.int_array(-1, kMaxInt64);
@@ -96,7 +121,11 @@ DispatchRecording read_call(JsonValue const& root) {
   call.rank = RankId{read_small(root.at("rank"), 0, call.grid.world() - 1)};
   if (auto const layer = root.find("layer")) call.layer = read_small(*layer, 0, kMaxInt32);
   call.num_experts = read_small(root.at("num_experts"), 1, kMaxExperts);
+  if (auto const family = root.find("family")) call.family = read_family(*family);
+  bool const is_alltoall = call.family == DispatchFamily::megatron_alltoall;
+  call.row_order = is_alltoall ? RowOrder::tp_major : RowOrder::rank_major;
   if (auto const order = root.find("row_order")) call.row_order = read_row_order(*order);
+  if (auto const bins = root.find("expert_bins")) call.bins = read_bins(*bins);
   if (auto const slots = root.find("slots_per_rank")) {
     static_cast<void>(slots->array_size(to_size(call.grid.ep)));
     call.slots_per_rank = read_int32_list(*slots, 0, kMaxExperts);
@@ -132,6 +161,15 @@ std::string routing_text(RoutingMap const& routing) {
   return text;
 }
 
+/// The member that says what a MegaBlocks dispatch needs; nothing for exact bins, which every family has.
+std::string bins_text(RecordedBins const& bins) {
+  if (bins.kind == ExpertBins::blocks)
+    return fmt::format(",\"expert_bins\":{{\"kind\":\"blocks\",\"block_rows\":{}}}", bins.block_rows);
+  if (bins.kind == ExpertBins::capacity)
+    return fmt::format(",\"expert_bins\":{{\"kind\":\"capacity\",\"capacity_factor\":{}}}", bins.capacity_factor);
+  return {};
+}
+
 }  // namespace
 
 RecordingReadResult parse_recordings(std::string_view content, std::string const& source_name) {
@@ -157,9 +195,10 @@ RecordingReadResult parse_recordings(std::string_view content, std::string const
 std::string to_jsonl(DispatchRecording const& call) {
   std::string text = fmt::format(
       "{{\"type\":\"dispatch\",\"schema_version\":{},\"rank\":{},\"tp\":{},\"ep\":{},\"layer\":{},\"num_experts\":{},"
-      "\"row_order\":\"{}\"",
+      "\"family\":\"{}\",\"row_order\":\"{}\"",
       kSchemaVersion, call.rank.value(), call.grid.tp, call.grid.ep, call.layer, call.num_experts,
-      to_string(call.row_order));
+      to_string(call.family), to_string(call.row_order));
+  text += bins_text(call.bins);
   if (!call.slots_per_rank.empty())
     text += fmt::format(",\"slots_per_rank\":[{}],\"slot_to_expert\":[{}]", fmt::join(call.slots_per_rank, ","),
                         fmt::join(call.slot_to_expert, ","));

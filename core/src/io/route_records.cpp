@@ -11,31 +11,17 @@
 namespace switchyard::io {
 
 RouteRecords::RouteRecords(std::string_view content, std::string const& source_name, int num_experts)
-    : content_(content), name_(source_name), num_experts_(num_experts) {}
+    : lines_(content, source_name), num_experts_(num_experts) {}
 
 bool RouteRecords::next(RouteRecord& record) {
-  std::string_view line;
-  JsonOrigin origin;
-  while (next_line(line, origin)) {
-    if (!parse_line(JsonDocument::parse(line, name_, {}, origin).root(), record)) {
+  while (auto const line = lines_.next()) {
+    if (!parse_line(*line, record)) {
       ++dropped_other_;
       continue;
     }
     leading_ = leading_ && is_profiling(record);
     if (!leading_) return true;
     ++dropped_profiling_;
-  }
-  return false;
-}
-
-bool RouteRecords::next_line(std::string_view& line, JsonOrigin& origin) {
-  while (position_ < content_.size()) {
-    origin = {position_, line_};
-    std::size_t const end = std::min(content_.find('\n', position_), content_.size());
-    line = content_.substr(position_, end - position_);
-    position_ = end + 1;
-    ++line_;
-    if (line.find_first_not_of(" \t\r") != std::string_view::npos) return true;
   }
   return false;
 }

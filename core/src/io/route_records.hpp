@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "json_lines.hpp"
 #include "switchyard/internal/json_value.hpp"
 
 namespace switchyard::io {
@@ -32,17 +33,13 @@ class RouteRecords {
   [[nodiscard]] std::int64_t dropped_other() const { return dropped_other_; }
 
  private:
-  bool next_line(std::string_view& line, JsonOrigin& origin);
   /// @return whether the line was a routing record.
   bool parse_line(JsonValue const& value, RouteRecord& record);
   void read_meta(JsonValue const& value);
   [[nodiscard]] static bool is_profiling(RouteRecord const& record);
 
-  std::string_view content_;
-  std::string const& name_;
+  JsonLines lines_;
   std::int64_t num_experts_;
-  std::size_t position_ = 0;
-  std::size_t line_ = 1;
   std::size_t top_k_ = 0;
   bool leading_ = true;  // no record of a real token yet
   std::int64_t dropped_profiling_ = 0;

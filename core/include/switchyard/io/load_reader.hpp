@@ -11,11 +11,15 @@
 namespace switchyard::io {
 
 enum class LoadFormat {
-  json,           ///< our {"schema_version", "expert_load"} and bare [L][E] or [S][L][E] arrays
-  sglang_json,    ///< {"logical_count": [L][E] or [S][L][E]}, other members ignored
-  npy,            ///< NumPy .npy of 2 or 3 dimensions, integer or float
-  csv,            ///< rows "layer,expert,load" with a header, or a plain matrix of one row per layer
-  jsonl_routing,  ///< one record per token with "layer" and "topk_ids"; see drop rule below
+  json,            ///< our {"schema_version", "expert_load"} and bare [L][E] or [S][L][E] arrays
+  sglang_json,     ///< {"logical_count": [L][E] or [S][L][E]}, other members ignored
+  npy,             ///< NumPy .npy of 2 or 3 dimensions, integer or float
+  csv,             ///< rows "layer,expert,load" with a header, or a plain matrix of one row per layer
+  jsonl_routing,   ///< one record per token with "layer" and "topk_ids"; see drop rule below
+  sglang_pt,       ///< SGLang's recorder, torch.save of the `stat` or the `per_pass` shape
+  vllm_stats,      ///< vLLM's eplb_load_stats records: physical loads with their map
+  trtllm_stats,    ///< TensorRT-LLM's rank*.safetensors, tensors "iteration_layer"
+  megatron_trace,  ///< Megatron-Core's router trace, one record per step and layer
 };
 [[nodiscard]] std::string_view to_string(LoadFormat format) noexcept;
 
@@ -23,10 +27,11 @@ enum class LoadFormat {
 struct LoadReadResult {
   ExpertLoad load;  ///< layer 0 is the lowest layer id of the file (the first layers of a model are often dense)
   LoadFormat format = LoadFormat::json;
-  std::int64_t records = 0;            ///< routing records counted (jsonl_routing), else 0
+  std::int64_t records = 0;            ///< records counted in formats that have any, else 0
   std::int64_t dropped_profiling = 0;  ///< records before the first one whose ids are not 0..k-1 in some order: the
                                        ///< engine's profiling pass
   std::int64_t dropped_other = 0;      ///< records of other types (meta lines), skipped
+  int first_layer = 0;                 ///< id of layer 0 in the file, where the format has ids
 };
 
 /// Loads are finite numbers in [0, 2^53]; integers stay exact. Every (step, layer, expert) must be there once: a gap
