@@ -42,7 +42,7 @@ Rows rows_of(TensorView const& view) {
   return {static_cast<std::byte*>(view.data()), view.extent(0), view.extent(1) * size_of(view.dtype())};
 }
 
-CpuExecutor::CpuExecutor(Communicator& comm) : state_(std::make_unique<State>(comm)) {}
+CpuExecutor::CpuExecutor(Communicator& comm, ExecutionPath path) : state_(std::make_unique<State>(comm, path)) {}
 CpuExecutor::~CpuExecutor() = default;
 CpuExecutor::CpuExecutor(CpuExecutor&&) noexcept = default;
 CpuExecutor& CpuExecutor::operator=(CpuExecutor&&) noexcept = default;
@@ -59,14 +59,9 @@ void CpuExecutor::dispatch(DispatchPlan const& plan, ConstTensorView tokens, Ten
   StageContext const context{
       state_->comm, plan, kernels, hidden, internal::payload_digest(plan, tokens.dtype(), rows.dtype(), hidden),
       deadline};
-  ConstRows current = rows_of(tokens);
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    auto const& stage = plan.stages[i];
-    bool const last = i + 1 == plan.stages.size();
-    Rows const out = last ? rows_of(rows) : state_->next_buffer().rows(output_rows(stage), current.row_bytes);
-    state_->run_forward(context, stage, current, out);
-    current = out;
-  }
+  if (PeerMemory* const memory = state_->shared_memory())
+    return state_->dispatch_composed(context, *memory, rows_of(tokens), rows_of(rows));
+  state_->run_stages(context, rows_of(tokens), rows_of(rows));
 }
 
 void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
@@ -96,7 +91,11 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
     sum_over_ranks(context, recipe, rows, expert_rows.dtype(), out.dtype(), inputs, sums, state_->rank_sums);
   } else {
     SourceSum const sum(context, recipe, out.dtype(), inputs, sums);
-    sum_home_rows(sum, state_->bring_home(context, rows, expert_rows.dtype(), out.dtype()));
+    if (PeerMemory* const memory = has_one_join(return_path(plan)) ? state_->shared_memory() : nullptr) {
+      state_->combine_composed(context, *memory, sum, rows, expert_rows.dtype(), out.dtype());
+    } else {
+      sum_home_rows(sum, state_->bring_home(context, rows, expert_rows.dtype(), out.dtype()));
+    }
   }
   add_shared_rows(context, recipe, inputs, out);
 }

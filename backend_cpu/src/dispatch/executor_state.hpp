@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "combine_recipes.hpp"
+#include "gather_map.hpp"
 #include "stages.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
+#include "switchyard/cpu/peer_memory.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::cpu {
@@ -20,14 +22,9 @@ void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank);
 [[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
 [[nodiscard]] Rows rows_of(TensorView const& view);
 
-/// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
-inline bool joins_partials(DispatchStage const& stage) {
-  return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
-}
-
 /// One direction at a time; the stages alternate between two scratch buffers.
 struct CpuExecutor::State {
-  explicit State(Communicator& communicator) : comm(communicator) {}
+  State(Communicator& communicator, ExecutionPath path) : comm(communicator), execution(path) {}
 
   void require_plan(DispatchPlan const& plan) const {
     SWITCHYARD_REQUIRE(plan.rank == comm.rank() && plan.setup.grid.world() == comm.size(), invalid_argument,
@@ -49,6 +46,17 @@ struct CpuExecutor::State {
     if (auto const* gathered = std::get_if<GroupGather>(&stage)) return group_gather(context, *gathered, in, out);
     if (auto const* repeated = std::get_if<ShardRepeat>(&stage)) return repeat_shards(context, *repeated, in, out);
     sort_chunks(context, std::get<ChunkSort>(stage), in, out);
+  }
+
+  /// All stages of a dispatch; the last one writes `out`.
+  void run_stages(StageContext const& context, ConstRows current, Rows out) {
+    auto const& stages = context.plan.stages;
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      bool const last = i + 1 == stages.size();
+      Rows const target = last ? out : next_buffer().rows(output_rows(stages[i]), current.row_bytes);
+      run_forward(context, stages[i], current, target);
+      current = target;
+    }
   }
 
   /// One stage of a way back on which every row stays a row of its own.
@@ -99,7 +107,26 @@ struct CpuExecutor::State {
     }
   }
 
+  // The composed path (composed_path.cpp): stages carry the names of the rows once per plan, then rows move once.
+
+  /// @return the memory that lets this call run composed, or null. @throws Error{unsupported} when it has to.
+  [[nodiscard]] PeerMemory* shared_memory() const;
+  void dispatch_composed(StageContext const& context, PeerMemory& memory, ConstRows tokens, Rows rows);
+  /// @param rows expert rows of `in_dtype`; @param dtype the rows that `sum` takes
+  void combine_composed(StageContext const& context, PeerMemory& memory, SourceSum const& sum, ConstRows rows,
+                        DType in_dtype, DType dtype);
+  /// Makes sure that `map` is of the plans of this call, on all ranks. @param compose(map) fills origins
+  template <typename Compose>
+  void agree_on_map(StageContext const& context, GatherMap& map, std::int64_t published_rows, Compose const& compose);
+  void compose_dispatch(StageContext const& context, GatherMap& map);
+  void compose_combine(StageContext const& context, GatherMap& map);
+  /// A joining stage backwards for names: the parts of a row become neighbours.
+  ConstRows gather_parts(StageContext const& context, DispatchStage const& stage, ConstRows in, GatherMap& map);
+
   Communicator& comm;
+  ExecutionPath execution;
+  GatherMap dispatch_map;  ///< of the plans executed last
+  GatherMap combine_map;
   ScratchBuffer alternating[2];
   int turn = 0;
   ScratchBuffer widened;

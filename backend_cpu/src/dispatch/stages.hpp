@@ -60,7 +60,16 @@ void group_gather(StageContext const& context, GroupGather const& stage, ConstRo
 void sort_chunks(StageContext const& context, ChunkSort const& stage, ConstRows in, Rows out);
 void repeat_shards(StageContext const& context, ShardRepeat const& stage, ConstRows in, Rows out);
 
+/// Whether the inverse of `stage` adds partial results, which are rounded when they have been added.
+inline bool joins_partials(DispatchStage const& stage) {
+  return std::holds_alternative<GroupGather>(stage) || std::holds_alternative<ShardRepeat>(stage);
+}
+
 // combine direction: `out` holds input_rows(stage) rows; exchange and sort are inverted by inverse_of()
+/// @return how many partial results of a row the inverse of `stage` adds.
+[[nodiscard]] std::int64_t parts_of(DispatchPlan const& plan, GroupGather const& stage);
+/// Every rank of the group gets the partial results of its own rows, [parts][own_rows], peers ascending.
+void return_to_owners(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out);
 /// Adds the TP ranks' partials and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
 /// @param widened, received scratch memory
 void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,

@@ -25,6 +25,10 @@ ConstRows as_floats(StageContext const& context, ConstRows in, DType dtype, Scra
 
 }  // namespace
 
+std::int64_t parts_of(DispatchPlan const& plan, GroupGather const& stage) {
+  return static_cast<std::int64_t>(internal::ranks_of_group(plan, stage.group).size());
+}
+
 void group_gather(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out) {
   std::vector<SendMessage> sends;
   std::vector<ReceiveMessage> receives;
@@ -38,29 +42,31 @@ void group_gather(StageContext const& context, GroupGather const& stage, ConstRo
   context.comm.exchange(sends, receives, {"dispatch gather", context.configuration, context.deadline});
 }
 
+void return_to_owners(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out) {
+  std::vector<SendMessage> sends;
+  std::vector<ReceiveMessage> receives;
+  std::size_t sent = 0;
+  std::size_t received = 0;
+  std::size_t const own_bytes = to_size(stage.own_rows * out.row_bytes);
+  for (RankId const peer : internal::ranks_of_group(context.plan, stage.group)) {
+    std::size_t const bytes = to_size(stage.receive_rows[peer.index()] * in.row_bytes);
+    sends.push_back({peer, in.bytes().subspan(sent, bytes)});
+    receives.push_back({peer, out.bytes().subspan(received, own_bytes)});
+    sent += bytes;
+    received += own_bytes;
+  }
+  context.comm.exchange(sends, receives, {"combine TP reduce", context.configuration, context.deadline});
+}
+
 void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
                DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received) {
   ConstRows const partials = as_floats(context, in, in_dtype, widened);
-  auto const group = internal::ranks_of_group(context.plan, stage.group);
-  auto const ranks = static_cast<std::int64_t>(group.size());
-  std::int64_t const row_bytes = partials.row_bytes;
-  Rows const mine = received.rows(stage.own_rows * ranks, row_bytes);
-
-  std::vector<SendMessage> sends;
-  std::vector<ReceiveMessage> receives;
-  std::size_t send_offset = 0;
-  std::size_t const own_bytes = to_size(stage.own_rows * row_bytes);
-  for (std::size_t tp = 0; tp < group.size(); ++tp) {
-    std::size_t const bytes = to_size(stage.receive_rows[group[tp].index()] * row_bytes);
-    sends.push_back({group[tp], partials.bytes().subspan(send_offset, bytes)});
-    receives.push_back({group[tp], mine.bytes().subspan(tp * own_bytes, own_bytes)});
-    send_offset += bytes;
-  }
-  context.comm.exchange(sends, receives, {"combine TP reduce", context.configuration, context.deadline});
-
+  std::int64_t const ranks = parts_of(context.plan, stage);
+  Rows const mine = received.rows(stage.own_rows * ranks, partials.row_bytes);
+  return_to_owners(context, stage, partials, mine);
   auto* const floats = reinterpret_cast<float*>(mine.data);
   auto const& kernels = kernels_of(context.kernels, out_dtype);
-  for_items(stage.own_rows, row_bytes * ranks, [&](std::int64_t begin, std::int64_t end) {
+  for_items(stage.own_rows, mine.row_bytes * ranks, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t const first = begin * context.hidden;
     std::int64_t const last = end * context.hidden;
     context.kernels.join_partials(floats, stage.own_rows * context.hidden, ranks, first, last);

@@ -15,6 +15,13 @@
 
 namespace switchyard::cpu {
 
+/// How rows travel. Both ways give the same bytes; the choice must be the same on every rank.
+enum class ExecutionPath : std::uint8_t {
+  automatic,  ///< composed where the communicator's ranks share memory (peer_memory()), else staged
+  staged,     ///< every stage copies its rows, as on a cluster
+  composed,   ///< as automatic, but Error{unsupported} where the communicator does not offer it
+};
+
 /// Executes the stages of a plan forward (dispatch) and inverted in reverse (combine). The expert step between the two
 /// is the caller's.
 ///
@@ -22,10 +29,17 @@ namespace switchyard::cpu {
 /// move, ranks compare dtype, hidden size and the plan's setup (Error{desync}) and the row counts of every pair
 /// (Error{split_mismatch}). Results do not depend on the worker count, the scheduler or the instruction set. Scratch
 /// memory is kept between calls; one object must not be used by two threads at once.
+///
+/// Composed, the stages carry the names of the rows (16 bytes each) instead of the rows, once per plan; then every
+/// receiver copies a row straight from its source, and a combine adds experts' rows where they lie. The executor keeps
+/// the list of the plans it executed last, one for each direction; ranks compare the digests of their plans on every
+/// call and make new lists when one has changed. Memory beyond the caller's buffers: the lists, 2 x 16 bytes per expert
+/// row, and the rows of one token per worker; staged, up to three times the expert rows. Partials summed at the
+/// experts' rank, and combine_backward(), run staged always.
 class CpuExecutor {
  public:
   /// @param comm must outlive the executor; its size must be the plans' world.
-  explicit CpuExecutor(Communicator& comm);
+  explicit CpuExecutor(Communicator& comm, ExecutionPath path = ExecutionPath::automatic);
   ~CpuExecutor();
   CpuExecutor(CpuExecutor&&) noexcept;
   CpuExecutor& operator=(CpuExecutor&&) noexcept;
