@@ -27,6 +27,8 @@ ExpertId id_of(std::size_t expert) {
 SwiftLayer::SwiftLayer(std::span<double const> loads, std::span<ExpertId const> slots, std::size_t num_ranks,
                        SwiftLimits const& limits)
     : loads_(loads),
+      slots_per_rank_(slots.size() / num_ranks),
+      slots_(slots.begin(), slots.end()),
       limits_(limits),
       held_(num_ranks),
       received_(num_ranks),
@@ -35,22 +37,22 @@ SwiftLayer::SwiftLayer(std::span<double const> loads, std::span<ExpertId const> 
       share_(loads.size(), 0.0F),
       rank_load_(num_ranks, 0.0F),
       transfers_(num_ranks * num_ranks, 0) {
-  find_primaries(slots);
+  find_primaries();
 }
 
-void SwiftLayer::find_primaries(std::span<ExpertId const> slots) {
-  std::size_t const per_rank = slots.size() / held_.size();
+void SwiftLayer::find_primaries() {
   std::vector<bool> found(loads_.size(), false);
-  for (std::size_t local = 0; local < per_rank; ++local) {
+  for (std::size_t local = 0; local < slots_per_rank_; ++local) {
     for (std::size_t rank = 0; rank < held_.size(); ++rank) {
-      ExpertId const expert = slots[rank * per_rank + local];
-      if (found[expert.index()]) {
+      ExpertId& slot = slots_of(rank)[local];
+      if (found[slot.index()]) {
+        slot = kNoExpert;
         ++free_slots_[rank];
         continue;
       }
-      found[expert.index()] = true;
-      primary_[expert.index()] = rank;
-      held_[rank].insert(expert);
+      found[slot.index()] = true;
+      primary_[slot.index()] = rank;
+      held_[rank].insert(slot);
     }
   }
 }
@@ -92,22 +94,34 @@ std::size_t SwiftLayer::lightest_rank_for(ExpertId expert) const {
   return best;
 }
 
-void SwiftLayer::give(std::size_t rank, ExpertId expert) {
+void SwiftLayer::give(std::size_t rank, std::size_t slot, ExpertId expert) {
+  slots_of(rank)[slot] = expert;
   --free_slots_[rank];
   held_[rank].insert(expert);
   received_[rank].insert(expert);
   ++transfers(primary_[expert.index()], rank);
 }
 
+/// Slots ascending: float32 sums depend on it.
+void SwiftLayer::add_up_ranks() {
+  for (std::size_t rank = 0; rank < held_.size(); ++rank) {
+    rank_load_[rank] = 0;
+    for (ExpertId const expert : slots_of(rank)) {
+      if (expert.valid()) rank_load_[rank] += share_[expert.index()];
+    }
+  }
+}
+
+/// Every replica goes into the last free slot of its rank.
 void SwiftLayer::place_redundant() {
   auto const redundant = redundant_experts();
-  for (std::size_t rank = 0; rank < held_.size(); ++rank) {
-    for (ExpertId const expert : held_[rank]) rank_load_[rank] += share_[expert.index()];
-  }
+  add_up_ranks();
   for (ExpertId const expert : redundant) {
     std::size_t const rank = lightest_rank_for(expert);
     if (rank == held_.size()) continue;
-    give(rank, expert);
+    auto const slots = slots_of(rank);
+    auto const last_free = std::find(slots.rbegin(), slots.rend(), kNoExpert);
+    give(rank, static_cast<std::size_t>(slots.rend() - last_free) - 1, expert);
     rank_load_[rank] += share_[expert.index()];
   }
 }
@@ -123,19 +137,17 @@ void SwiftLayer::fill_free_slots() {
     share_[expert] = static_cast<float>(loads_[expert] / replicas[expert]);
   }
   for (std::size_t rank = 0; rank < held_.size(); ++rank) {
-    while (free_slots_[rank] > 0) {
+    for (std::size_t slot = 0; slot < slots_per_rank_; ++slot) {
+      if (slots_of(rank)[slot].valid()) continue;
       auto const order = falling_experts(share_);
       auto const lacks = [&](std::size_t expert) { return held_[rank].count(id_of(expert)) == 0; };
       std::size_t const expert = *std::find_if(order.begin(), order.end(), lacks);
-      give(rank, id_of(expert));
+      give(rank, slot, id_of(expert));
       double const before = replicas[expert]++;
       share_[expert] = static_cast<float>(static_cast<double>(share_[expert]) * (before / (before + 1)));
     }
   }
-  for (std::size_t rank = 0; rank < held_.size(); ++rank) {
-    rank_load_[rank] = 0;
-    for (ExpertId const expert : held_[rank]) rank_load_[rank] += share_[expert.index()];
-  }
+  add_up_ranks();
 }
 
 std::vector<std::size_t> SwiftLayer::ranks_by_load() const {

@@ -39,12 +39,16 @@ class SwiftLayer {
     double larger = 0;
   };
 
-  void find_primaries(std::span<ExpertId const> slots);
+  void find_primaries();
   [[nodiscard]] std::vector<ExpertId> redundant_experts();
   void place_redundant();
   void fill_free_slots();
   [[nodiscard]] std::size_t lightest_rank_for(ExpertId expert) const;
-  void give(std::size_t rank, ExpertId expert);
+  void give(std::size_t rank, std::size_t slot, ExpertId expert);
+  void add_up_ranks();
+  [[nodiscard]] std::span<ExpertId> slots_of(std::size_t rank) {
+    return std::span(slots_).subspan(rank * slots_per_rank_, slots_per_rank_);
+  }
   [[nodiscard]] std::vector<std::size_t> ranks_by_load() const;
   [[nodiscard]] Swap best_swap(std::size_t hot, std::size_t other) const;
   [[nodiscard]] bool try_swap(std::size_t hot, std::size_t other);
@@ -52,6 +56,8 @@ class SwiftLayer {
   [[nodiscard]] int transfers(std::size_t from, std::size_t to) const { return transfers_[from * held_.size() + to]; }
 
   std::span<double const> loads_;
+  std::size_t slots_per_rank_;
+  std::vector<ExpertId> slots_;  // before swaps; kNoExpert while free
   SwiftLimits limits_;
   std::vector<std::set<ExpertId>> held_;      // [ranks]
   std::vector<std::set<ExpertId>> received_;  // [ranks] experts that must not leave again
