@@ -119,9 +119,11 @@ TEST_CASE("worked example: the two row orders") {
   CHECK(rows_of_expert(worked_example(), 0, 1) == Ints{2, 1, 1, 1, 3, 0});
   CHECK(rows_of_expert(worked_example(RowOrder::rank_major), 0, 0) == Ints{0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 3, 0, 3, 1});
   CHECK(rows_of_expert(worked_example(RowOrder::rank_major), 0, 1) == Ints{1, 1, 2, 1, 3, 0});
-  CHECK(contains(
-      error_text(ErrorCode::unsupported, [] { return megatron_metadata(worked_example(RowOrder::rank_major)[0]); }),
-      "rank_major"));
+  // Chunks arrive by (tp, ep, local expert); ranks ascending are (ep, tp): the middle two source ranks change places.
+  auto const metadata = megatron_metadata(worked_example(RowOrder::rank_major)[0]);
+  CHECK(metadata.sort_input_by_local_experts == Ints{0, 4, 2, 6, 1, 5, 3, 7});
+  CHECK(metadata.restore_output_by_local_experts == Ints{0, 4, 2, 6, 1, 5, 3, 7});
+  CHECK(metadata.input_splits == megatron_metadata(worked_example()[0]).input_splits);
 }
 
 TEST_CASE("replicas: (token + source + layer) mod replicas, slots ascending") {

@@ -80,6 +80,27 @@ class RecordersTest(unittest.TestCase):
         self.assertEqual(code, 1, text)
         self.assertIn("rank 2, input_splits[0]: expected 3, got 2", text)
 
+    def record_allgather(self, first_row):
+        gathered = [[first_row, 2, 3, 4, 5, 6, 7, 3, 5, 6], [0, 1, 4, 1, 2, 7]]  # rows of EP ranks 0 and 1
+        for rank in range(4):
+            fake = types.SimpleNamespace(
+                tp_ep_group=types.SimpleNamespace(rank=lambda rank=rank: rank), tp_size=2, ep_size=2,
+                routing_map=Tensor([]), reversed_local_input_permutation_mapping=Tensor(gathered[rank // 2]))
+            recorder = MegatronRecorder(self.path(rank), family="megatron_allgather")
+            recorder.record(fake, Tensor(COUNTS[rank]), routing_map=dispatcher(rank).routing_map)
+
+    def test_allgather_agrees_and_its_mistake_is_found(self):
+        self.record_allgather(0)
+        code, text = self.check(4)
+        self.assertEqual(code, 0, text)
+        self.assertIn("expansion", text)
+        for rank in range(4):
+            os.remove(self.path(rank))
+        self.record_allgather(1)
+        code, text = self.check(4)
+        self.assertEqual(code, 1, text)
+        self.assertIn("rank 0, expansion[0]: expected 0, got 1", text)
+
     def test_padded_capacity_is_recorded(self):
         fake = dispatcher(0)
         fake.capacity, fake.drop_and_pad = 2, True

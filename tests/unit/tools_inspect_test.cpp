@@ -55,7 +55,11 @@ TEST_CASE("a group is planned, inspected, replayed and checked, in every shape")
         "--tp 2 --ep 3 --capacity-factor 1.25", "--tp 1 --ep 4 --capacity-factor 1 --pad --drop position",
         "--tp 1 --ep 2 --capacity-factor 5/4 --capacity-rule exact", "--tp 1 --ep 1",
         "--tp 2 --ep 4 --family allgather", "--tp 2 --ep 4 --family flex",
-        "--tp 2 --ep 2 --family flex --row-order tp_major"}) {
+        "--tp 2 --ep 2 --family flex --row-order tp_major", "--tp 2 --ep 4 --tp-extend-ep",
+        "--tp 1 --ep 1 --family megablocks", "--tp 1 --ep 1 --family megablocks --capacity-factor 0.5",
+        "--tp 1 --ep 4 --family megablocks --bins capacity", "--tp 2 --ep 4 --family megablocks --bins blocks",
+        "--tp 2 --ep 4 --family megablocks --bins blocks --block-rows 3",
+        "--tp 2 --ep 4 --family megablocks --capacity-factor 0.2"}) {
     CAPTURE(options);
     CliRunner const cli;
     make_group(cli, options);
@@ -110,6 +114,22 @@ TEST_CASE("families differ in their stages, not in what arrives: one digest for 
     if (first.empty()) first = digest;
     CHECK(digest == first);
   }
+}
+
+TEST_CASE("hidden shards, bins and drops show in a MegaBlocks group") {
+  CliRunner const cli;
+  make_group(cli, "--tp 2 --ep 4 --family megablocks --capacity-factor 0.2");
+  auto const shown = cli.run("inspect group.jsonl").out;
+  CAPTURE(shown);
+  CHECK(contains(shown, "megablocks"));
+  auto const dump = cli.read("dump.jsonl");
+  auto const at = dump.find("\"bin_rows\":[", dump.find("\"rank\":5"));
+  REQUIRE(at != std::string::npos);
+  auto const comma = dump.find(',', at);
+  cli.write("wrong.jsonl", dump.substr(0, comma) + "7" + dump.substr(comma));
+  auto const result = cli.run("check wrong.jsonl");
+  CHECK(result.exit_code == 1);
+  CHECK(contains(last_line(result.out), "WRONG: dispatch 0, rank 5, bin_rows[0]: expected "));
 }
 
 TEST_CASE("every digit of a group file counts") {
@@ -202,6 +222,11 @@ TEST_CASE("unusable files and options end with exit code 2 and one line, and wri
         "dispatch --routing routing.jsonl --ep 2 --pad --out x",
         "dispatch --routing none.jsonl --ep 2 --out x",
         "dispatch --routing routing.jsonl --ep 2 --family x --out x",
+        "dispatch --routing routing.jsonl --ep 2 --bins blocks --out x",
+        "dispatch --routing routing.jsonl --ep 2 --family megablocks --pad --out x",
+        "dispatch --routing routing.jsonl --ep 2 --family megablocks --bins blocks --capacity-factor 1 --out x",
+        "dispatch --routing routing.jsonl --ep 2 --family megablocks --tp-extend-ep --out x",
+        "dispatch --routing routing.jsonl --ep 2 --family flex --tp-extend-ep --out x",
         "dispatch --routing routing.jsonl --ep 65536 --tp 2 --out x",
         "dispatch --routing routing.jsonl --ep 2 --capacity-factor 9 --pad --out x",
         "dispatch --routing routing.jsonl --ep 2 --capacity-factor x --capacity-rule exact --out x"}) {
