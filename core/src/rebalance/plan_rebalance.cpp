@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "holder_table.hpp"
 #include "request_problems.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -12,49 +13,8 @@ namespace switchyard {
 
 namespace {
 
-/// A rank that has an expert, and the first of its rows that does.
-struct Holder {
-  RankId rank;
-  LocalExpertId row;
-};
-
-/// The holders of every expert of one placement layer, ranks ascending, one entry per rank.
-class HolderTable {
- public:
-  HolderTable(ExpertPlacement const& placement, int layer) : offsets_(to_size(placement.num_experts()) + 1, 0) {
-    for_each_holder(placement, layer, [&](ExpertId expert, Holder) { ++offsets_[expert.index() + 1]; });
-    for (std::size_t expert = 1; expert < offsets_.size(); ++expert) {
-      offsets_[expert] += offsets_[expert - 1];
-    }
-    holders_.resize(offsets_.back());
-    std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
-    for_each_holder(placement, layer,
-                    [&](ExpertId expert, Holder holder) { holders_[next[expert.index()]++] = holder; });
-  }
-
-  [[nodiscard]] std::span<Holder const> of(std::size_t expert) const {
-    return std::span(holders_).subspan(offsets_[expert], offsets_[expert + 1] - offsets_[expert]);
-  }
-
- private:
-  template <typename Visit>
-  static void for_each_holder(ExpertPlacement const& placement, int layer, Visit const& visit) {
-    std::vector<RankId> last_rank(to_size(placement.num_experts()), RankId(-1));
-    for (RankId rank(0); rank.value() < placement.num_ranks(); ++rank) {
-      LocalExpertId row(0);
-      for (ExpertId const expert : placement.rank_slots(layer, rank)) {
-        if (expert.valid() && last_rank[expert.index()] != rank) {
-          last_rank[expert.index()] = rank;
-          visit(expert, Holder{rank, row});
-        }
-        ++row;
-      }
-    }
-  }
-
-  std::vector<std::size_t> offsets_;
-  std::vector<Holder> holders_{};
-};
+using rebalance::Holder;
+using rebalance::HolderTable;
 
 /// vLLM's assignment: equal shares of consecutive receivers, then the leftover receivers, which are the last ones, to
 /// the first senders, one each.
@@ -143,30 +103,12 @@ LayerTransfers plan_layer(ExpandedPlacements const& placements, int layer) {
   return out;
 }
 
-std::string joined_texts(std::vector<PlanViolation> const& violations) {
-  std::string text;
-  for (auto const& violation : violations) {
-    text += text.empty() ? "" : "; ";
-    text += violation.text;
-  }
-  return text;
-}
-
-void require_ids_and_sources(ExpertPlacement const& before, ExpertPlacement const& after,
-                             ExpandedPlacements const& expanded) {
-  std::vector<PlanViolation> problems;
-  rebalance::find_bad_ids(before, "before", problems);
-  rebalance::find_bad_ids(after, "after", problems);
-  SWITCHYARD_REQUIRE(problems.empty(), invalid_placement, "{}", joined_texts(problems));
-  rebalance::find_absent_experts(expanded.after, expanded.before, PlanRule::missing_source, problems);
-  SWITCHYARD_REQUIRE(problems.empty(), missing_source, "{}", joined_texts(problems));
-}
-
 }  // namespace
 
 RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after, RankMapping const& mapping) {
   auto expanded = expand_placements(before, after, mapping);
-  require_ids_and_sources(before, after, expanded);
+  rebalance::require_good_ids(before, after);
+  rebalance::require_sources(expanded);
   std::vector<LayerTransfers> layers;
   layers.reserve(to_size(expanded.before.num_layers()));
   for (int layer = 0; layer < expanded.before.num_layers(); ++layer) {

@@ -17,14 +17,8 @@ constexpr std::size_t kViolationsInError = 3;
 
 using Violations = std::vector<PlanViolation>;
 
-Violations find_plan_size_problems(RebalancePlan const& plan) {
-  auto problems = rebalance::find_size_problems(plan.before, plan.after, RankMapping{});
-  if (plan.layers.size() != to_size(plan.before.num_layers())) {
-    problems.push_back({PlanRule::shape_mismatch, -1, RankId(-1),
-                        fmt::format("the plan lists transfers of {} layers but its placements have {}",
-                                    plan.layers.size(), plan.before.num_layers())});
-  }
-  return problems;
+rebalance::PlanFrame frame_of(RebalancePlan const& plan) {
+  return {plan.before, plan.after, plan.mapping, plan.layers.size()};
 }
 
 /// In the expanded placement of a scaling plan, the ranks that the mapping leaves out must be empty.
@@ -62,7 +56,7 @@ std::vector<bool> find_named_ranks(RankMapping const& mapping, int limit, Violat
   return named;
 }
 
-Violations find_scale_down_problems(RebalancePlan const& plan) {
+Violations find_scale_down_problems(rebalance::PlanFrame const& plan) {
   auto const& new_rank_of = plan.mapping.new_rank_of;
   if (new_rank_of.size() != to_size(plan.after.num_ranks())) {
     return mapping_violation(fmt::format("the rank mapping has {} entries for a group of {} ranks", new_rank_of.size(),
@@ -79,7 +73,7 @@ Violations find_scale_down_problems(RebalancePlan const& plan) {
   return out;
 }
 
-Violations find_scale_up_problems(RebalancePlan const& plan) {
+Violations find_scale_up_problems(rebalance::PlanFrame const& plan) {
   Violations out;
   auto const named = find_named_ranks(plan.mapping, plan.before.num_ranks(), out);
   for (std::size_t rank = 0; rank < named.size(); ++rank) {
@@ -90,7 +84,7 @@ Violations find_scale_up_problems(RebalancePlan const& plan) {
   return out;
 }
 
-Violations find_mapping_problems(RebalancePlan const& plan) {
+Violations find_mapping_problems(rebalance::PlanFrame const& plan) {
   if (plan.mapping.mode != ScaleMode::none && plan.before.layout().uniform_slots() < 0) {
     return mapping_violation("scaling needs the same number of slots on every rank");
   }
@@ -119,15 +113,30 @@ Violations check_layer(RebalancePlan const& plan, int layer) {
 
 }  // namespace
 
+std::vector<PlanViolation> rebalance::find_frame_size_problems(PlanFrame const& frame) {
+  auto problems = find_size_problems(frame.before, frame.after, RankMapping{});
+  if (frame.num_layers != to_size(frame.before.num_layers())) {
+    problems.push_back({PlanRule::shape_mismatch, -1, RankId(-1),
+                        fmt::format("the plan lists transfers of {} layers but its placements have {}",
+                                    frame.num_layers, frame.before.num_layers())});
+  }
+  return problems;
+}
+
+std::vector<PlanViolation> rebalance::find_frame_problems(PlanFrame const& frame) {
+  Violations all = find_mapping_problems(frame);
+  find_bad_ids(frame.before, "before", all);
+  find_bad_ids(frame.after, "after", all);
+  find_absent_experts(frame.after, frame.before, PlanRule::missing_source, all);
+  return all;
+}
+
 std::vector<PlanViolation> validate(RebalancePlan const& plan, bool every_expert_must_stay) {
-  Violations all = find_plan_size_problems(plan);
+  Violations all = rebalance::find_frame_size_problems(frame_of(plan));
   if (!all.empty()) {
     return all;
   }
-  append(all, find_mapping_problems(plan));
-  rebalance::find_bad_ids(plan.before, "before", all);
-  rebalance::find_bad_ids(plan.after, "after", all);
-  rebalance::find_absent_experts(plan.after, plan.before, PlanRule::missing_source, all);
+  append(all, rebalance::find_frame_problems(frame_of(plan)));
   if (every_expert_must_stay) {
     rebalance::find_absent_experts(plan.before, plan.after, PlanRule::lost_expert, all);
   }
@@ -140,8 +149,7 @@ std::vector<PlanViolation> validate(RebalancePlan const& plan, bool every_expert
   return all;
 }
 
-void require_valid(RebalancePlan const& plan) {
-  auto const violations = validate(plan);
+void rebalance::require_none(std::vector<PlanViolation> const& violations) {
   if (violations.empty()) {
     return;
   }
@@ -153,10 +161,14 @@ void require_valid(RebalancePlan const& plan) {
               fmt::format("the plan breaks {} rules, so it must not be executed; first: {}", violations.size(), first));
 }
 
+void require_valid(RebalancePlan const& plan) {
+  rebalance::require_none(validate(plan));
+}
+
 std::vector<SlotId> provenance(RebalancePlan const& plan, int layer) {
   SWITCHYARD_REQUIRE(layer >= 0 && layer < plan.before.num_layers(), invalid_argument,
                      "layer {} is outside [0, {}): the plan has no such layer", layer, plan.before.num_layers());
-  auto problems = find_plan_size_problems(plan);
+  auto problems = rebalance::find_frame_size_problems(frame_of(plan));
   if (problems.empty()) {
     problems = check_layer(plan, layer);
   }

@@ -179,23 +179,27 @@ ExpandedPlacements expand_placements(ExpertPlacement const& before, ExpertPlacem
   return rebalance::expand(before, after, mapping);
 }
 
-ExpertPlacement target_placement(RebalancePlan const& plan) {
-  if (plan.mapping.mode != ScaleMode::scale_down) {
-    return plan.after;
+ExpertPlacement rebalance::target_of(ExpertPlacement const& after, RankMapping const& mapping) {
+  if (mapping.mode != ScaleMode::scale_down) {
+    return after;
   }
-  auto const& new_rank_of = plan.mapping.new_rank_of;
+  auto const& new_rank_of = mapping.new_rank_of;
   auto const staying = std::count_if(new_rank_of.begin(), new_rank_of.end(), [](RankId rank) { return rank.valid(); });
   ProblemList problems;
-  if (new_rank_of.size() != to_size(plan.after.num_ranks()) || plan.after.layout().uniform_slots() < 0 || staying < 1) {
+  if (new_rank_of.size() != to_size(after.num_ranks()) || after.layout().uniform_slots() < 0 || staying < 1) {
     problems.add(PlanRule::invalid_mapping,
                  "a scale_down mapping of {} entries, {} of them staying, does not fit a group of {} ranks",
-                 new_rank_of.size(), staying, plan.after.num_ranks());
+                 new_rank_of.size(), staying, after.num_ranks());
   } else {
-    static_cast<void>(check_targets(plan.mapping, static_cast<int>(staying), problems));
+    static_cast<void>(check_targets(mapping, static_cast<int>(staying), problems));
   }
   auto const found = problems.take();
   SWITCHYARD_REQUIRE(found.empty(), invalid_argument, "{}", found.front().text);
-  return move_blocks(plan.after, static_cast<int>(staying), new_rank_of);
+  return move_blocks(after, static_cast<int>(staying), new_rank_of);
+}
+
+ExpertPlacement target_placement(RebalancePlan const& plan) {
+  return rebalance::target_of(plan.after, plan.mapping);
 }
 
 }  // namespace switchyard

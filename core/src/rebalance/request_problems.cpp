@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "request_problems.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <iterator>
 
+#include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard {
@@ -28,6 +27,15 @@ std::string describe_absent(PlanRule rule, int layer, ExpertId expert) {
         expert.value(), layer);
   }
   return fmt::format("expert {} of layer {} has no slot in after: its weights would be lost", expert.value(), layer);
+}
+
+std::string joined_texts(std::vector<PlanViolation> const& violations) {
+  std::string text;
+  for (auto const& violation : violations) {
+    text += text.empty() ? "" : "; ";
+    text += violation.text;
+  }
+  return text;
 }
 
 }  // namespace
@@ -61,6 +69,19 @@ void rebalance::find_absent_experts(ExpertPlacement const& wanted, ExpertPlaceme
       out.push_back({rule, layer, RankId(-1), describe_absent(rule, layer, expert)});
     }
   }
+}
+
+void rebalance::require_good_ids(ExpertPlacement const& before, ExpertPlacement const& after) {
+  std::vector<PlanViolation> problems;
+  find_bad_ids(before, "before", problems);
+  find_bad_ids(after, "after", problems);
+  SWITCHYARD_REQUIRE(problems.empty(), invalid_placement, "{}", joined_texts(problems));
+}
+
+void rebalance::require_sources(ExpandedPlacements const& placements) {
+  std::vector<PlanViolation> problems;
+  find_absent_experts(placements.after, placements.before, PlanRule::missing_source, problems);
+  SWITCHYARD_REQUIRE(problems.empty(), missing_source, "{}", joined_texts(problems));
 }
 
 std::vector<PlanViolation> check_request(ExpertPlacement const& before, ExpertPlacement const& after,
