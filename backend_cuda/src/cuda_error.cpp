@@ -34,6 +34,11 @@ void throw_cuda_error(cudaError_t status, char const* call, char const* file, in
               file, line);
 }
 
+void throw_unsupported_dtype(char const* what, DType dtype) {
+  throw_error(ErrorCode::unsupported,
+              fmt::format("the GPU offers no {} of {}: use f32, bf16 or f16", what, to_string(dtype)));
+}
+
 void check_launch(char const* kernel, char const* file, int line) {
   cudaError_t const status = cudaGetLastError();
   if (status != cudaSuccess) throw_cuda_error(status, kernel, file, line);

@@ -6,10 +6,15 @@
 
 #include <cstdint>
 
+#include "switchyard/types/dtype.hpp"
+
 namespace switchyard::cuda {
 
 /// @throws Error{cuda} naming the call, CUDA's name and text, and the likely cause of the common ones.
 [[noreturn]] void throw_cuda_error(cudaError_t status, char const* call, char const* file, int line);
+
+/// @throws Error{unsupported} saying that `what` cannot have this dtype.
+[[noreturn]] void throw_unsupported_dtype(char const* what, DType dtype);
 
 /// Turns a refused kernel launch into Error{cuda}. Call right after the launch.
 void check_launch(char const* kernel, char const* file = __builtin_FILE(), int line = __builtin_LINE());

@@ -13,9 +13,10 @@ namespace switchyard::cuda {
 struct GatherRowsParams {
   void const* input;
   void* output;
-  std::int64_t const* map;  ///< [num_rows]
+  std::int64_t const* map;  ///< [num_rows], or null when map32 is given
   std::int64_t num_rows;    ///< rows of the output
   std::int64_t row_bytes;
+  std::int32_t const* map32 = nullptr;  ///< [num_rows] the same in half the bytes, for fewer than 2^31 input rows
 };
 
 /// Recipe source_slot_order: token t is the sum over its slots i in [row_begin[t], row_begin[t+1]), ascending, of

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sums of a combine: at the source rank of single rows, or at the experts' ranks with one partial per token.
+#include <utility>
+
+#include "executor_state.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+bool is_exact(CombineRecipe const& recipe) {
+  return recipe.accumulate == Rounding::none;
+}
+
+void const* shared_term(CombineRecipe const& recipe, CombineInputs const& inputs) {
+  bool const is_term = recipe.shared_expert == SharedExpert::as_term && inputs.shared_expert.has_value();
+  return is_term ? inputs.shared_expert->data() : nullptr;
+}
+
+SumRowsParams sum_of(DeviceTerms const& terms, void const* rows, DType row_dtype, void const* weights, void* output,
+                     DType out_dtype, std::int64_t columns) {
+  return {rows,
+          row_dtype,
+          output,
+          out_dtype,
+          terms.begin.as<std::int64_t const>(),
+          terms.rows.as<std::int64_t const>(),
+          weights,
+          terms.num_sums,
+          columns};
+}
+
+/// How a rank's sums travel.
+struct Wire {
+  SumStep add = SumStep::fp32_product;
+  SumStep join = SumStep::join_f32;
+  DType dtype = DType::f32;
+  bool weights_f64 = false;
+};
+
+Wire wire_of(CombineRecipe const& recipe, DType row, bool weights_f64) {
+  if (recipe.product == Rounding::promoted && weights_f64)
+    return {SumStep::fp64_product, SumStep::join_f64, DType::f64, true};
+  if (recipe.partial == Rounding::row) return {SumStep::fp32_product, SumStep::join_f32, row, false};
+  if (recipe.partial == Rounding::bf16) return {SumStep::fp32_product, SumStep::join_f32, DType::bf16, false};
+  return {};
+}
+
+}  // namespace
+
+void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,
+                                        DType dtype, CombineInputs const& inputs, void* out) {
+  SWITCHYARD_REQUIRE(recipe.multiply == MultiplyAt::source_rank, unsupported,
+                     "the GPU sums {} at the experts' ranks only, and {} returns single rows: use an AllGather or Flex "
+                     "plan and the route of partials",
+                     to_string(recipe), to_string(context.lists.plan.setup.family));
+  bool const f64 = inputs.weights.dtype() == DType::f64;
+  bool const keeps_f64 = f64 && is_exact(recipe);
+  DeviceTerms const& terms = context.lists.source_terms(recipe.order);
+  void const* const weights = weights_of(context, terms, inputs.weights.data(), f64, keeps_f64, true);
+  SumRowsParams const sum = sum_of(terms, rows.data, dtype, weights, out, dtype, context.hidden);
+  if (is_exact(recipe)) return launch_exact_rows({sum, keeps_f64, shared_term(recipe, inputs)}, context.stream);
+  launch_sum_rows(recipe.product == Rounding::f32 ? SumStep::fp32_product : SumStep::row_product, sum, context.stream);
+}
+
+ConstRows CudaExecutor::State::expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in,
+                                              DType in_dtype, DType dtype) {
+  DispatchPlan const& plan = context.lists.plan;
+  std::int64_t const row_bytes = context.hidden * size_of(dtype);
+  bool const joins = recipe.tp_join == TpJoin::tree_then_row && plan.setup.grid.tp > 1;
+  if (!joins && in_dtype == dtype) return in;
+  Rows const all{results.reserve(checked_mul(in.count, row_bytes)), in.count, row_bytes};
+  if (!joins) {
+    convert_rows(context, in, in_dtype, all, dtype);
+    return all;
+  }
+  if (in_dtype != DType::f32) {
+    Rows const floats = next_rows(in.count, context.hidden * std::int64_t{sizeof(float)});
+    convert_rows(context, in, in_dtype, floats, DType::f32);
+    in = floats;
+  }
+  GroupGather const share = internal::share_of_rows(plan, in.count);
+  MoveStep const reduce = reduce_move(plan, share);
+  Rows const received = next_rows(reduce.output_rows, in.row_bytes);
+  move(context, reduce, in, received);
+  Rows const mine{joined.reserve(checked_mul(share.own_rows, row_bytes)), share.own_rows, row_bytes};
+  launch_tree_sum(
+      {static_cast<float*>(received.data), share.own_rows * context.hidden, plan.setup.grid.tp, mine.data, dtype},
+      context.stream);
+  move(context, gather_move(plan, share), mine, all);
+  return all;
+}
+
+void const* CudaExecutor::State::carried_weights(StepContext const& context, CombineInputs const& inputs, bool as_f64) {
+  DispatchPlan const& plan = context.lists.plan;
+  bool const f64 = inputs.weights.dtype() == DType::f64;
+  // Refuses NaNs where they are known; the gathered weights themselves are not used here.
+  static_cast<void>(
+      weights_of(context, context.lists.source_terms(SumOrder::source_slot), inputs.weights.data(), f64, as_f64, true));
+  std::int64_t const bytes = as_f64 ? std::int64_t{sizeof(double)} : std::int64_t{sizeof(float)};
+  ConstRows own{inputs.weights.data(), plan.num_tokens, plan.slot_columns * bytes};
+  if (f64 && !as_f64) {
+    std::int64_t const count = plan.num_tokens * plan.slot_columns;
+    own.data = own_weights.reserve(checked_mul(count, bytes));
+    GatherWeightsParams round{};
+    round.weights = inputs.weights.data();
+    round.weights_f64 = true;
+    round.output = const_cast<void*>(own.data);
+    round.count = count;
+    launch_gather_weights(round, context.stream);
+  }
+  ConstRows const carried = carry(context, context.lists.weight_path(), own, nullptr);
+  return weights_of(context, context.lists.expansion(), carried.data, as_f64, as_f64, false);
+}
+
+void CudaExecutor::State::sum_over_ranks(StepContext const& context, CombineRecipe const& recipe, ConstRows expert_rows,
+                                         DType in_dtype, DType dtype, CombineInputs const& inputs, void* out) {
+  bool const f64 = inputs.weights.dtype() == DType::f64;
+  bool const exact = is_exact(recipe);
+  Wire const wire = wire_of(recipe, dtype, f64);
+  ConstRows const rows = expert_results(context, recipe, expert_rows, in_dtype, dtype);
+  bool const as_f64 = exact ? f64 : wire.weights_f64;
+  void const* const weights = carried_weights(context, inputs, as_f64);
+
+  DeviceTerms const& expansion = context.lists.expansion();
+  DevicePartials const& path = context.lists.partials(recipe.tp_join);
+  std::int64_t const element_bytes = exact ? exact_state_bytes(dtype, f64) : size_of(wire.dtype);
+  std::int64_t const wire_bytes = checked_mul(context.hidden, element_bytes);
+  Rows const held{partials.reserve(checked_mul(path.back.input_rows, wire_bytes)), path.back.input_rows, wire_bytes};
+  Rows const back{returned.reserve(checked_mul(path.back.output_rows, wire_bytes)), path.back.output_rows, wire_bytes};
+  SumRowsParams const add =
+      sum_of(expansion, rows.data, dtype, weights, held.data, exact ? dtype : wire.dtype, context.hidden);
+  SumRowsParams const join =
+      sum_of(path.joins, back.data, exact ? dtype : wire.dtype, nullptr, out, dtype, context.hidden);
+  if (exact) {
+    launch_exact_partials({add, f64, nullptr}, context.stream);
+    move(context, path.back, held, back);
+    return launch_exact_join({join, f64, shared_term(recipe, inputs)}, context.stream);
+  }
+  launch_sum_rows(wire.add, add, context.stream);
+  move(context, path.back, held, back);
+  launch_sum_rows(wire.join, join, context.stream);
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cuda/device_plan.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "device_lists.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+using Integers = std::vector<std::int64_t>;
+
+DeviceMap upload_map(Integers const& map, StreamView stream) {
+  std::int64_t const largest = map.empty() ? 0 : *std::max_element(map.begin(), map.end());
+  if (largest > std::numeric_limits<std::int32_t>::max()) return {upload(map, stream), true};
+  return {upload(std::vector<std::int32_t>(map.begin(), map.end()), stream), false};
+}
+
+DevicePath upload_path(std::vector<PathStep> steps, StreamView stream) {
+  DevicePath path;
+  for (PathStep& step : steps) {
+    DeviceStep placed;
+    placed.rows = output_rows_of(step);
+    if (auto* map = std::get_if<MapStep>(&step)) placed.map = upload_map(std::exchange(map->map, {}), stream);
+    placed.step = std::move(step);
+    path.push_back(std::move(placed));
+  }
+  return path;
+}
+
+/// For each term, the sum that it belongs to.
+Integers owners_of(Integers const& begin) {
+  Integers owners(begin.empty() ? 0 : to_size(begin.back()));
+  for (std::size_t sum = 0; sum + 1 < begin.size(); ++sum)
+    std::fill(owners.begin() + begin[sum], owners.begin() + begin[sum + 1], static_cast<std::int64_t>(sum));
+  return owners;
+}
+
+DeviceTerms upload_terms(Integers const& begin, Integers const& rows, Integers const& weight_index, StreamView stream) {
+  Integers const bounds = begin.empty() ? Integers{0} : begin;
+  DeviceTerms terms;
+  terms.begin = upload(bounds, stream);
+  terms.rows = upload(rows, stream);
+  terms.weight_index = upload(weight_index, stream);
+  terms.inputs = upload(owners_of(bounds), stream);
+  terms.num_sums = static_cast<std::int64_t>(bounds.size()) - 1;
+  terms.num_terms = static_cast<std::int64_t>(rows.size());
+  return terms;
+}
+
+/// Terms of a gather that names a weight column for each row.
+DeviceTerms upload_gather(RowGather const& gather, std::int64_t columns, StreamView stream) {
+  Integers index;
+  for (std::int64_t const row : gather.rows_of_token)
+    index.push_back(gather.token_of_row[to_size(row)] * columns + gather.slot_of_row[to_size(row)]);
+  return upload_terms(gather.row_begin, gather.rows_of_token, index, stream);
+}
+
+/// Blocks of partials to the ranks that the tokens came from.
+MoveStep partial_move(DispatchPlan const& plan, TpJoin join, internal::PartialPath const& path) {
+  MoveStep move = move_blocks("combine partials", path.held, path.returned);
+  auto const stays = [&](RowBlock const& block) { return !internal::exchanges_partials(plan, join, block.peer); };
+  std::erase_if(move.sends, stays);
+  std::erase_if(move.receives, stays);
+  return move;
+}
+
+}  // namespace
+
+DevicePlan::Lists::Lists(DispatchPlan checked, DevicePlanOptions const& options)
+    : plan(std::move(checked)), layout(options.layout), experts(options.experts.begin(), options.experts.end()) {
+  Stream const stream;
+  dispatch = upload_path(forward_steps(plan, plan.stages, layout, false), stream);
+  home = upload_path(inverse_steps(plan, return_path(plan), layout), stream);
+}
+
+DeviceTerms const& DevicePlan::Lists::source_terms(SumOrder order) {
+  bool const sorted = order == SumOrder::source_expert;
+  auto& terms = sorted ? by_expert_ : by_slot_;
+  if (!terms) {
+    auto const& gather = std::get<RowGather>(return_path(plan).front());
+    terms = sorted ? upload_gather(internal::ordered_by_expert(plan, gather, experts), plan.slot_columns, Stream())
+                   : upload_gather(gather, plan.slot_columns, Stream());
+  }
+  return *terms;
+}
+
+DeviceTerms const& DevicePlan::Lists::expansion() {
+  if (!expansion_) expansion_ = upload_gather(std::get<RowGather>(plan.stages.back()), plan.slot_columns, Stream());
+  return *expansion_;
+}
+
+DevicePartials const& DevicePlan::Lists::partials(TpJoin join) {
+  auto& partials = partials_[join == TpJoin::as_ranks ? 1 : 0];
+  if (!partials) {
+    auto const path = internal::partial_path(plan, join);
+    partials = DevicePartials{partial_move(plan, join, path), upload_terms(path.begin, path.partials, {}, Stream())};
+  }
+  return *partials;
+}
+
+DevicePath const& DevicePlan::Lists::gradient_path() {
+  if (!gradient_path_) gradient_path_ = upload_path(forward_steps(plan, return_path(plan), layout, true), Stream());
+  return *gradient_path_;
+}
+
+DevicePath const& DevicePlan::Lists::weight_path() {
+  if (!weight_path_) {
+    auto const carrying = std::span(plan.stages).first(plan.stages.size() - 1);
+    auto steps = forward_steps(plan, carrying, ReceiveLayout::blocks, false);
+    for (PathStep& step : steps)
+      if (auto* move = std::get_if<MoveStep>(&step)) move->operation = "combine weights";
+    weight_path_ = upload_path(std::move(steps), Stream());
+  }
+  return *weight_path_;
+}
+
+DeviceBuffer const& DevicePlan::Lists::ones() {
+  if (!ones_)
+    ones_ = upload(std::vector<float>(to_size(checked_mul(plan.num_tokens, plan.slot_columns)), 1.0F), Stream());
+  return *ones_;
+}
+
+DevicePlan::DevicePlan(DispatchPlan plan, DevicePlanOptions const& options) {
+  require_valid(plan);
+  lists_ = std::make_unique<Lists>(std::move(plan), options);
+}
+DevicePlan::~DevicePlan() = default;
+DevicePlan::DevicePlan(DevicePlan&&) noexcept = default;
+DevicePlan& DevicePlan::operator=(DevicePlan&&) noexcept = default;
+
+DispatchPlan const& DevicePlan::plan() const noexcept {
+  return lists_->plan;
+}
+
+}  // namespace switchyard::cuda

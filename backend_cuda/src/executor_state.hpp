@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// CudaExecutor::State: scratch memory of one rank, and how a path's steps run on a stream.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "device_lists.hpp"
+#include "scratch.hpp"
+#include "switchyard/cuda/cuda_executor.hpp"
+#include "switchyard/cuda/pinned_buffer.hpp"
+#include "switchyard/cuda/sums.hpp"
+
+namespace switchyard::cuda {
+
+/// Rows in device memory, contiguous.
+struct ConstRows {
+  void const* data;
+  std::int64_t count;
+  std::int64_t row_bytes;
+};
+struct Rows {
+  void* data;
+  std::int64_t count;
+  std::int64_t row_bytes;
+  operator ConstRows() const { return {data, count, row_bytes}; }  // NOLINT(google-explicit-constructor)
+};
+
+/// What the steps of one call share.
+struct StepContext {
+  DevicePlan::Lists& lists;
+  StreamView stream;
+  std::int64_t hidden;
+  std::uint64_t configuration;
+  std::optional<Duration> deadline;
+};
+
+/// Checks a [rows, H] device matrix of a call and returns H.
+std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank);
+void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank);
+/// @throws Error{unsupported} unless rows of it can be computed with.
+void require_row_dtype(DType dtype, RankId rank);
+[[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
+[[nodiscard]] Rows rows_of(TensorView const& view);
+void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows out, DType out_dtype);
+
+struct CudaExecutor::State {
+  explicit State(DeviceCommunicator& communicator);
+
+  void require_plan(DispatchPlan const& plan) const;
+
+  /// The scratch buffer that does not hold what the last call of this function returned.
+  Rows next_rows(std::int64_t count, std::int64_t row_bytes);
+
+  void move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out);
+  void gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out);
+
+  /// Runs steps that only move. @param last_out where the last step writes, or a scratch buffer when null.
+  ConstRows carry(StepContext const& context, DevicePath const& path, ConstRows current, Rows const* last_out);
+  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
+  ConstRows bring_home(StepContext const& context, ConstRows current, DType current_dtype, DType dtype);
+  /// Rows of `dtype`, joined over the TP ranks of an expert and present on each of them.
+  ConstRows expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
+                           DType dtype);
+
+  /// The weights of `terms` as floats or doubles. @param watch_nan whether a NaN among them is an error
+  void const* weights_of(StepContext const& context, DeviceTerms const& terms, void const* weights, bool f64,
+                         bool as_f64, bool watch_nan);
+
+  void sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows, DType dtype,
+                     CombineInputs const& inputs, void* out);
+  void sum_over_ranks(StepContext const& context, CombineRecipe const& recipe, ConstRows expert_rows, DType in_dtype,
+                      DType dtype, CombineInputs const& inputs, void* out);
+  /// The expansion's weights, after they travelled with the rows.
+  void const* carried_weights(StepContext const& context, CombineInputs const& inputs, bool as_f64);
+
+  DeviceCommunicator& comm;
+  DeviceScratch alternating[2];
+  int turn = 0;
+  DeviceScratch term_weights;
+  DeviceScratch own_weights;
+  DeviceScratch joined;
+  DeviceScratch results;
+  DeviceScratch partials;
+  DeviceScratch returned;
+  DeviceBuffer first_nan;
+  PinnedBuffer first_nan_host;
+  std::int64_t last_columns = 1;
+  std::vector<DeviceSend> sends;
+  std::vector<DeviceReceive> receives;
+};
+
+}  // namespace switchyard::cuda

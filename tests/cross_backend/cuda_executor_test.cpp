@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_executor: do CpuExecutor and CudaExecutor give the same bytes? Every dispatcher, recipe, dtype, grid
+// and weight type on data on which recipes differ, then random placements with replicas, ragged and empty ranks, and
+// gradients. Ranks are threads that share one GPU and exchange device memory through the host. Exit 0 when all bytes
+// are equal, 1 when one is not, 77 (skipped) without a GPU.
+//
+// By hand, one rank: token rows 3 and 4 on experts (0, 1) and (1), weights 2, 5 and 7; expert rows 3 | 3, 4; identity
+// experts: combine gives 2 * 3 + 5 * 3 = 21 and 28 on either executor.
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "executor_pair.hpp"
+#include "support/dispatch_family_run.hpp"
+#include "support/recipe_batch.hpp"
+#include "switchyard/cuda/device.hpp"
+
+namespace cross_backend {
+namespace {
+
+using namespace switchyard;
+using support::Dispatcher;
+using support::RecipeBatch;
+using support::RecipeRun;
+
+constexpr ExpertParallelGrid kGrids[] = {{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}};
+
+/// Whether both executors offer the combine: the GPU does not sum single rows rank by rank.
+bool offered(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route) {
+  if (!recipe_support(plan, recipe, route)) return false;
+  return recipe.multiply == MultiplyAt::source_rank || sends_partials(plan, recipe, route);
+}
+
+/// One dtype of one rank through all recipes, with one plan and one pair of executors.
+template <typename T>
+void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch const& part, DispatchPlan const& plan,
+                   ExecutorPair& pair, std::string const& base) {
+  std::vector<float> names;
+  for (int token = 0; token < part.count; ++token) names.push_back(static_cast<float>(1 + part.first + token));
+  auto const payload = pair.dispatch(names, 1);
+  PairOperands<T> operands;
+  operands.expert_rows = support::expert_rows<T>(batch, run, plan, payload);
+  operands.weights.assign(part.routing.weights().begin(), part.routing.weights().end());
+  operands.weights_f64 = part.weights;
+  for (int token = 0; token < part.count; ++token)
+    for (std::int64_t column = 0; column < batch.hidden; ++column)
+      operands.shared.push_back(support::shared_element<T>(batch, part.first + token, column));
+  for (auto const name : recipe_names()) {
+    CombineRecipe const recipe = *parse_recipe(name);
+    for (auto const route : {CombineRoute::automatic, CombineRoute::partials}) {
+      if (!offered(plan, recipe, route)) continue;
+      if (route == CombineRoute::partials && recipe.accumulate != Rounding::none) continue;
+      for (bool const f64 : {false, true}) {
+        operands.use_f64 = f64;
+        operands.use_shared = f64 || name == "exact_with_shared_expert";
+        operands.narrow_rows = run.grid.tp == 1 && f64;
+        pair.rename(base + " " + std::string(name) + (f64 ? " f64" : " f32") +
+                    (route == CombineRoute::partials ? " partials" : ""));
+        pair.combine(recipe, route, operands, batch.hidden);
+      }
+    }
+    if (!offered(plan, recipe, CombineRoute::automatic)) continue;
+    pair.rename(base + " " + std::string(name));
+    std::vector<T> gradients;
+    for (int token = 0; token < part.count; ++token)
+      for (std::int64_t column = 0; column < batch.hidden; ++column)
+        gradients.push_back(support::shared_element<T>(batch, part.first + token + 100, column));
+    pair.backward(recipe, operands, gradients, batch.hidden);
+  }
+}
+
+void recipe_rank(PairReport& report, RecipeBatch const& batch, RecipeRun const& run, cuda::ReceiveLayout layout,
+                 std::string const& name, Communicator& comm) {
+  auto const part = support::rank_batch(batch, run, comm.rank().value());
+  auto const placement = ExpertPlacement::contiguous(1, batch.experts, run.grid.ep);
+  auto const plan = support::plan_of(run, comm, part.routing, placement);
+  std::vector<std::int32_t> const ids(part.routing.ids().begin(), part.routing.ids().end());
+  ExecutorPair pair(report, name, plan, {layout, ids}, comm);
+  check_recipes<float>(batch, run, part, plan, pair, name + " f32");
+  check_recipes<bf16_t>(batch, run, part, plan, pair, name + " bf16");
+  check_recipes<f16_t>(batch, run, part, plan, pair, name + " f16");
+}
+
+/// Runs a group of threads; what a rank throws is a failure of the case.
+template <typename Body>
+void run_case(PairReport& report, int ranks, std::string const& name, Body const& body) {
+  auto const scheduler = cpu::make_thread_scheduler();
+  try {
+    cpu::run_ranks(*scheduler, ranks, {}, body);
+  } catch (std::exception const& error) {
+    report.failed(name + ": " + error.what());
+  }
+}
+
+void check_all_recipes(PairReport& report) {
+  for (std::int64_t const hidden : {36, 64, 5})
+    for (auto const grid : kGrids)
+      for (Dispatcher const dispatcher : support::kDispatchers) {
+        RecipeBatch batch;
+        batch.seed = 40 + static_cast<std::uint64_t>(hidden);
+        batch.hidden = hidden;
+        RecipeRun run;
+        run.grid = grid;
+        run.dispatcher = dispatcher;
+        std::string const name = std::string(support::name_of(dispatcher)) + " tp" + std::to_string(grid.tp) + " ep" +
+                                 std::to_string(grid.ep) + " hidden " + std::to_string(hidden);
+        auto const layout = hidden == 64 ? cuda::ReceiveLayout::blocks : cuda::ReceiveLayout::chunks;
+        run_case(report, grid.world(), name,
+                 [&](Communicator& comm) { recipe_rank(report, batch, run, layout, name, comm); });
+      }
+  std::printf("%s recipes: %ld comparisons so far, %d failed\n", report.failures() == 0 ? "ok    " : "FAILED",
+              report.comparisons(), report.failures());
+}
+
+template <typename T>
+void family_rank(PairReport& report, support::Family const& family, support::RunCase const& run,
+                 cuda::ReceiveLayout layout, std::string const& name, Communicator& comm) {
+  auto const plan = support::plan_of(family, run, comm);
+  auto const routing = run.routing(comm.rank().value());
+  std::vector<std::int32_t> const ids(routing.ids().begin(), routing.ids().end());
+  ExecutorPair pair(report, name, plan, {layout, ids}, comm);
+  auto const tokens = run.rows<T>(comm.rank().value(), plan.num_tokens);
+  auto const rows = pair.dispatch(tokens, run.hidden);
+  PairOperands<T> operands;
+  for (T const value : rows) operands.expert_rows.push_back(support::widened(value));
+  operands.weights.assign(routing.weights().begin(), routing.weights().end());
+  for (auto const recipe : {CombineRecipe::source_slot_order(), CombineRecipe::exact(), CombineRecipe::rank_partial()})
+    if (offered(plan, recipe, CombineRoute::automatic))
+      pair.combine(recipe, CombineRoute::automatic, operands, run.hidden);
+  pair.backward(CombineRecipe::source_expert_order(), operands, tokens, run.hidden);
+}
+
+void check_families(PairReport& report, int seeds) {
+  for (int seed = 0; seed < seeds; ++seed)
+    for (auto const& family : support::all_families()) {
+      support::Random random(static_cast<std::uint64_t>(seed));
+      support::RunCase run;
+      run.seed = static_cast<std::uint64_t>(seed);
+      run.num_experts = 1 + support::draw(random, 6);
+      run.top_k = 1 + support::draw(random, 4);
+      run.hidden = 1 + support::draw(random, 40);
+      int const token_bound = seed % 5 == 0 ? 1 : 20;  // every fifth case has no tokens at all
+      support::draw_input(random, run, family.family == DispatchFamily::megablocks ? 1 : 2, token_bound);
+      std::string const name = family.name + " seed " + std::to_string(seed);
+      auto const layout = seed % 2 == 0 ? cuda::ReceiveLayout::chunks : cuda::ReceiveLayout::blocks;
+      run_case(report, run.input.ep * run.input.tp, name, [&](Communicator& comm) {
+        family_rank<bf16_t>(report, family, run, layout, name + " bf16", comm);
+        family_rank<float>(report, family, run, layout, name + " f32", comm);
+      });
+    }
+  std::printf("%s families: %ld comparisons so far, %d failed\n", report.failures() == 0 ? "ok    " : "FAILED",
+              report.comparisons(), report.failures());
+}
+
+/// A NaN weight of a row is named by check(); the object works afterwards.
+void check_nan_weight(PairReport& report) {
+  run_case(report, 1, "NaN weight", [&](Communicator& comm) {
+    auto const routing = RoutingMap::from_topk(2, 2, 2, {0, 1, 1, -1}, {1.0F, 2.0F, 3.0F, 4.0F});
+    auto const plan = plan_alltoall(comm, {}, routing, ExpertPlacement::contiguous(1, 2, 1), 0);
+    cuda::Stream const stream;
+    cuda::DevicePlan const device_plan(plan);
+    cuda::HostStagedCommunicator device_comm(comm);
+    cuda::CudaExecutor gpu(device_comm);
+    auto const rows = cuda::upload(std::vector<float>(3, 1.0F), stream);
+    auto const out = cuda::upload(std::vector<float>(2, 0.0F), stream);
+    auto const combine = [&](std::vector<float> const& values) {
+      auto const weights = cuda::upload(values, stream);
+      cuda::CombineInputs inputs;
+      inputs.weights = weights.view(DType::f32, {2, 2});
+      gpu.combine(device_plan, {}, rows.view(DType::f32, {3, 1}), inputs, out.view(DType::f32, {2, 1}), stream);
+      gpu.check(stream);
+    };
+    std::string said;
+    try {
+      combine({1.0F, 1.0F, std::nanf(""), 1.0F});
+    } catch (Error const& error) {
+      said = error.what();
+    }
+    if (said.find("token 1, slot 0 on rank 0 is NaN") == std::string::npos)
+      report.failed("NaN weight: said '" + said + "'");
+    combine({1.0F, 1.0F, 1.0F, std::nanf("")});  // no row has that weight
+    report.compared(1);
+  });
+}
+
+int run_all() {
+  std::printf("device: %s\n", cuda::describe_device().c_str());
+  PairReport report;
+  char const* const seeds = std::getenv("SWITCHYARD_CASES");
+  check_nan_weight(report);
+  check_families(report, seeds != nullptr ? std::atoi(seeds) : 40);
+  if (seeds == nullptr || std::atoi(seeds) > 0) check_all_recipes(report);
+  std::printf("%ld comparisons of %zu values, %d failed\n", report.comparisons(), report.values(), report.failures());
+  return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cross_backend
+
+int main() {
+  constexpr int kSkipped = 77;
+  if (switchyard::cuda::device_count() == 0) {
+    std::printf("skipped: no CUDA device on this machine\n");
+    return kSkipped;
+  }
+  try {
+    return cross_backend::run_all();
+  } catch (switchyard::Error const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}
