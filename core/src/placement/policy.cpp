@@ -5,6 +5,7 @@
 
 #include "peers/peer_policies.hpp"
 #include "policy_request.hpp"
+#include "search/own_policies.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/placement/objective.hpp"
 
@@ -88,6 +89,7 @@ constexpr std::array kPolicies = {
     KnownPolicy{"sglang-elastic", placement::make_sglang_elastic},
     KnownPolicy{"tensorrt-llm", placement::make_tensorrt_llm},
     KnownPolicy{"swift", placement::make_swift},
+    KnownPolicy{"balanced", placement::make_balanced},
 };
 
 void require_honoured(PlacementPolicy const& policy, PolicyRequest const& request) {

@@ -25,7 +25,7 @@ class PlacementPolicy {
   ///         slots than experts, ...) or asks for a part that it does not honour; the text says what to change.
   /// @note pure.
   [[nodiscard]] ExpertPlacement place(ExpertLoad const& load, PolicyRequest const& request) const;
-  /// @return whether the policy looks at every step of the load; it then honours no window.
+  /// @return whether the policy looks at every step of the load; it then reduces none, or reduces by itself.
   [[nodiscard]] virtual bool uses_steps() const noexcept { return false; }
 
  private:
@@ -36,6 +36,7 @@ class PlacementPolicy {
 /// Known names: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
 /// "deepseek-hierarchical", "deepseek-global"; and two baselines that ignore the loads and accept uneven slots per rank
 /// (SlotLayout::balanced): "contiguous" (ExpertPlacement::trivial) and "round-robin" (ExpertPlacement::round_robin).
+/// Of our own: "balanced" (balanced.hpp).
 /// @throws Error{invalid_argument} for another name; the text lists the known ones.
 [[nodiscard]] std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name);
 /// @return the known names in the order above.
