@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "switchyard/internal/require.hpp"
 
@@ -26,9 +27,11 @@ LayerBuilder::LayerBuilder(RebalanceSchedule const& schedule, int layer, Tiers c
       lacking_(needs.of_rank),
       sources_(needs.of_expert.size()),
       guarded_(lacking_.size(), 0),
+      guards_(lacking_.size()),
       remaining_(needs.of_expert.size(), 0),
       total_lacking_(needs.total),
       offer_(lacking_.size()),
+      served_(lacking_.size(), false),
       lendable_(lacking_.size(), 0),
       landings_(lacking_.size(), 0),
       next_source_(needs.of_expert.size(), 0),
@@ -42,6 +45,7 @@ LayerBuilder::LayerBuilder(RebalanceSchedule const& schedule, int layer, Tiers c
     remaining_[expert.index()] = static_cast<int>(needs.of_expert[expert.index()].size());
     rows_.set_guardian(expert, RankId(guardians[i]));
     ++guarded_[to_size(guardians[i])];
+    guards_[to_size(guardians[i])].push_back(expert);
   }
 }
 
@@ -84,6 +88,7 @@ void LayerBuilder::start_round() {
   for (auto& experts : incoming_of_node_) experts.clear();
   for (auto& busy : busy_rows_) busy.clear();
   for (auto& offer : offer_) offer.reset();
+  served_.assign(served_.size(), false);
   std::fill(next_source_.begin(), next_source_.end(), std::size_t{0});
   if (buffered_) return;
   for (RankId rank(0); rank.index() < lacking_.size(); ++rank) {
@@ -190,10 +195,12 @@ void LayerBuilder::sort_needs(RankId rank) {
 void LayerBuilder::choose_by_matching() {
   auto const receivers = receivers_by_need();
   std::vector<RankId> waiting;
-  int served = 0;
+  offer_from_burdened_guardians();
+  auto served = std::count(served_.begin(), served_.end(), true);
   int const limit = schedule_.limits.max_transfers_per_round;
   for (RankId const to : receivers) {
-    if (limit > 0 && served == limit) break;
+    if (limit > 0 && served >= limit) break;
+    if (served_[to.index()]) continue;
     sort_needs(to);
     if (serve_freely(to))
       ++served;
@@ -201,13 +208,48 @@ void LayerBuilder::choose_by_matching() {
       waiting.push_back(to);
   }
   for (RankId const to : waiting) {
-    if (limit > 0 && served == limit) break;
-    if (!serve_by_stealing(to)) continue;
-    ++served;
-    ++search_;
+    if (limit > 0 && served >= limit) break;
+    if (serve_by_stealing(to)) {
+      ++served;
+      ++search_;
+    } else {
+      replace_less_needy(to);
+    }
   }
   for (auto const& offer : offer_)
     if (offer) hops_.push_back(*offer);
+}
+
+/// A guardian with as many experts to hand over as any rank has rounds left must send in every one of them.
+void LayerBuilder::offer_from_burdened_guardians() {
+  std::size_t horizon = 1;
+  for (auto const& experts : lacking_) horizon = std::max(horizon, experts.size());
+  int served = 0;
+  int const limit = schedule_.limits.max_transfers_per_round;
+  for (RankId from(0); from.index() < guarded_.size(); ++from) {
+    if (to_size(guarded_[from.index()]) < horizon || (limit > 0 && served == limit)) continue;
+    Hop best{kNoExpert, from, RankId(-1)};
+    for (ExpertId const expert : guards_[from.index()]) {
+      if (rows_.guardian(expert) != from) continue;
+      RankId const to = neediest_receiver(expert);
+      if (!to.valid()) continue;
+      bool const more = !best.to.valid() || lacking_[to.index()].size() > lacking_[best.to.index()].size();
+      if (more) best = {expert, from, to};
+    }
+    if (!best.to.valid()) continue;
+    offer_[from.index()] = best;
+    served_[best.to.index()] = true;
+    ++served;
+  }
+}
+
+RankId LayerBuilder::neediest_receiver(ExpertId expert) const {
+  RankId neediest(-1);
+  for (RankId const to : needs_.of_expert[expert.index()]) {
+    if (served_[to.index()] || !can_land(to) || !contains(lacking_[to.index()], expert)) continue;
+    if (!neediest.valid() || lacking_[to.index()].size() > lacking_[neediest.index()].size()) neediest = to;
+  }
+  return neediest;
 }
 
 bool LayerBuilder::serve_freely(RankId to) {
@@ -235,6 +277,19 @@ bool LayerBuilder::serve_by_stealing(RankId to) {
     }
   }
   return false;
+}
+
+/// The other receiver waits instead: it has fewer rounds to fill.
+void LayerBuilder::replace_less_needy(RankId to) {
+  for (ExpertId const expert : lacking_[to.index()]) {
+    for (RankId const from : sources_[expert.index()]) {
+      if (!can_offer(from, expert)) continue;
+      auto& offer = offer_[from.index()];
+      if (offer && lacking_[offer->to.index()].size() >= lacking_[to.index()].size()) continue;
+      offer = Hop{expert, from, to};
+      return;
+    }
+  }
 }
 
 RankId LayerBuilder::find_near_source(RankId to, ExpertId expert, bool with_free_port) const {

@@ -38,8 +38,11 @@ class LayerBuilder {
   void finish(LayerSchedule& out);
 
   void choose_by_matching();
+  void offer_from_burdened_guardians();
+  [[nodiscard]] RankId neediest_receiver(ExpertId expert) const;
   bool serve_freely(RankId to);
   bool serve_by_stealing(RankId to);
+  void replace_less_needy(RankId to);
   void choose_network_hops();
   void choose_node_hops();
   std::vector<RankId> receivers_by_need() const;
@@ -62,12 +65,14 @@ class LayerBuilder {
   std::vector<std::vector<ExpertId>> lacking_;  // [ranks] not yet there
   std::vector<std::vector<RankId>> sources_;    // [experts] ranks that have held it; some may not any more
   std::vector<int> guarded_;                    // [ranks] experts that it guards
+  std::vector<std::vector<ExpertId>> guards_;   // [ranks] which; released ones too
   std::vector<int> remaining_;                  // [experts] ranks that lack it
   std::int64_t total_lacking_;
 
   // the round under construction
   std::vector<Hop> hops_{};
   std::vector<std::optional<Hop>> offer_;  // [ranks] what it sends, while matching
+  std::vector<bool> served_;               // [ranks] somebody offers it something
   std::vector<int> lendable_;              // [ranks] dead rows that may still be sent from
   std::vector<int> landings_;              // [ranks] rows that may still be received into
   std::vector<std::size_t> next_source_;   // [experts] sources before it are busy

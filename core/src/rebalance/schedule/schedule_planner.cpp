@@ -106,7 +106,10 @@ class Planner {
     std::vector<int> weight;
     for (Hop const& hop : hops) weight.push_back(static_cast<int>(needs.of_expert[hop.expert.index()].size()));
     auto const script = rounds_of(hops, weight);
-    return builder(layer, needs, guardians).build(&script);
+    LayerSchedule direct = builder(layer, needs, guardians).build(&script);
+    if (!options_.forwarding) return direct;
+    LayerSchedule forwarded = builder(layer, needs, guardians).build();
+    return forwarded.rounds.size() < direct.rounds.size() ? forwarded : direct;
   }
 
   LayerSchedule colour(int layer, LayerNeeds const& needs, Guardians const& guardians,
