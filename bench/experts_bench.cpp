@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exact expert engine next to the cores' fp32 FMA peak and, where it was found, OpenBLAS sgemm, in one run: expert
+// MLPs of hidden 2048 and intermediate 1024 (gated), f32 and bf16. "of_peak" is operations per second of processor
+// time over what one core reaches with nothing but fused multiply-adds, measured in the same run.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+#include <vector>
+
+#include "switchyard/cpu/experts.hpp"
+#include "switchyard/experts/workspace.hpp"
+#include "switchyard/hd/convert.hpp"
+
+#if defined(SWITCHYARD_HAVE_CBLAS)
+#include <cblas.h>
+#endif
+
+namespace {
+
+namespace hd = switchyard::hd;
+using switchyard::DType;
+
+constexpr std::int64_t kHidden = 2048;
+constexpr std::int64_t kIntermediate = 1024;
+
+/// All threads of this process.
+double processor_seconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+#if defined(__x86_64__)
+/// Twelve independent chains of 512-bit fused operations: nothing but the multipliers can hold them up.
+__attribute__((target("avx512f"))) float spin(std::int64_t steps) {
+  typedef float Lane __attribute__((vector_size(64)));
+  Lane sums[12] = {};
+  Lane const a = sums[0] + 1.0f;
+  for (std::int64_t i = 0; i < steps; ++i)
+    for (Lane& sum : sums) __asm__("vfmadd231ps %1, %1, %0" : "+v"(sum) : "v"(a));
+  Lane total = sums[0];
+  for (Lane const& sum : sums) total += sum;
+  return total[0];
+}
+constexpr double kFlopsPerStep = 12.0 * 16.0 * 2.0;
+
+/// Operations per second of processor time of one core.
+double peak_flops() {
+  static double const measured = [] {
+    if (__builtin_cpu_supports("avx512f") == 0) return 0.0;
+    double best = 0.0;
+    for (int attempt = 0; attempt < 50; ++attempt) {
+      constexpr std::int64_t kSteps = 1 << 18;
+      double const start = processor_seconds();
+      benchmark::DoNotOptimize(spin(kSteps));
+      best = std::max(best, kFlopsPerStep * static_cast<double>(kSteps) / (processor_seconds() - start));
+    }
+    return best;
+  }();
+  return measured;
+}
+#else
+double peak_flops() {
+  return 0.0;
+}
+#endif
+
+/// Processor time of a benchmark's loop, all threads: other programs on the machine do not change it much.
+class Meter {
+ public:
+  void report(benchmark::State& state, double flops) const {
+    double const seconds = processor_seconds() - start_;
+    double const done = flops * static_cast<double>(state.iterations());
+    state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["core_peak"] = peak_flops();
+    if (peak_flops() > 0) state.counters["of_peak"] = done / seconds / peak_flops();
+  }
+
+ private:
+  double start_ = processor_seconds();
+};
+
+template <typename T>
+std::vector<T> random_values(std::int64_t count) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0.0f, 0.05f);
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (T& value : values) value = hd::narrow<T>(normal(random));
+  return values;
+}
+
+double mlp_flops(std::int64_t rows) {
+  return 2.0 * static_cast<double>(rows) * kHidden * kIntermediate * 3;
+}
+
+template <typename T>
+void exact_mlp(benchmark::State& state) {
+  std::int64_t const rows = state.range(0);
+  constexpr int kExperts = 2;
+  switchyard::ExpertMlp mlp;
+  mlp.hidden = kHidden;
+  mlp.intermediate = kIntermediate;
+  mlp.num_local_experts = kExperts;
+  mlp.dtype = switchyard::dtype_of<T>::value;
+  mlp.rounding = switchyard::ExpertRounding::fused(mlp.dtype);
+  auto const w1 = random_values<T>(kExperts * 2 * kIntermediate * kHidden);
+  auto const w2 = random_values<T>(kExperts * kHidden * kIntermediate);
+  auto const x = random_values<T>(kExperts * rows * kHidden);
+  std::vector<T> out(x.size());
+  std::vector<switchyard::RowBlock> const blocks = {{0, rows}, {rows, rows}};
+  switchyard::ExpertCall call;
+  call.rows = switchyard::ConstTensorView(x.data(), mlp.dtype, {kExperts * rows, kHidden});
+  call.blocks = blocks;
+  call.weights.w1 = switchyard::ConstTensorView(w1.data(), mlp.dtype, {kExperts, 2 * kIntermediate, kHidden});
+  call.weights.w2 = switchyard::ConstTensorView(w2.data(), mlp.dtype, {kExperts, kHidden, kIntermediate});
+  call.output = switchyard::TensorView(out.data(), mlp.dtype, {kExperts * rows, kHidden});
+  switchyard::cpu::ExactExperts const experts(mlp);
+  switchyard::WorkspaceMemory memory;
+  auto const workspace = memory.reserve(experts.workspace_bytes(rows));
+  Meter const meter;
+  for (auto _ : state) experts.apply(call, workspace);
+  meter.report(state, kExperts * mlp_flops(rows));
+}
+
+/// The two products of the same MLP, without activation, bias, rounding or a promise about bits.
+#if defined(SWITCHYARD_HAVE_CBLAS)
+void openblas_sgemm(benchmark::State& state) {
+  auto const rows = static_cast<int>(state.range(0));
+  constexpr int kH = kHidden;
+  constexpr int kI = kIntermediate;
+  auto const w1 = random_values<float>(2 * kIntermediate * kHidden);
+  auto const w2 = random_values<float>(kHidden * kIntermediate);
+  auto const x = random_values<float>(rows * kHidden);
+  std::vector<float> hidden(static_cast<std::size_t>(rows) * 2 * kI);
+  std::vector<float> out(static_cast<std::size_t>(rows) * kH);
+  Meter const meter;
+  for (auto _ : state) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, 2 * kI, kH, 1.0f, x.data(), kH, w1.data(), kH, 0.0f,
+                hidden.data(), 2 * kI);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, kH, kI, 1.0f, hidden.data(), 2 * kI, w2.data(), kI, 0.0f,
+                out.data(), kH);
+    benchmark::ClobberMemory();
+  }
+  meter.report(state, mlp_flops(rows));
+}
+BENCHMARK(openblas_sgemm)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
+#endif
+
+BENCHMARK(exact_mlp<float>)->Arg(16)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
+BENCHMARK(exact_mlp<switchyard::bf16_t>)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
+
+}  // namespace

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Quantisers: the scale of a group of values from their largest magnitude, and the code of one value. Unfused fp32 in
+/// the order written here. Codes are computed without branches, so that loops over a row vectorise.
+///
+/// NaN: left out of the largest magnitude; its code is NaN (e4m3), 0 (int8), 6 (e2m1, as CUDA's satfinite conversion).
+/// Infinity: the formulas taken literally. With a scale from absmax the scale is infinite (mxfp8: 2^127, nvfp4: 448),
+/// so that the group's other values become 0 and read back as NaN: an infinity is not hidden.
+#pragma once
+
+#include <cstdint>
+
+#include "switchyard/hd/convert.hpp"
+#include "switchyard/hd/dequantize.hpp"
+#include "switchyard/hd/math_f32.hpp"
+#include "switchyard/types/quant_scheme.hpp"
+
+namespace switchyard::hd {
+
+inline constexpr float kE4m3Largest = 448.0f;
+
+/// What a scheme reads besides the values.
+struct QuantParameters {
+  float given_scale = 1.0f;   ///< fp8_tensor
+  float upper_bound = 3e38f;  ///< fp8_token
+  float tensor_scale = 1.0f;  ///< nvfp4: g
+};
+
+/// The scale of a group as it is stored, and what values are multiplied with or divided by.
+struct GroupScale {
+  float stored = 1.0f;    ///< f32, or the exact value of `code`
+  float factor = 1.0f;    ///< see encode
+  std::uint8_t code = 0;  ///< of e8m0 and e4m3 scales
+};
+
+/// round_to_e4m3(x, saturate) for vector loops: tests compare the two over all floats.
+SWITCHYARD_HD inline std::uint32_t encode_e4m3(float x) noexcept {
+  std::uint32_t const bits = bits_to<std::uint32_t>(x);
+  float const size = detail::magnitude_at_most(detail::magnitude(x), kE4m3Largest);
+  std::uint32_t const magnitude = bits_to<std::uint32_t>(size);
+  // Normal codes: round the mantissa to 3 bits and move the exponent from bias 127 to 7.
+  std::uint32_t const normal = ((magnitude + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20) - (120u << 3);
+  // Subnormal codes count units of 2^-9, the last place of 2^14: the addition rounds.
+  std::uint32_t const subnormal = bits_to<std::uint32_t>(add_rn(size, 0x1p14f)) - bits_to<std::uint32_t>(0x1p14f);
+  std::uint32_t const below = 0u - static_cast<std::uint32_t>(magnitude < bits_to<std::uint32_t>(0x1p-6f));
+  std::uint32_t const code = (subnormal & below) | (normal & ~below);
+  std::uint32_t const is_nan = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) > 0x7f800000u);
+  return (is_nan & kCanonicalNanFp8) | (~is_nan & (code | ((bits >> 24) & 0x80u)));
+}
+
+/// Nearest E2M1 code, ties to the even code, saturating; NaN gives 7 (+6).
+SWITCHYARD_HD inline std::uint32_t encode_e2m1(float x) noexcept {
+  std::uint32_t const bits = bits_to<std::uint32_t>(x);
+  std::uint32_t const size = bits & 0x7fffffffu;
+  // One step for every boundary passed; the even neighbour owns the boundary itself.
+  auto const past = [size](float bound, std::uint32_t inclusive) {
+    return static_cast<std::uint32_t>(size + inclusive > bits_to<std::uint32_t>(bound));
+  };
+  std::uint32_t const code =
+      past(0.25f, 0) + past(0.75f, 1) + past(1.25f, 0) + past(1.75f, 1) + past(2.5f, 0) + past(3.5f, 1) + past(5.0f, 0);
+  std::uint32_t const number = 0u - static_cast<std::uint32_t>(size <= 0x7f800000u);
+  return code | (((bits >> 28) & 8u) & number);
+}
+
+/// Nearest integer, halves away from zero, clamped to [-127, 127]; NaN gives 0. In two's complement.
+SWITCHYARD_HD inline std::uint32_t encode_int8_round(float x) noexcept {
+  float const bounded = detail::with_sign_of(detail::magnitude_at_most(detail::magnitude(x), 127.0f), x);
+  float const number = detail::choose(bits_to<std::uint32_t>(detail::magnitude(x)) > 0x7f800000u, 0.0f, bounded);
+  auto const whole = static_cast<std::int32_t>(number);
+  float const rest = detail::magnitude(sub_rn(number, static_cast<float>(whole)));  // exact
+  std::int32_t const sign = detail::is_negative(number) ? -1 : 1;
+  std::int32_t const away = detail::magnitude_below(rest, 0.5f) ? 0 : sign;
+  return static_cast<std::uint32_t>(whole + away) & 0xffu;
+}
+
+/// clamp(x, -128, 127) cut towards zero; NaN gives 0. In two's complement.
+SWITCHYARD_HD inline std::uint32_t encode_int8_truncate(float x) noexcept {
+  float const bound = detail::choose(detail::is_negative(x), 128.0f, 127.0f);
+  float const bounded = detail::with_sign_of(detail::magnitude_at_most(detail::magnitude(x), bound), x);
+  float const number = detail::choose(bits_to<std::uint32_t>(detail::magnitude(x)) > 0x7f800000u, 0.0f, bounded);
+  return static_cast<std::uint32_t>(static_cast<std::int32_t>(number)) & 0xffu;
+}
+
+/// The scale of a group whose largest magnitude is `absmax` (not a NaN, no sign).
+template <QuantScheme kScheme>
+SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const& parameters) noexcept {
+  constexpr float kSmallest = 1e-10f;
+  if constexpr (kScheme == QuantScheme::fp8_tensor) {
+    return {parameters.given_scale, div_rn(1.0f, parameters.given_scale), 0};
+  } else if constexpr (kScheme == QuantScheme::fp8_tensor_dynamic) {
+    float const scale = absmax == 0.0f ? 1.0f : div_rn(absmax, kE4m3Largest);
+    return {scale, div_rn(1.0f, scale), 0};
+  } else if constexpr (kScheme == QuantScheme::fp8_token) {
+    float const bounded = min_propagate(absmax, parameters.upper_bound);
+    float const scale = max_propagate(div_rn(bounded, kE4m3Largest), div_rn(1.0f, 448.0f * 512.0f));
+    return {scale, scale, 0};
+  } else if constexpr (kScheme == QuantScheme::fp8_group) {
+    float const scale = div_rn(max_propagate(absmax, kSmallest), kE4m3Largest);
+    return {scale, scale, 0};
+  } else if constexpr (kScheme == QuantScheme::fp8_group_ue8m0) {
+    float const scale = div_rn(max_propagate(absmax, kSmallest), kE4m3Largest);
+    e8m0_t const power = round_to_e8m0(max_propagate(scale, kSmallest), ScaleRounding::up, Saturation::saturate);
+    return {widen(power), widen(power), power.bits};
+  } else if constexpr (kScheme == QuantScheme::fp8_deepep) {
+    float const largest = max_propagate(absmax, 1e-4f);
+    return {mul_rn(largest, div_rn(1.0f, kE4m3Largest)), div_rn(kE4m3Largest, largest), 0};
+  } else if constexpr (kScheme == QuantScheme::int8_token) {
+    float const largest = max_propagate(absmax, kSmallest);
+    return {div_rn(largest, 127.0f), div_rn(127.0f, largest), 0};
+  } else if constexpr (kScheme == QuantScheme::int8_group) {
+    float const scale = div_rn(max_propagate(absmax, kSmallest), 127.0f);
+    return {scale, scale, 0};
+  } else if constexpr (kScheme == QuantScheme::mxfp8) {
+    e8m0_t const power = round_to_e8m0(div_rn(absmax, kE4m3Largest), ScaleRounding::up, Saturation::saturate);
+    return {widen(power), widen(power), power.bits};
+  } else {
+    float const wanted = mul_rn(parameters.tensor_scale, mul_rn(absmax, div_rn(1.0f, 6.0f)));
+    fp8_e4m3_t const scale = round_to_e4m3(wanted, Saturation::saturate);
+    float const whole = scale_with_tensor(widen(scale), parameters.tensor_scale);
+    return {widen(scale), scale.bits == 0 ? 0.0f : div_rn(1.0f, whole), scale.bits};
+  }
+}
+
+/// Whether values are divided by the factor (else they are multiplied with it).
+constexpr bool divides(QuantScheme scheme) noexcept {
+  return scheme == QuantScheme::fp8_token || scheme == QuantScheme::fp8_group ||
+         scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::int8_group || scheme == QuantScheme::mxfp8;
+}
+
+/// The code of one value, in the low bits.
+template <QuantScheme kScheme>
+SWITCHYARD_HD inline std::uint32_t encode(float x, float factor) noexcept {
+  float const scaled = divides(kScheme) ? div_rn(x, factor) : mul_rn(x, factor);
+  if constexpr (kScheme == QuantScheme::int8_token) return encode_int8_round(scaled);
+  if constexpr (kScheme == QuantScheme::int8_group) return encode_int8_truncate(scaled);
+  if constexpr (kScheme == QuantScheme::nvfp4) return encode_e2m1(scaled);
+  return encode_e4m3(scaled);
+}
+
+}  // namespace switchyard::hd
