@@ -8,6 +8,7 @@
 #include "planning.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "switchyard/placement/replica_routing.hpp"
 #include "switchyard/types/counts.hpp"
 
 namespace switchyard {
@@ -35,22 +36,21 @@ struct ChosenSlots {
 };
 
 ChosenSlots choose_slots(AllToAllConfig const& config, RankId rank, RoutingMap const& routing,
-                         ReplicaTable const& table, int layer) {
+                         ExpertPlacement const& placement, int layer) {
+  int const top_k = routing.form() == RoutingForm::topk ? routing.top_k() : routing.num_experts();
+  ReplicaRouter router({config.replica_rule}, placement, layer, {rank, RankId{config.grid.ep_rank_of(rank)}, top_k});
   ChosenSlots chosen;
   chosen.row_begin.reserve(to_size(routing.num_tokens()) + 1);
   chosen.row_begin.push_back(0);
+  if (routing.form() == RoutingForm::topk) {
+    chosen.physical.reserve(to_size(routing.num_tokens() * routing.top_k()));
+    chosen.k.reserve(chosen.physical.capacity());
+  }
   std::vector<RoutingChoice> choices;
   for (std::int64_t token = 0; token < routing.num_tokens(); ++token) {
     routing.choices_of(TokenIndex{token}, choices);
     for (auto const& choice : choices) {
-      auto const replicas = table.replicas(choice.expert);
-      SWITCHYARD_REQUIRE(!replicas.empty(), invalid_placement,
-                         "expert {} of layer {} has no slot, but token {} of rank {} chose it: the placement lost the "
-                         "expert; drop the choice (-1) or plan a placement that holds it",
-                         choice.expert.value(), layer, token, rank.value());
-      auto const replica = choose_replica(config.replica_rule, TokenIndex{token}, rank, layer,
-                                          static_cast<std::int64_t>(replicas.size()));
-      chosen.physical.push_back(replicas[to_size(replica)].value());
+      chosen.physical.push_back(router.route(TokenIndex{token}, choice.slot, choice.expert).value());
       chosen.k.push_back(choice.slot);
     }
     chosen.row_begin.push_back(static_cast<std::int64_t>(chosen.physical.size()));
@@ -147,7 +147,7 @@ RowAssignment assign_rows(AllToAllConfig const& config, RankId rank, RoutingMap 
   SWITCHYARD_REQUIRE(routing.num_experts() == placement.num_experts(), shape_mismatch,
                      "rank {} routes over {} experts but the placement holds {}", rank.value(), routing.num_experts(),
                      placement.num_experts());
-  ChosenSlots chosen = choose_slots(config, rank, routing, ReplicaTable(placement, layer), layer);
+  ChosenSlots chosen = choose_slots(config, rank, routing, placement, layer);
   RowAssignment assignment;
   assignment.rank = rank;
   assignment.slot_columns = routing.form() == RoutingForm::dense ? routing.num_experts() : routing.top_k();
