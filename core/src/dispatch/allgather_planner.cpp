@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/dispatch/allgather_planner.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
@@ -12,8 +13,7 @@
 namespace switchyard {
 namespace {
 
-void require_tables(AllGatherConfig const& config, RowAssignment const& assignment, int num_slots,
-                    std::span<SlotTable const> tables) {
+void require_tables(AllGatherConfig const& config, RowAssignment const& assignment, std::span<SlotTable const> tables) {
   SWITCHYARD_REQUIRE(tables.size() == to_size(config.grid.world()), shape_mismatch,
                      "{} slot tables for a dispatch grid of tp {} x ep {}", tables.size(), config.grid.tp,
                      config.grid.ep);
@@ -26,10 +26,6 @@ void require_tables(AllGatherConfig const& config, RowAssignment const& assignme
     SWITCHYARD_REQUIRE(table.slots.size() == to_size(expected), shape_mismatch,
                        "the slot table of rank {} holds {} numbers: {} tokens x {} columns need {}", rank,
                        table.slots.size(), table.num_tokens, table.slot_columns, expected);
-    for (std::size_t i = 0; i < table.slots.size(); ++i)
-      SWITCHYARD_REQUIRE(table.slots[i] >= -1 && table.slots[i] < num_slots, invalid_plan,
-                         "the slot table of rank {} sends token {} to slot {} of {}", rank,
-                         static_cast<std::int64_t>(i) / table.slot_columns, table.slots[i], num_slots);
   }
   SWITCHYARD_REQUIRE(tables[assignment.rank.index()] == slot_table(assignment), invalid_plan,
                      "the gathered slot table of rank {} is not that of its assignment: it belongs to another routing "
@@ -39,10 +35,14 @@ void require_tables(AllGatherConfig const& config, RowAssignment const& assignme
 
 /// [world * num_slots] every rank's rows per slot.
 std::vector<std::int64_t> count_rows(std::span<SlotTable const> tables, int num_slots) {
-  std::vector<std::int64_t> counts(to_size(checked_mul(static_cast<std::int64_t>(tables.size()), num_slots)), 0);
-  for (std::size_t rank = 0; rank < tables.size(); ++rank)
-    for (std::int32_t const slot : tables[rank].slots)
-      if (slot >= 0) ++counts[rank * to_size(num_slots) + to_size(slot)];
+  std::vector<std::int64_t> counts;
+  for (std::size_t rank = 0; rank < tables.size(); ++rank) {
+    auto const& table = tables[rank];
+    auto const named = count_choices(table.slots, num_slots);
+    SWITCHYARD_REQUIRE(named.first_bad < 0, invalid_plan, "the slot table of rank {} sends token {} to slot {} of {}",
+                       rank, named.first_bad / table.slot_columns, table.slots[to_size(named.first_bad)], num_slots);
+    counts.insert(counts.end(), named.counts.begin(), named.counts.end());
+  }
   return counts;
 }
 
@@ -56,17 +56,23 @@ GroupGather gather_tokens(RankId rank, std::span<SlotTable const> tables) {
 
 /// The rows of this rank's experts out of all tokens.
 RowGather local_rows(DispatchPlan const& plan, std::span<SlotTable const> tables) {
-  std::vector<std::int32_t> local_experts;
+  std::size_t choices = 0;
+  for (auto const& table : tables) choices += table.slots.size();
+  std::vector<std::int32_t> local_experts(choices);
   std::vector<std::int64_t> tokens;
-  int const num_local = plan.num_local_experts();
+  auto const first = static_cast<std::uint32_t>(plan.first_slot);
+  auto const num_local = static_cast<std::uint32_t>(plan.num_local_experts());
+  auto next = local_experts.begin();
   for (auto const& table : tables) {
     tokens.push_back(table.num_tokens);
-    for (std::int32_t const slot : table.slots) {
-      std::int32_t const local = slot - plan.first_slot;
-      local_experts.push_back(slot >= 0 && local >= 0 && local < num_local ? local : -1);
-    }
+    next = std::transform(table.slots.begin(), table.slots.end(), next, [&](std::int32_t slot) {
+      std::uint32_t const local =
+          static_cast<std::uint32_t>(slot) - first;  // slots of others, and -1, are past the end
+      return local < num_local ? static_cast<std::int32_t>(local) : -1;
+    });
   }
-  return expand_rows({plan.setup.grid, plan.setup.row_order, num_local, tokens, plan.slot_columns, local_experts});
+  return expand_rows(
+      {plan.setup.grid, plan.setup.row_order, plan.num_local_experts(), tokens, plan.slot_columns, local_experts});
 }
 
 /// The tables of all ranks; `own` is this rank's.
@@ -121,7 +127,7 @@ SlotTable slot_table(RowAssignment const& assignment) {
 
 DispatchPlan plan_allgather(AllGatherConfig const& config, RowAssignment assignment, ExpertPlacement const& placement,
                             int layer, std::span<SlotTable const> tables, std::optional<CapacityLimit> limit) {
-  require_tables(config, assignment, placement.num_slots(), tables);
+  require_tables(config, assignment, tables);
   auto const counts = count_rows(tables, placement.num_slots());
   DispatchPlan plan = plan_alltoall(return_config(config), std::move(assignment), placement, layer, counts, limit);
   plan.setup.family = DispatchFamily::megatron_allgather;

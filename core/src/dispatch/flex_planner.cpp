@@ -153,21 +153,19 @@ void require_ids(DispatchPlan const& plan, Announcements const& all, std::span<s
   SWITCHYARD_REQUIRE(ids.size() == to_size(checked_mul(rows, plan.slot_columns)), shape_mismatch,
                      "rank {} received {} expert ids: {} rows x {} columns need {}", plan.rank.value(), ids.size(),
                      rows, plan.slot_columns, rows * plan.slot_columns);
-  auto next = ids.begin();
+  std::size_t next = 0;
   for (std::size_t source = 0; source < rows_of_source.size(); ++source) {
-    std::vector<std::int64_t> named(plan.tokens_per_local_expert.size(), 0);
-    for (auto const end = next + rows_of_source[source] * plan.slot_columns; next < end; ++next) {
-      SWITCHYARD_REQUIRE(*next >= -1 && *next < plan.num_local_experts(), invalid_plan,
-                         "rank {} sends local expert {} to rank {}, which has {}", source, *next, plan.rank.value(),
-                         plan.num_local_experts());
-      if (*next >= 0) ++named[to_size(*next)];
-    }
+    auto const sent = ids.subspan(next, to_size(rows_of_source[source] * plan.slot_columns));
+    next += sent.size();
+    auto const named = count_choices(sent, plan.num_local_experts());
+    SWITCHYARD_REQUIRE(named.first_bad < 0, invalid_plan, "rank {} sends local expert {} to rank {}, which has {}",
+                       source, sent[to_size(named.first_bad)], plan.rank.value(), plan.num_local_experts());
     RankId const rank{static_cast<std::int32_t>(source)};
-    auto const announced = all.rows_per_slot(rank).subspan(to_size(plan.first_slot), named.size());
-    for (std::size_t local = 0; local < named.size(); ++local)
-      SWITCHYARD_REQUIRE(named[local] == announced[local], invalid_plan,
+    auto const announced = all.rows_per_slot(rank).subspan(to_size(plan.first_slot), named.counts.size());
+    for (std::size_t local = 0; local < named.counts.size(); ++local)
+      SWITCHYARD_REQUIRE(named.counts[local] == announced[local], invalid_plan,
                          "rank {} names local expert {} of rank {} {} times but announced {} rows for it", source,
-                         local, plan.rank.value(), named[local], announced[local]);
+                         local, plan.rank.value(), named.counts[local], announced[local]);
   }
 }
 

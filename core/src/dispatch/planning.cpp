@@ -83,41 +83,70 @@ void require_own_counts(RowAssignment const& assignment, GatheredCounts const& c
 
 namespace {
 
-/// Calls visit(bucket, input row, column) for every row, input rows ascending; buckets are (local expert, position).
-template <typename Visit>
-void for_arriving_rows(Arrivals const& in, Visit const& visit) {
+/// A choice of a local expert among those that arrived.
+struct ArrivedRow {
+  std::int64_t bucket;  ///< (local expert, position of the source)
+  std::int64_t input;
+  std::int64_t column;
+};
+
+/// All of them, input rows and columns ascending. Few of the choices name a local expert and nobody can tell which, so
+/// every choice is written and kept by moving on: a branch per choice costs several times as much.
+std::vector<ArrivedRow> arrived_rows(Arrivals const& in) {
   std::int64_t const world = in.grid.world();
+  auto const kept =
+      std::count_if(in.local_experts.begin(), in.local_experts.end(), [](int local) { return local >= 0; });
+  std::vector<ArrivedRow> rows(to_size(kept) + 1);  // one more for a write that is not kept
+  ArrivedRow* next = rows.data();
+  std::int32_t const* choice = in.local_experts.data();
   std::int64_t input = 0;
   for (int source = 0; source < world; ++source) {
     std::int64_t const position = source_position(in.grid, in.row_order, RankId{source});
-    std::int64_t const end = input + in.rows_of_source[to_size(source)];
-    for (; input < end; ++input) {
-      for (std::int64_t column = 0; column < in.columns; ++column) {
-        std::int64_t const local = in.local_experts[to_size(input * in.columns + column)];
-        if (local >= 0) visit(to_size(local * world + position), input, column);
+    for (std::int64_t const end = input + in.rows_of_source[to_size(source)]; input < end; ++input) {
+      for (std::int64_t column = 0; column < in.columns; ++column, ++choice) {
+        *next = {*choice * world + position, input, column};
+        next += *choice >= 0 ? 1 : 0;
       }
     }
   }
+  rows.pop_back();
+  return rows;
 }
 
 }  // namespace
 
 RowGather expand_rows(Arrivals const& arrivals) {
   std::vector<std::int64_t> next(to_size(checked_mul(arrivals.num_local, arrivals.grid.world())) + 1, 0);
-  for_arriving_rows(arrivals, [&](std::size_t bucket, std::int64_t, std::int64_t) { ++next[bucket + 1]; });
+  auto const rows = arrived_rows(arrivals);
+  for (auto const& row : rows) ++next[to_size(row.bucket) + 1];
   for (std::size_t bucket = 1; bucket < next.size(); ++bucket) next[bucket] += next[bucket - 1];
   RowGather gather;
   gather.token_of_row.resize(to_size(next.back()));
   gather.slot_of_row.resize(to_size(next.back()));
-  for_arriving_rows(arrivals, [&](std::size_t bucket, std::int64_t input, std::int64_t column) {
-    std::size_t const row = to_size(next[bucket]++);
-    gather.token_of_row[row] = input;
-    gather.slot_of_row[row] = column;
-  });
+  for (auto const& arrived : rows) {
+    std::size_t const row = to_size(next[to_size(arrived.bucket)]++);
+    gather.token_of_row[row] = arrived.input;
+    gather.slot_of_row[row] = arrived.column;
+  }
   std::int64_t inputs = 0;
-  for (std::int64_t const rows : arrivals.rows_of_source) inputs = checked_add(inputs, rows);
+  for (std::int64_t const count : arrivals.rows_of_source) inputs = checked_add(inputs, count);
   fill_row_lists(gather, inputs);
   return gather;
+}
+
+CountedChoices count_choices(std::span<std::int32_t const> choices, std::int32_t bound) {
+  CountedChoices counted;
+  std::vector<std::int64_t> counts(to_size(bound) + 1, 0);  // counts[0]: dropped choices
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    auto const place = static_cast<std::uint32_t>(choices[i]) + 1U;
+    if (place > static_cast<std::uint32_t>(bound)) {
+      counted.first_bad = static_cast<std::int64_t>(i);
+      return counted;
+    }
+    ++counts[place];
+  }
+  counted.counts.assign(counts.begin() + 1, counts.end());
+  return counted;
 }
 
 void fill_row_lists(RowGather& gather, std::int64_t inputs) {

@@ -57,6 +57,13 @@ struct Arrivals {
 /// O(input rows * columns + world * local experts).
 [[nodiscard]] RowGather expand_rows(Arrivals const& arrivals);
 
+/// How often every number of [0, bound) occurs among choices, where -1 means none.
+struct CountedChoices {
+  std::int64_t first_bad = -1;       ///< index of the first choice outside [-1, bound); then there are no counts
+  std::vector<std::int64_t> counts;  ///< [bound]
+};
+[[nodiscard]] CountedChoices count_choices(std::span<std::int32_t const> choices, std::int32_t bound);
+
 /// Fills the lists by input row from token_of_row, rows ascending. @param inputs number of input rows.
 void fill_row_lists(RowGather& gather, std::int64_t inputs);
 
