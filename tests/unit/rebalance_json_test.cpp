@@ -134,7 +134,7 @@ TEST_CASE("placement files and plan files give placements") {
   CHECK(placement_from_json(kExample, "map.json", 4, 2) == plan.after);
   CHECK(support::contains(placement_refusal(std::string(kExample), 5, 2), "it places 4 experts, but 5 are asked for"));
   CHECK(support::contains(placement_refusal(std::string(kExample), 0, 3), "it is for 2 ranks, but 3 are asked for"));
-  CHECK(support::contains(placement_refusal("{}", 0, 1), "a plan, a placement or a"));
+  CHECK(support::contains(placement_refusal("{}", 0, 1), "a plan, a schedule, a placement or a"));
   CHECK(support::contains(placement_refusal("[]", 0, 1), "an object is required"));
 }
 

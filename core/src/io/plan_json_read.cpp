@@ -1,109 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Reads plans and placements, ours strictly and the serving frameworks' physical_to_logical_map.
-#include <algorithm>
-#include <array>
-#include <limits>
+#include <fmt/format.h>
 
-#include "plan_json.hpp"
-#include "switchyard/internal/json_value.hpp"
-#include "switchyard/internal/require.hpp"
+#include <algorithm>
+
+#include "plan_json_parts.hpp"
+#include "schedule_json.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/io/plan_json.hpp"
+#include "switchyard/types/error.hpp"
 
 namespace switchyard::io {
 
 namespace {
 
-constexpr std::int64_t kMinId = std::numeric_limits<std::int32_t>::min();
-constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
-
-std::int32_t narrow(std::int64_t checked) {
-  return static_cast<std::int32_t>(checked);
-}
-
-void require_header(JsonValue const& root, std::string_view kind, int schema_version) {
-  if (root.at("kind").as_string() != kind) {
-    root.at("kind").fail(fmt::format("the kind \"{}\" is required here", kind));
-  }
-  auto const version = root.at("schema_version").as_int(1, kMaxId);
-  if (version != schema_version) {
-    root.at("schema_version").fail(fmt::format("this build reads version {}", schema_version));
-  }
-}
-
-/// Compares the file's fingerprint with that of what was read.
-void require_fingerprint(JsonValue const& root, Fingerprint computed, std::string const& source_name) {
-  auto const stored = Fingerprint::from_hex(root.at("fingerprint").as_string());
-  if (!stored) {
-    root.at("fingerprint").fail("16 hexadecimal digits are required");
-  }
-  SWITCHYARD_REQUIRE(*stored == computed, invalid_plan,
-                     "{}: the file says fingerprint {}, its content has {}: it was altered or damaged after it was "
-                     "written, so make it again",
-                     source_name, stored->to_hex(), computed.to_hex());
-}
-
-SlotLayout read_layout(JsonValue const& value) {
-  auto const counts = value.int_array(0, kMaxId);
-  std::int64_t total = 0;
-  for (std::int64_t const count : counts) {
-    total += count;
-    if (total > kMaxId) {
-      value.fail("the counts of slots add up to more than 2^31 - 1");
-    }
-  }
-  if (counts.empty()) {
-    return SlotLayout();
-  }
-  std::vector<std::int32_t> narrow_counts(counts.size());
-  std::transform(counts.begin(), counts.end(), narrow_counts.begin(), narrow);
-  return SlotLayout(narrow_counts);
-}
-
-/// [layers][slots] ids in [min, max], every row as long as `slots` says.
-std::vector<ExpertId> read_map(JsonValue const& rows, std::size_t slots, std::int64_t min, std::int64_t max) {
-  std::vector<ExpertId> ids;
-  for (std::size_t layer = 0; layer < rows.array_size(); ++layer) {
-    static_cast<void>(rows.at(layer).array_size(slots));
-    for (std::int64_t const id : rows.at(layer).int_array(min, max)) {
-      ids.emplace_back(narrow(id));
-    }
-  }
-  return ids;
-}
-
-ExpertPlacement read_placement(JsonValue const& value) {
-  auto const num_experts = value.at("num_experts").as_int(0, kMaxExpertsInFile);
-  auto layout = read_layout(value.at("slots_per_rank"));
-  auto const rows = value.at("slot_to_expert");
-  auto ids = read_map(rows, to_size(layout.num_slots()), kMinId, kMaxId);
-  return ExpertPlacement(static_cast<int>(rows.array_size()), static_cast<int>(num_experts), std::move(layout),
-                         std::move(ids));
-}
-
-ExpertPlacement read_placement_member(JsonValue const& value) {
-  value.only_members({"num_experts", "slots_per_rank", "slot_to_expert"});
-  return read_placement(value);
-}
-
-ScaleMode read_mode(JsonValue const& value) {
-  auto const name = value.as_string();
-  for (auto const mode : {ScaleMode::none, ScaleMode::scale_up, ScaleMode::scale_down}) {
-    if (name == to_string(mode)) {
-      return mode;
-    }
-  }
-  value.fail("the mode is none, scale_up or scale_down");
-}
-
-RankMapping read_mapping(JsonValue const& value) {
-  value.only_members({"mode", "new_rank_of"});
-  RankMapping mapping{read_mode(value.at("mode")), {}};
-  for (std::int64_t const rank : value.at("new_rank_of").int_array(kMinId, kMaxId)) {
-    mapping.new_rank_of.emplace_back(narrow(rank));
-  }
-  return mapping;
-}
+using plan_json::check_notes;
+using plan_json::kMaxExpertsInFile;
+using plan_json::kMaxId;
+using plan_json::kMinId;
+using plan_json::kPlacementKind;
+using plan_json::kPlacementSchemaVersion;
+using plan_json::kPlanKind;
+using plan_json::kScheduleKind;
+using plan_json::narrow;
+using plan_json::read_map;
+using plan_json::read_mapping;
+using plan_json::read_placement;
+using plan_json::read_placement_member;
+using plan_json::require_fingerprint;
+using plan_json::require_header;
 
 /// A list of [expert, second, third].
 template <typename Entry, typename Second, typename Third>
@@ -141,13 +66,6 @@ LayerTransfers read_layer(JsonValue const& value, std::size_t layer) {
   return transfers;
 }
 
-void check_notes(JsonValue const& notes) {
-  notes.only_members({"tool", "policy", "load"});
-  for (std::string_view const key : {"tool", "policy", "load"}) {
-    static_cast<void>(notes.at(key).as_string());
-  }
-}
-
 RebalancePlan read_plan(JsonValue const& root, std::string const& source_name) {
   root.only_members({"kind", "schema_version", "fingerprint", "notes", "mapping", "before", "after", "layers"});
   require_header(root, kPlanKind, RebalancePlan::kSchemaVersion);
@@ -164,8 +82,16 @@ RebalancePlan read_plan(JsonValue const& root, std::string const& source_name) {
   return plan;
 }
 
-ExpertPlacement read_target(JsonValue const& root, std::string const& source_name) {
-  auto const plan = read_plan(root, source_name);
+ExpertPlacement read_own_placement(JsonValue const& root, std::string const& source_name) {
+  root.only_members({"kind", "schema_version", "fingerprint", "num_experts", "slots_per_rank", "slot_to_expert"});
+  require_header(root, kPlacementKind, kPlacementSchemaVersion);
+  auto placement = read_placement(root);
+  require_fingerprint(root, placement.fingerprint(), source_name);
+  return placement;
+}
+
+template <typename Plan>
+ExpertPlacement target_of(Plan const& plan, JsonValue const& root) {
   try {
     return target_placement(plan);
   } catch (Error const& error) {
@@ -173,12 +99,12 @@ ExpertPlacement read_target(JsonValue const& root, std::string const& source_nam
   }
 }
 
-ExpertPlacement read_own_placement(JsonValue const& root, std::string const& source_name) {
-  root.only_members({"kind", "schema_version", "fingerprint", "num_experts", "slots_per_rank", "slot_to_expert"});
-  require_header(root, kPlacementKind, kPlacementSchemaVersion);
-  auto placement = read_placement(root);
-  require_fingerprint(root, placement.fingerprint(), source_name);
-  return placement;
+/// The placement of any file of ours.
+ExpertPlacement read_any_placement(JsonValue const& root, std::string const& source_name) {
+  auto const kind = root.at("kind").as_string();
+  if (kind == kPlanKind) return target_of(read_plan(root, source_name), root);
+  if (kind == kScheduleKind) return target_of(plan_json::read_schedule(root, source_name), root);
+  return read_own_placement(root, source_name);
 }
 
 ExpertPlacement require_sizes(ExpertPlacement placement, JsonValue const& root, int num_experts, int num_ranks) {
@@ -229,19 +155,27 @@ RebalancePlan rebalance_plan_from_json(std::string_view text, std::string const&
   return read_plan(JsonDocument::parse(text, source_name).root(), source_name);
 }
 
+RebalanceSchedule rebalance_schedule_from_json(std::string_view text, std::string const& source_name) {
+  return plan_json::read_schedule(JsonDocument::parse(text, source_name).root(), source_name);
+}
+
+std::variant<RebalancePlan, RebalanceSchedule> rebalance_from_json(std::string_view text,
+                                                                   std::string const& source_name) {
+  auto const root = JsonDocument::parse(text, source_name).root();
+  if (root.at("kind").as_string() == kScheduleKind) return plan_json::read_schedule(root, source_name);
+  return read_plan(root, source_name);
+}
+
 ExpertPlacement placement_from_json(std::string_view text, std::string const& source_name, int num_experts,
                                     int num_ranks) {
   auto const root = JsonDocument::parse(text, source_name).root();
   if (root.find("physical_to_logical_map")) {
     return read_physical_map(root, num_experts, num_ranks);
   }
-  auto const kind = root.find("kind");
-  if (!kind) {
-    root.fail("a plan, a placement or a \"physical_to_logical_map\" is required");
+  if (!root.find("kind")) {
+    root.fail("a plan, a schedule, a placement or a \"physical_to_logical_map\" is required");
   }
-  bool const is_plan = kind->as_string() == kPlanKind;
-  return require_sizes(is_plan ? read_target(root, source_name) : read_own_placement(root, source_name), root,
-                       num_experts, num_ranks);
+  return require_sizes(read_any_placement(root, source_name), root, num_experts, num_ranks);
 }
 
 }  // namespace switchyard::io

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/// JSON form of placements and rebalance plans (docs/formats/plan.md). Reading is strict; writing is byte-stable.
+/// JSON form of placements, rebalance plans and schedules (docs/formats/plan.md). Reading is strict; writing is
+/// byte-stable.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "switchyard/placement/expert_placement.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
+#include "switchyard/rebalance/rebalance_schedule.hpp"
 
 namespace switchyard::io {
 
@@ -27,7 +30,15 @@ struct PlanNotes {
 ///         validate().
 [[nodiscard]] RebalancePlan rebalance_plan_from_json(std::string_view text, std::string const& source_name);
 
-/// Reads our placement files, our plan files (the placement after the move, without ranks that left), and SGLang's and
+/// The same for schedules. Slots to be reloaded are listed; their rows in `after` are empty.
+[[nodiscard]] std::string to_json(RebalanceSchedule const& schedule, PlanNotes const& notes = {});
+[[nodiscard]] RebalanceSchedule rebalance_schedule_from_json(std::string_view text, std::string const& source_name);
+/// Reads a plan or a schedule, whichever the file's kind says.
+[[nodiscard]] std::variant<RebalancePlan, RebalanceSchedule> rebalance_from_json(std::string_view text,
+                                                                                 std::string const& source_name);
+
+/// Reads our placement files, our plan and schedule files (the placement after the move, without ranks that left), and
+/// SGLang's and
 /// vLLM's `{"physical_to_logical_map": [layers][slots]}`, whose other members are ignored.
 /// @param num_experts 0 = what the file says; for a physical_to_logical_map its num_logical_experts or largest id + 1.
 /// @param num_ranks   0 = what the file says; a physical_to_logical_map needs it, and its slots must divide by it.
