@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/// NetworkModel: how long a set of flows takes on a cluster, at three fidelities behind one interface.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "switchyard/sim/flow.hpp"
+
+namespace switchyard::sim {
+
+enum class Fidelity : std::uint8_t {
+  t0,  ///< the lower bound of LinkAccount: no schedule is faster
+  t1,  ///< fluid: rates are max-min fair over links and pairs at every moment, work-conserving, event driven
+  t2,  ///< chunks, store and forward: round robin of a sender's flows, a window of chunks in flight per flow
+};
+[[nodiscard]] std::string_view to_string(Fidelity fidelity) noexcept;
+
+struct NetworkModelOptions {
+  /// t1: flows that end within this fraction of the lower bound after the first one end with it; their capacity idles
+  /// until then. 0 = every end is an event of its own.
+  double merge_fraction = 0;
+  std::int64_t chunk_bytes = 64 << 10;  ///< t2
+  int window_chunks = 64;               ///< t2: chunks of a flow that have left and have not arrived
+};
+
+struct NetworkEstimate {
+  double makespan_us = 0;
+  std::vector<double> finish_us{};  ///< [flows] arrival of the last byte; empty for t0
+  LinkId bottleneck{-1};            ///< the busiest link by bytes over capacity, -1 when nothing crosses a link
+  std::int64_t events = 0;
+  double merge_error_us = 0;  ///< t1: at most this much of the makespan is owed to merging
+};
+
+/// Same input, same bits, whatever the machine: sums run in flow order, links ascending.
+class NetworkModel {
+ public:
+  virtual ~NetworkModel() = default;
+  [[nodiscard]] virtual Fidelity fidelity() const noexcept = 0;
+  /// @throws Error{invalid_argument} as LinkAccount::add; Error{unsupported} for t2 beyond 256 ranks.
+  [[nodiscard]] virtual NetworkEstimate estimate(ClusterTopology const& topology,
+                                                 std::span<Flow const> flows) const = 0;
+};
+
+/// @throws Error{invalid_argument} for a merge fraction outside [0, 1), chunks or windows below 1.
+[[nodiscard]] std::unique_ptr<NetworkModel const> make_network_model(Fidelity fidelity,
+                                                                     NetworkModelOptions const& options = {});
+
+}  // namespace switchyard::sim

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// ChunkModel (T2): flows as chunks that are stored and forwarded link by link.
+#pragma once
+
+#include "switchyard/sim/network_model.hpp"
+
+namespace switchyard::sim {
+
+/// Every link sends one chunk at a time and takes the waiting flows in turn (round robin by flow number). A flow has at
+/// most a window of chunks under way; an arrival frees one at once. A pair's limit is one more link,
+/// the pair's own, before the others. The latency of a path is paid once, at its end.
+class ChunkModel final : public NetworkModel {
+ public:
+  static constexpr int kMaxRanks = 256;
+  ChunkModel(std::int64_t chunk_bytes, int window_chunks) : chunk_bytes_(chunk_bytes), window_(window_chunks) {}
+  [[nodiscard]] Fidelity fidelity() const noexcept override { return Fidelity::t2; }
+  [[nodiscard]] NetworkEstimate estimate(ClusterTopology const& topology, std::span<Flow const> flows) const override;
+
+ private:
+  std::int64_t chunk_bytes_;
+  int window_;
+};
+
+}  // namespace switchyard::sim

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Laws of the network models on random flows over random clusters, and T1 against plain loops.
+//
+// Worked example of "halving": 0 -> 1 with 1,000 bytes over ports of 1,000 bytes per us without latency takes 1 us in
+// T0 and T1; at 500 bytes per us it takes 2.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "oracle/fluid_oracle.hpp"
+#include "switchyard/sim/network_model.hpp"
+#include "switchyard/types/counter_rng.hpp"
+
+using namespace switchyard;
+using namespace switchyard::sim;
+
+namespace {
+
+constexpr int kCases = 300;
+
+class Draw {
+ public:
+  explicit Draw(std::uint64_t seed) : rng_(seed, 0) {}
+  int below(int n) { return static_cast<int>(rng_.below(next_++, static_cast<std::uint64_t>(n))); }
+  double real(double low, double high) { return low + (high - low) * below(1 << 20) / (1 << 20); }
+
+ private:
+  CounterRng rng_;
+  std::uint64_t next_ = 0;
+};
+
+ClusterSpec random_spec(Draw& draw, bool latencies) {
+  ClusterSpec spec;
+  spec.name = "random";
+  spec.nodes = 1 + draw.below(3);
+  spec.gpus_per_node = 1 << draw.below(3);
+  double const port = draw.real(1, 10);
+  bool const pcie = draw.below(3) == 0;
+  spec.intra_node = {pcie ? NodeFabric::pcie : NodeFabric::nvswitch,
+                     port,
+                     port * draw.real(0.3, 1),
+                     latencies ? draw.real(0, 3) : 0,
+                     latencies ? draw.real(0, 0.2) : 0,
+                     std::min(2, spec.gpus_per_node),
+                     draw.real(1, 5),
+                     draw.real(1, 5)};
+  auto const routing = static_cast<NetworkRouting>(draw.below(3));
+  spec.network = {1 << draw.below(3),
+                  draw.real(0.2, 2),
+                  latencies ? draw.real(0, 5) : 0,
+                  0,
+                  true,
+                  1 + draw.below(2),
+                  draw.real(0.2, 4),
+                  routing};
+  return spec;
+}
+
+std::vector<Flow> random_flows(Draw& draw, int ranks, bool starts) {
+  std::vector<Flow> flows;
+  int const count = 1 + draw.below(24);
+  for (int i = 0; i < count; ++i)
+    flows.push_back({RankId(draw.below(ranks)), RankId(draw.below(ranks)),
+                     draw.below(6) == 0 ? 0 : 1 + draw.below(40000), 1 + draw.below(2),
+                     starts && draw.below(3) == 0 ? draw.real(0, 20) : 0});
+  return flows;
+}
+
+double makespan(Fidelity fidelity, ClusterTopology const& topology, std::vector<Flow> const& flows,
+                NetworkModelOptions const& options = {}) {
+  return make_network_model(fidelity, options)->estimate(topology, flows).makespan_us;
+}
+
+}  // namespace
+
+TEST_CASE("T0 is a lower bound of T1 and of T2") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterTopology const topology(random_spec(draw, true));
+    auto const flows = random_flows(draw, topology.num_ranks(), true);
+    double const t0 = makespan(Fidelity::t0, topology, flows);
+    CHECK(makespan(Fidelity::t1, topology, flows) >= t0 * (1 - 1e-9));
+    CHECK(makespan(Fidelity::t2, topology, flows, {.chunk_bytes = 4096}) >= t0 * (1 - 1e-9));
+  }
+}
+
+TEST_CASE("T1 equals plain loops") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterTopology const topology(random_spec(draw, false));
+    auto const flows = random_flows(draw, topology.num_ranks(), false);
+    std::vector<double> capacity;
+    for (int link = 0; link < topology.num_links(); ++link) capacity.push_back(topology.bytes_per_us(LinkId(link)));
+    std::vector<oracle::FluidFlow> plain;
+    for (Flow const& flow : flows) {
+      Path const path = topology.path(flow.from, flow.to);
+      oracle::FluidFlow one{path.num_hops > 0 ? static_cast<double>(flow.bytes) : 0, path.peer_bytes_per_us, {}};
+      for (LinkId const link : path.links()) one.links.push_back(link.index());
+      plain.push_back(one);
+    }
+    auto const expected = oracle::fluid_ends(plain, capacity);
+    auto const got = make_network_model(Fidelity::t1)->estimate(topology, flows).finish_us;
+    for (std::size_t f = 0; f < flows.size(); ++f) CHECK(got[f] == doctest::Approx(expected[f]).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("halving what binds lengthens T1 wherever T1 attains T0") {
+  int attained = 0;
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterSpec spec = random_spec(draw, false);
+    ClusterTopology const topology(spec);
+    auto const flows = random_flows(draw, topology.num_ranks(), false);
+    double const t0 = makespan(Fidelity::t0, topology, flows);
+    double const t1 = makespan(Fidelity::t1, topology, flows);
+    if (t0 == 0 || t1 > t0 * (1 + 1e-9)) continue;
+    ++attained;
+    for (double* rate :
+         {&spec.intra_node.gpu_gb_per_s, &spec.intra_node.peer_gb_per_s, &spec.intra_node.pcie_switch_gb_per_s,
+          &spec.intra_node.host_bridge_gb_per_s, &spec.network.nic_gb_per_s, &spec.network.leaf_uplink_gb_per_s})
+      *rate /= 2;
+    CHECK(makespan(Fidelity::t1, ClusterTopology(spec), flows) == doctest::Approx(2 * t1));
+  }
+  CHECK(attained > kCases / 4);
+}
+
+TEST_CASE("T2 approaches T1 as chunks shrink") {
+  double worst_coarse = 0, worst_fine = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterTopology const topology(random_spec(draw, false));
+    auto const flows = random_flows(draw, topology.num_ranks(), false);
+    double const t1 = makespan(Fidelity::t1, topology, flows);
+    if (t1 == 0) continue;
+    auto const error = [&](std::int64_t chunk) {
+      return std::abs(makespan(Fidelity::t2, topology, flows, {.chunk_bytes = chunk, .window_chunks = 64}) / t1 - 1);
+    };
+    worst_coarse = std::max(worst_coarse, error(8192));
+    double const fine = error(64);
+    CHECK(fine < 0.10);
+    worst_fine = std::max(worst_fine, fine);
+  }
+  MESSAGE("largest |T2/T1 - 1|: 8 KiB chunks " << worst_coarse << ", 64 B chunks " << worst_fine);
+  CHECK(worst_fine < worst_coarse);
+}
+
+TEST_CASE("merging completions keeps its promise") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterTopology const topology(random_spec(draw, true));
+    auto const flows = random_flows(draw, topology.num_ranks(), true);
+    double const exact = makespan(Fidelity::t1, topology, flows);
+    auto const merged = make_network_model(Fidelity::t1, {.merge_fraction = 0.05})->estimate(topology, flows);
+    CHECK(merged.makespan_us >= exact * (1 - 1e-9) - merged.merge_error_us);
+    CHECK(merged.makespan_us <= exact * (1 + 1e-9) + merged.merge_error_us);
+  }
+}
+
+TEST_CASE("same input, same bits; the order of independent runs does not matter") {
+  Draw draw(7);
+  ClusterTopology const topology(cluster_preset("dgx-h100", 2));
+  auto const flows = random_flows(draw, topology.num_ranks(), true);
+  for (auto const fidelity : {Fidelity::t1, Fidelity::t2}) {
+    auto const model = make_network_model(fidelity);
+    CHECK(model->estimate(topology, flows).finish_us == model->estimate(topology, flows).finish_us);
+  }
+}
