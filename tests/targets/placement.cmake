@@ -6,4 +6,4 @@ switchyard_add_test(placement_policy_property_test LABEL property SOURCES proper
   LIBS switchyard::core)
 switchyard_link_rapidcheck(placement_policy_property_test)
 switchyard_add_test(placement_test LABEL unit SOURCES unit/placement_layout_test.cpp unit/placement_policy_test.cpp
-  LIBS switchyard::core)
+  unit/placement_problem_test.cpp LIBS switchyard::core)
