@@ -28,6 +28,7 @@ std::string line_of(JsonValue const& golden, std::size_t rank) {
   bool const alltoall = golden.at("dispatcher").as_string() == "alltoall";
   bool const limited = !golden.at("capacity_factor").is_null();
   std::vector<std::string> members{R"("type":"dispatch","schema_version":1)", fmt::format("\"rank\":{}", rank),
+                                   fmt::format("\"family\":\"megatron_{}\"", alltoall ? "alltoall" : "allgather"),
                                    fmt::format("\"row_order\":\"{}\"", alltoall ? "tp_major" : "rank_major")};
   auto const add = [&](std::string_view name, JsonValue const& value) {
     if (!value.is_null()) members.push_back(fmt::format("\"{}\":{}", name, text_of(value)));

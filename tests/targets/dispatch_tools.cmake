@@ -3,7 +3,8 @@
 switchyard_add_test(dispatch_capacity_test LABEL unit
   SOURCES unit/capacity_rules_test.cpp unit/budget_test.cpp unit/shared_expert_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
-switchyard_add_test(recording_test LABEL unit SOURCES unit/recording_test.cpp LIBS switchyard::core)
+switchyard_add_test(recording_test LABEL unit SOURCES unit/recording_test.cpp unit/recording_families_test.cpp
+  LIBS switchyard::core)
 switchyard_add_test(recording_golden_test LABEL golden SOURCES golden/recording_test.cpp LIBS switchyard::core)
 
 # The commands around dispatch plans, as a user runs them.

@@ -71,7 +71,7 @@ void fill_chunks(DispatchPlan const& plan, MegatronMetadata& metadata) {
   auto const& grid = plan.setup.grid;
   std::int64_t const local = plan.num_local_experts();
   ChunkSort table;
-  table.order = chunk_order(grid, local, RowOrder::tp_major);
+  table.order = chunk_order(grid, local, plan.setup.row_order);
   table.sizes.assign(table.order.size(), 0);
   metadata.restore_output_by_local_experts = inverse_of(table).order;
   metadata.sort_input_by_local_experts = std::move(table.order);
@@ -111,10 +111,9 @@ SyncFacts sync_facts(DispatchPlan const& plan, SyncRule rule) {
 }
 
 MegatronMetadata megatron_metadata(DispatchPlan const& plan) {
-  SWITCHYARD_REQUIRE(
-      plan.setup.family == DispatchFamily::megatron_alltoall && plan.setup.row_order == RowOrder::tp_major, unsupported,
-      "a plan of family {} with {} rows has no counterpart in Megatron's AlltoAll dispatcher",
-      to_string(plan.setup.family), to_string(plan.setup.row_order));
+  SWITCHYARD_REQUIRE(plan.setup.family == DispatchFamily::megatron_alltoall, unsupported,
+                     "a plan of family {} has no counterpart in Megatron's AlltoAll dispatcher",
+                     to_string(plan.setup.family));
   require_valid(plan);
   require_equal_capacities(plan);
   auto const* gather = plan.find<RowGather>();

@@ -5,9 +5,9 @@
 #include <array>
 #include <utility>
 
-#include "switchyard/dispatch/alltoall_planner.hpp"
-#include "switchyard/dispatch/megatron_metadata.hpp"
-#include "switchyard/dispatch/row_tags.hpp"
+#include "switchyard/dispatch/allgather_planner.hpp"
+#include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/dispatch/megablocks_planner.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -15,7 +15,11 @@
 namespace switchyard {
 namespace {
 
-constexpr std::array<std::string_view, 11> kFieldNames{"rows_per_slot",
+constexpr std::array<std::string_view, 18> kFieldNames{"rows_per_slot",
+                                                       "indices",
+                                                       "bin_ids",
+                                                       "bins",
+                                                       "gathered_tokens",
                                                        "num_out_tokens",
                                                        "permutation",
                                                        "input_splits",
@@ -25,8 +29,10 @@ constexpr std::array<std::string_view, 11> kFieldNames{"rows_per_slot",
                                                        "tokens_per_local_expert",
                                                        "sort_input_by_local_experts",
                                                        "restore_output_by_local_experts",
+                                                       "expansion",
+                                                       "sort_rows",
+                                                       "bin_rows",
                                                        "row_tags"};
-
 constexpr std::int64_t kMaxPlacementEntries = std::int64_t{1} << 26;
 
 void require_same(DispatchRecording const& a, DispatchRecording const& b) {
@@ -39,8 +45,11 @@ void require_same(DispatchRecording const& a, DispatchRecording const& b) {
   expect(a.grid.ep == b.grid.ep, "ep", a.grid.ep, b.grid.ep);
   expect(a.layer == b.layer, "layer", a.layer, b.layer);
   expect(a.num_experts == b.num_experts, "num_experts", a.num_experts, b.num_experts);
+  expect(a.family == b.family, "family", static_cast<int>(a.family), static_cast<int>(b.family));
   expect(a.row_order == b.row_order, "row order", static_cast<int>(a.row_order), static_cast<int>(b.row_order));
   expect(a.capacity.has_value() == b.capacity.has_value(), "a capacity:", a.capacity ? 1 : 0, b.capacity ? 1 : 0);
+  SWITCHYARD_REQUIRE(a.bins == b.bins, shape_mismatch, "ranks {} and {} record different expert bins", a.rank.value(),
+                     b.rank.value());
   SWITCHYARD_REQUIRE(a.slots_per_rank == b.slots_per_rank && a.slot_to_expert == b.slot_to_expert, shape_mismatch,
                      "ranks {} and {} record different placements", a.rank.value(), b.rank.value());
 }
@@ -75,25 +84,25 @@ ExpertPlacement placement_of(DispatchRecording const& call) {
   return {layers, call.num_experts, SlotLayout(call.slots_per_rank), std::move(experts)};
 }
 
-void add_field(std::vector<RecordedField>& fields, std::string_view name, std::vector<std::int64_t> values) {
-  fields.push_back({std::string(name), std::move(values)});
-}
-void add_field(std::vector<RecordedField>& fields, std::string_view name,
-               std::optional<std::vector<std::int64_t>> values) {
-  if (values) add_field(fields, name, std::move(*values));
+template <typename Config>
+Config config_of(DispatchRecording const& call) {
+  Config config;
+  config.grid = call.grid;
+  config.row_order = call.row_order;
+  return config;
 }
 
-/// Splits and tables that only mean something for Megatron's own row order.
-void add_megatron_fields(std::vector<RecordedField>& fields, DispatchPlan const& plan) {
-  MegatronMetadata metadata = megatron_metadata(plan);
-  add_field(fields, "num_out_tokens", std::vector<std::int64_t>{metadata.num_out_tokens});
-  add_field(fields, "permutation", std::move(metadata.permutation));
-  add_field(fields, "input_splits", std::move(metadata.input_splits));
-  add_field(fields, "output_splits", std::move(metadata.output_splits));
-  add_field(fields, "output_splits_tp", std::move(metadata.output_splits_tp));
-  add_field(fields, "num_global_tokens_per_local_expert", std::move(metadata.num_global_tokens_per_local_expert));
-  add_field(fields, "sort_input_by_local_experts", std::move(metadata.sort_input_by_local_experts));
-  add_field(fields, "restore_output_by_local_experts", std::move(metadata.restore_output_by_local_experts));
+MegaBlocksConfig megablocks_config_of(DispatchRecording const& call) {
+  SWITCHYARD_REQUIRE(call.row_order == RowOrder::rank_major && !call.capacity, unsupported,
+                     "rank {} records a MegaBlocks dispatch with {} rows{}: its rows are rank_major, and what its bins "
+                     "hold follows from their size alone",
+                     call.rank.value(), to_string(call.row_order), call.capacity ? " and a capacity" : "");
+  MegaBlocksConfig config;
+  config.world = call.grid.world();
+  config.bins = call.bins.kind;
+  config.block_rows = call.bins.block_rows;
+  config.capacity_factor = call.bins.capacity_factor;
+  return config;
 }
 
 RecordedField const* find_field(std::vector<RecordedField> const& fields, std::string_view name) {
@@ -130,31 +139,25 @@ std::span<std::string_view const> recorded_field_names() noexcept {
 
 std::vector<DispatchPlan> reference_plans(std::span<DispatchRecording const> calls) {
   require_group(calls);
-  AllToAllConfig config;
-  config.grid = calls.front().grid;
-  config.row_order = calls.front().row_order;
+  auto const& first = calls.front();
   std::vector<RoutingMap> routings;
   std::vector<CapacityLimit> limits;
   for (auto const& call : calls) {
     routings.push_back(call.routing);
     if (call.capacity) limits.push_back(*call.capacity);
   }
-  ExpertPlacement const placement = placement_of(calls.front());
-  return plan_alltoall_group(config, routings, placement, placement.num_layers() - 1, limits);
-}
-
-std::vector<RecordedField> reference_fields(std::span<DispatchPlan const> plans, RankId rank) {
-  auto const& plan = plans[rank.index()];
-  std::vector<RecordedField> fields;
-  add_field(fields, "rows_per_slot", plan.rows_per_slot);
-  add_field(fields, "tokens_per_local_expert", plan.tokens_per_local_expert);
-  bool const megatron =
-      plan.setup.family == DispatchFamily::megatron_alltoall && plan.setup.row_order == RowOrder::tp_major;
-  if (megatron) add_megatron_fields(fields, plan);
-  std::vector<std::int64_t> tags;
-  for (auto const& tag : expected_row_tags(plans, rank)) tags.insert(tags.end(), {tag.source.value(), tag.token});
-  add_field(fields, "row_tags", std::move(tags));
-  return fields;
+  ExpertPlacement const placement = placement_of(first);
+  int const layer = placement.num_layers() - 1;
+  switch (first.family) {
+    case DispatchFamily::megatron_alltoall: break;
+    case DispatchFamily::megatron_allgather:
+      return plan_allgather_group(config_of<AllGatherConfig>(first), routings, placement, layer, limits);
+    case DispatchFamily::megatron_flex:
+      return plan_flex_group(config_of<FlexConfig>(first), routings, placement, layer, limits);
+    case DispatchFamily::megablocks:
+      return plan_megablocks_group(megablocks_config_of(first), routings, placement, layer);
+  }
+  return plan_alltoall_group(config_of<AllToAllConfig>(first), routings, placement, layer, limits);
 }
 
 RecordingReport check_recordings(std::span<DispatchRecording const> calls) {

@@ -21,12 +21,17 @@ std::vector<RankId> source_order(ExpertParallelGrid grid, RowOrder order) {
   return ranks;
 }
 
+/// Whether a source's permutation fills the bins itself: forward_once, where no row travels.
+bool bins_at_source(DispatchPlan const& plan) {
+  return plan.setup.bins != ExpertBins::exact && plan.setup.grid.world() == 1;
+}
+
 /// A source's rows, one per (token, slot), by physical slot.
 class SourceRows {
  public:
   explicit SourceRows(DispatchPlan const& plan) : tokens_(tokens_of(plan)) {
     first_.push_back(0);
-    for (std::int64_t const rows : plan.rows_per_slot) {
+    for (std::int64_t const rows : bins_at_source(plan) ? plan.tokens_per_local_expert : plan.rows_per_slot) {
       SWITCHYARD_REQUIRE(rows >= 0, shape_mismatch, "rank {} has {} rows for slot {}", plan.rank.value(), rows,
                          first_.size() - 1);
       first_.push_back(checked_add(first_.back(), rows));
@@ -36,9 +41,9 @@ class SourceRows {
                        tokens_.size(), first_.back());
   }
 
-  [[nodiscard]] std::span<std::int64_t const> tokens_for(int slot) const {
-    auto const begin = first_[to_size(slot)];
-    return tokens_.subspan(to_size(begin), to_size(first_[to_size(slot) + 1] - begin));
+  /// The first `count` rows for `slot`.
+  [[nodiscard]] std::span<std::int64_t const> tokens_for(int slot, std::int64_t count) const {
+    return tokens_.subspan(to_size(first_[to_size(slot)]), to_size(count));
   }
 
  private:
@@ -47,9 +52,6 @@ class SourceRows {
     auto const* gather = path.empty() ? nullptr : std::get_if<RowGather>(&path.front());
     SWITCHYARD_REQUIRE(gather != nullptr, shape_mismatch,
                        "the plan of rank {} has no rows of its tokens: validate() the plan first", plan.rank.value());
-    SWITCHYARD_REQUIRE(plan.setup.bins == ExpertBins::exact && plan.setup.hidden_shards == 1, unsupported,
-                       "row tags of {} bins and {} hidden shards: only exact bins without shards are covered",
-                       to_string(plan.setup.bins), plan.setup.hidden_shards);
     return gather->token_of_row;
   }
 
@@ -57,30 +59,66 @@ class SourceRows {
   std::vector<std::int64_t> first_;
 };
 
-}  // namespace
-
-std::vector<RowTag> expected_row_tags(std::span<DispatchPlan const> plans, RankId rank) {
-  SWITCHYARD_REQUIRE(
-      !plans.empty() && to_size(plans.front().setup.grid.world()) == plans.size() && rank.index() < plans.size(),
-      shape_mismatch, "{} plans are no group that holds rank {}", plans.size(), rank.value());
-  std::vector<SourceRows> sources;
+void require_group(std::span<DispatchPlan const> plans, RankId rank) {
+  SWITCHYARD_REQUIRE(!plans.empty() && to_size(plans.front().setup.grid.world()) == plans.size() && rank.value() >= 0 &&
+                         rank.index() < plans.size(),
+                     shape_mismatch, "{} plans are no group that holds rank {}", plans.size(), rank.value());
   for (auto const& plan : plans) {
     SWITCHYARD_REQUIRE(plan.rows_per_slot.size() == plans.front().rows_per_slot.size(), shape_mismatch,
                        "rank {} counts {} slots, rank {} {}", plan.rank.value(), plan.rows_per_slot.size(),
                        plans.front().rank.value(), plans.front().rows_per_slot.size());
-    sources.emplace_back(plan);
+    SWITCHYARD_REQUIRE(plan.first_slot >= 0 &&
+                           to_size(plan.first_slot) + plan.tokens_per_local_expert.size() <= plan.rows_per_slot.size(),
+                       shape_mismatch, "rank {} owns slots from {} on, {} of them, of {}", plan.rank.value(),
+                       plan.first_slot, plan.tokens_per_local_expert.size(), plan.rows_per_slot.size());
   }
+}
+
+/// How many rows of every source, in row order, find a place in a bin of `places` rows.
+std::vector<std::int64_t> places_taken(std::span<DispatchPlan const> plans, std::vector<RankId> const& order, int slot,
+                                       std::int64_t places) {
+  std::vector<std::int64_t> taken;
+  for (RankId const source : order) {
+    taken.push_back(std::clamp<std::int64_t>(places, 0, plans[source.index()].rows_per_slot[to_size(slot)]));
+    places -= taken.back();
+  }
+  return taken;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> rows_in_bins(std::span<DispatchPlan const> plans, RankId source) {
+  require_group(plans, source);
+  std::vector<std::int64_t> kept = plans[source.index()].rows_per_slot;
+  for (auto const& owner : plans) {
+    auto const order = source_order(owner.setup.grid, owner.setup.row_order);
+    auto const position = std::find(order.begin(), order.end(), source) - order.begin();
+    for (int local = 0; local < owner.num_local_experts(); ++local) {
+      int const slot = owner.first_slot + local;
+      auto const taken = places_taken(plans, order, slot, owner.tokens_per_local_expert[to_size(local)]);
+      kept[to_size(slot)] = taken[to_size(position)];
+    }
+  }
+  return kept;
+}
+
+std::vector<RowTag> expected_row_tags(std::span<DispatchPlan const> plans, RankId rank) {
+  require_group(plans, rank);
+  std::vector<SourceRows> sources;
+  for (auto const& plan : plans) sources.emplace_back(plan);
   auto const& plan = plans[rank.index()];
-  SWITCHYARD_REQUIRE(plan.first_slot >= 0 &&
-                         to_size(plan.first_slot) + plan.tokens_per_local_expert.size() <= plan.rows_per_slot.size(),
-                     shape_mismatch, "rank {} owns slots from {} on, {} of them, of {}", rank.value(), plan.first_slot,
-                     plan.tokens_per_local_expert.size(), plan.rows_per_slot.size());
   auto const order = source_order(plan.setup.grid, plan.setup.row_order);
   std::vector<RowTag> tags;
-  for (int local = 0; local < plan.num_local_experts(); ++local)
-    for (RankId const source : order)
-      for (std::int64_t const token : sources[source.index()].tokens_for(plan.first_slot + local))
-        tags.push_back({source, token});
+  std::int64_t block_end = 0;
+  for (int local = 0; local < plan.num_local_experts(); ++local) {
+    std::int64_t const places = plan.tokens_per_local_expert[to_size(local)];
+    auto const taken = places_taken(plans, order, plan.first_slot + local, places);
+    for (std::size_t i = 0; i < order.size(); ++i)
+      for (std::int64_t const token : sources[order[i].index()].tokens_for(plan.first_slot + local, taken[i]))
+        tags.push_back({order[i], token});
+    block_end = checked_add(block_end, places);
+    tags.resize(to_size(block_end));
+  }
   return tags;
 }
 

@@ -56,8 +56,9 @@ struct MegatronMetadata {
   SyncPoint cuda_sync_point = SyncPoint::no_sync;                               ///< by SyncRule::megatron_seed
 };
 
-/// @throws Error{unsupported} for a plan that Megatron cannot have: another family, rank_major rows, or padding to
-///         capacities that differ between ranks (its exchange would use equal splits).
+/// With rank_major rows the chunk tables are those of that order, which Megatron's AlltoAll itself never has.
+/// @throws Error{unsupported} for a plan that Megatron cannot have: another family, or padding to capacities that
+///         differ between ranks (its exchange would use equal splits).
 [[nodiscard]] MegatronMetadata megatron_metadata(DispatchPlan const& plan);
 
 }  // namespace switchyard

@@ -21,10 +21,20 @@ struct RecordedField {
   friend bool operator==(RecordedField const&, RecordedField const&) = default;
 };
 
+/// The bins of a MegaBlocks dispatch, see MegaBlocksConfig.
+struct RecordedBins {
+  ExpertBins kind = ExpertBins::exact;
+  std::int64_t block_rows = 0;  ///< of ExpertBins::blocks
+  double capacity_factor = 0;   ///< of ExpertBins::capacity
+  friend bool operator==(RecordedBins const&, RecordedBins const&) = default;
+};
+
 /// One dispatch call on one rank.
 struct DispatchRecording {
   RankId rank{};
-  ExpertParallelGrid grid{};
+  ExpertParallelGrid grid{};  ///< for megablocks ep expert blocks and tp hidden shards: rank d has block d mod ep
+  DispatchFamily family = DispatchFamily::megatron_alltoall;
+  RecordedBins bins{};  ///< megablocks only
   int layer = 0;
   int num_experts = 0;                         ///< logical experts
   RowOrder row_order = RowOrder::tp_major;     ///< of the rows that experts saw
@@ -35,11 +45,8 @@ struct DispatchRecording {
   std::vector<RecordedField> fields;
 };
 
-/// The names that can be compared, in the order of the comparison, which is that of a dispatcher's own work:
-/// rows_per_slot, num_out_tokens, permutation, input_splits, output_splits, output_splits_tp,
-/// num_global_tokens_per_local_expert, tokens_per_local_expert, sort_input_by_local_experts,
-/// restore_output_by_local_experts (all as MegatronMetadata has them) and row_tags: source rank and token of every row
-/// the experts saw, as pairs.
+/// The names that can be compared, in the order of the comparison, which is that of a dispatcher's own work.
+/// docs/formats/recording.md says what they hold and which family has which.
 [[nodiscard]] std::span<std::string_view const> recorded_field_names() noexcept;
 
 /// The first integer that differs.
@@ -60,11 +67,13 @@ struct RecordingReport {
 /// The plans that the reference makes for the recorded routings.
 /// @param calls the same call of all ranks, rank ascending.
 /// @throws Error{shape_mismatch} when the ranks are not 0 .. world-1 or disagree in what they must share, naming rank
-///         and value; Error as plan_alltoall_group() for a routing or placement that cannot be planned.
+///         and value; Error as the family's planner for a routing or placement that cannot be planned.
 [[nodiscard]] std::vector<DispatchPlan> reference_plans(std::span<DispatchRecording const> calls);
 
-/// Every comparable field of `plan` as a dispatcher would record it. @param plans the group that holds it.
-/// Fields that Megatron leaves unset (None) are absent; with rank_major rows only those of that order are there.
+/// Every comparable field of a rank's plan as a dispatcher of its family would record it, row tags included.
+/// @param plans the group that holds it. Fields that the family lacks, or that Megatron leaves unset (None), are
+/// absent.
+/// @throws Error{invalid_plan} for an unsound plan; Error{shape_mismatch} when `plans` are no group that holds `rank`.
 [[nodiscard]] std::vector<RecordedField> reference_fields(std::span<DispatchPlan const> plans, RankId rank);
 
 /// Compares field by field, in each rank by rank. A recorded field that the reference does not have is a mismatch at
