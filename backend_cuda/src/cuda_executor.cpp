@@ -74,6 +74,10 @@ void CudaExecutor::combine(DevicePlan const& device_plan, CombineRecipe const& r
   require_weights(plan, inputs.weights);
   require_shared_rows(plan, inputs, hidden, out.dtype());
   bool const by_partials = sends_partials(plan, recipe, inputs.route);
+  SWITCHYARD_REQUIRE(by_partials || recipe.order != SumOrder::rank_then_expert, unsupported,
+                     "{} of single rows on rank {}: this executor adds a rank's rows where its experts are; use an "
+                     "AllGather or Flex plan and let it send partials",
+                     to_string(recipe), plan.rank.value());
   auto const digest = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
   StepContext const context{device_plan.lists(), stream, hidden,
                             internal::recipe_digest(digest, recipe, inputs.weights.dtype() == DType::f64, by_partials),

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "nccl_error.hpp"
+#include "switchyard/cuda/nccl_communicator.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string version_text(int code) {
+  return fmt::format("{}.{}.{}", code / 10000, code % 10000 / 100, code % 100);
+}
+
+char const* advice(ncclResult_t result) {
+  switch (result) {
+    case ncclSystemError:
+      return "; a system call or the network failed: set NCCL_DEBUG=WARN, check NCCL_SOCKET_IFNAME and the size of "
+             "/dev/shm";
+    case ncclRemoteError: return "; a peer failed or its process ended: look at the other ranks' output";
+    case ncclInvalidUsage:
+      return "; two ranks may share one GPU: give every rank a device of its own (local rank, CUDA_VISIBLE_DEVICES)";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+void throw_nccl_error(ncclResult_t result, char const* call, ncclComm_t comm, char const* file, int line) {
+  char const* const last = ncclGetLastError(comm);
+  throw_error(ErrorCode::nccl,
+              fmt::format("{} failed: {} ({}){}", call, ncclGetErrorString(result), last == nullptr ? "" : last,
+                          advice(result)),
+              file, line);
+}
+
+std::vector<std::byte> make_nccl_id() {
+  ncclUniqueId id{};
+  SWITCHYARD_NCCL_TRY(nullptr, ncclGetUniqueId(&id));
+  std::vector<std::byte> bytes(sizeof id);
+  std::memcpy(bytes.data(), &id, sizeof id);
+  return bytes;
+}
+
+std::string describe_nccl() {
+  int version = 0;
+  SWITCHYARD_NCCL_TRY(nullptr, ncclGetVersion(&version));
+  return fmt::format("NCCL {} at run time, {} at compile time", version_text(version), version_text(NCCL_VERSION_CODE));
+}
+
+NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world_size, Duration deadline) {
+  ncclUniqueId unique{};
+  SWITCHYARD_REQUIRE(id.size() == sizeof unique, invalid_argument, "an NCCL id has {} bytes, got {}", sizeof unique,
+                     id.size());
+  std::memcpy(&unique, id.data(), sizeof unique);
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  NcclHandle handle;
+  handle.owned_ = true;
+  auto const last = Clock::now() + deadline;
+  SWITCHYARD_NCCL_TRY(nullptr, ncclCommInitRankConfig(&handle.comm_, world_size, unique, rank, &config));
+  for (;;) {
+    ncclResult_t state = ncclSuccess;
+    SWITCHYARD_NCCL_TRY(handle.comm_, ncclCommGetAsyncError(handle.comm_, &state));
+    if (state == ncclSuccess) return handle;
+    if (state != ncclInProgress) throw_nccl_error(state, "ncclCommInitRankConfig", handle.comm_, __FILE__, __LINE__);
+    SWITCHYARD_REQUIRE(Clock::now() < last, timeout,
+                       "rank {} of {} could not join the NCCL communicator in time: a rank was not started, or NCCL "
+                       "chose an interface that the others cannot reach (NCCL_SOCKET_IFNAME, NCCL_DEBUG=INFO)",
+                       rank, world_size);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+NcclHandle NcclHandle::borrow(ncclComm* comm) noexcept {
+  NcclHandle handle;
+  handle.comm_ = comm;
+  return handle;
+}
+
+NcclHandle::~NcclHandle() {
+  // Abort, not destroy: it never waits for peers, and every call that was promised to be complete is.
+  if (owned_ && comm_ != nullptr) (void)ncclCommAbort(comm_);
+}
+
+NcclHandle::NcclHandle(NcclHandle&& other) noexcept
+    : comm_(std::exchange(other.comm_, nullptr)), owned_(std::exchange(other.owned_, false)) {}
+
+NcclHandle& NcclHandle::operator=(NcclHandle&& other) noexcept {
+  std::swap(comm_, other.comm_);
+  std::swap(owned_, other.owned_);
+  return *this;
+}
+
+void NcclHandle::abort() noexcept {
+  if (comm_ != nullptr) (void)ncclCommAbort(comm_);
+  comm_ = nullptr;
+}
+
+}  // namespace switchyard::cuda
