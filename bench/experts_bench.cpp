@@ -5,11 +5,14 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <random>
 #include <vector>
 
 #include "switchyard/cpu/experts.hpp"
+#include "switchyard/cpu/parallel_for.hpp"
+#include "switchyard/cpu/quantize.hpp"
 #include "switchyard/experts/workspace.hpp"
 #include "switchyard/hd/convert.hpp"
 
@@ -85,7 +88,9 @@ std::vector<T> random_values(std::int64_t count) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal(0.0f, 0.05f);
   std::vector<T> values(static_cast<std::size_t>(count));
-  for (T& value : values) value = hd::narrow<T>(normal(random));
+  std::size_t const drawn = std::min<std::size_t>(values.size(), 1 << 20);  // then they repeat
+  for (std::size_t i = 0; i < drawn; ++i) values[i] = hd::narrow<T>(normal(random));
+  for (std::size_t i = drawn; i < values.size(); ++i) values[i] = values[i - drawn];
   return values;
 }
 
@@ -145,6 +150,47 @@ void openblas_sgemm(benchmark::State& state) {
 }
 BENCHMARK(openblas_sgemm)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
 #endif
+
+constexpr std::int64_t kQuantRows = 8192;
+constexpr std::int64_t kQuantColumns = 7168;
+
+/// Bytes read and written per second of processor time; memcpy of as many bytes is the yardstick beside it.
+void report_bytes(benchmark::State& state, double start, double bytes) {
+  double const seconds = processor_seconds() - start;
+  state.counters["bytes"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["bytes_per_core_s"] = bytes * static_cast<double>(state.iterations()) / seconds;
+}
+
+/// Same number of values as the quantisers read, written as bf16 again: rows in parallel.
+void copy_rows(benchmark::State& state) {
+  auto const from = random_values<switchyard::bf16_t>(kQuantRows * kQuantColumns);
+  std::vector<switchyard::bf16_t> to(from.size());
+  double const start = processor_seconds();
+  for (auto _ : state) {
+    switchyard::cpu::parallel_for(kQuantRows, 16, [&](std::int64_t begin, std::int64_t end) {
+      std::memcpy(to.data() + begin * kQuantColumns, from.data() + begin * kQuantColumns,
+                  static_cast<std::size_t>((end - begin) * kQuantColumns) * sizeof(switchyard::bf16_t));
+    });
+    benchmark::ClobberMemory();
+  }
+  report_bytes(state, start, 4.0 * kQuantRows * kQuantColumns);
+}
+BENCHMARK(copy_rows)->UseRealTime();
+
+void quantize_rows(benchmark::State& state) {
+  switchyard::QuantSpec spec;
+  spec.scheme = static_cast<switchyard::QuantScheme>(state.range(0));
+  spec.tensor_scale = 100.0f;
+  auto const from = random_values<switchyard::bf16_t>(kQuantRows * kQuantColumns);
+  auto const values = switchyard::ConstTensorView::matrix(std::span(from), kQuantRows, kQuantColumns);
+  auto out = switchyard::QuantizedMatrix::make(spec, kQuantRows, kQuantColumns);
+  double const start = processor_seconds();
+  for (auto _ : state) switchyard::cpu::quantize(spec, values, out);
+  auto const bytes = from.size() * 2 + out.codes.size() + out.scales.size();
+  report_bytes(state, start, static_cast<double>(bytes));
+  state.SetLabel(std::string(to_string(spec.scheme)));
+}
+BENCHMARK(quantize_rows)->DenseRange(0, static_cast<int>(switchyard::kAllQuantSchemes.size()) - 1)->UseRealTime();
 
 BENCHMARK(exact_mlp<float>)->Arg(16)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
 BENCHMARK(exact_mlp<switchyard::bf16_t>)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();

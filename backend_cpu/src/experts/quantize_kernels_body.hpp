@@ -44,17 +44,28 @@ void with_scheme(QuantScheme scheme, Function const& function) {
   }
 }
 
-/// The order of magnitudes is the order of their bits, so an integer maximum needs no order of operands.
-std::uint32_t absmax_bits(float const* values, std::int64_t count) {
-  std::uint32_t largest = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::uint32_t const magnitude = hd::bits_to<std::uint32_t>(values[i]) & 0x7fffffffu;
-    largest = std::max(largest, magnitude > 0x7f800000u ? 0u : magnitude);
-  }
-  return largest;
+/// Calls function(size) with the sizes of common groups as constants, so that their loops need no remainder.
+template <typename Function>
+void with_size(std::int64_t size, Function const& function) {
+  if (size == 16) return function(std::integral_constant<std::int64_t, 16>{});
+  if (size == 32) return function(std::integral_constant<std::int64_t, 32>{});
+  if (size == 128) return function(std::integral_constant<std::int64_t, 128>{});
+  function(size);
 }
 
-constexpr std::int64_t kTile = 512;  // values widened at a time; even, so that half-byte codes never straddle tiles
+/// The order of magnitudes is the order of their bits, so an integer maximum needs no order of operands.
+template <typename Size>
+std::uint32_t absmax_bits(float const* values, Size count) {
+  std::int32_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    auto const magnitude = static_cast<std::int32_t>(hd::bits_to<std::uint32_t>(values[i]) & 0x7fffffffu);
+    std::int32_t const number = magnitude & -static_cast<std::int32_t>(magnitude <= 0x7f800000);
+    largest = std::max(largest, number);
+  }
+  return static_cast<std::uint32_t>(largest);
+}
+
+constexpr std::int64_t kTile = 2048;  // values widened at a time; even, so that half-byte codes never straddle tiles
 
 template <typename T>
 float absmax_of(T const* values, std::int64_t count) {
@@ -78,47 +89,107 @@ constexpr bool has_byte_scale(QuantScheme scheme) {
   return scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::mxfp8 || scheme == QuantScheme::nvfp4;
 }
 
+/// Codes of one run of values that share a factor, one byte each. Bytes may alias anything, hence restrict.
+template <QuantScheme kScheme, typename Size>
+void encode_run(float const* __restrict values, float factor, Size count, std::uint8_t* __restrict codes) {
+  for (std::int64_t i = 0; i < count; ++i) codes[i] = static_cast<std::uint8_t>(hd::encode<kScheme>(values[i], factor));
+}
+
+/// Two codes per byte; `codes` has room for one more.
+void join_halves(std::uint8_t* __restrict codes, std::int64_t count, std::byte* __restrict to) {
+  codes[count] = 0;
+  for (std::int64_t i = 0; i < (count + 1) / 2; ++i)
+    to[i] = static_cast<std::byte>(codes[2 * i] | (codes[2 * i + 1] << 4));
+}
+
+/// Some whole groups of a row (the last one may be cut off), widened.
+struct Tile {
+  float values[kTile];
+  std::uint32_t largest[kTile];
+  float factors[kTile];
+  std::uint8_t codes[kTile + 1];
+};
+
+template <typename T>
+void widen_run(T const* values, std::int64_t count, float* out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = hd::widen(values[i]);
+}
+
+/// Scales and factors of `groups` groups from their largest magnitudes.
 template <QuantScheme kScheme>
-void store_scale(hd::GroupScale const& scale, std::byte* scales, std::int64_t group) {
-  if constexpr (has_byte_scale(kScheme)) {
-    scales[group] = static_cast<std::byte>(scale.code);
-  } else {
-    std::uint32_t const bits = hd::bits_to<std::uint32_t>(scale.stored);
-    for (int i = 0; i < 4; ++i) scales[4 * group + i] = static_cast<std::byte>(bits >> (8 * i));
+void scale_groups(hd::QuantParameters const& parameters, Tile& tile, std::int64_t groups, std::byte* scales) {
+  float stored[kTile];
+  std::uint8_t bytes[kTile];
+  for (std::int64_t g = 0; g < groups; ++g) {
+    hd::GroupScale const scale = hd::group_scale<kScheme>(hd::bits_to<float>(tile.largest[g]), parameters);
+    stored[g] = scale.stored;
+    bytes[g] = scale.code;
+    tile.factors[g] = scale.factor;
+  }
+  if (scales == nullptr) return;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    if constexpr (has_byte_scale(kScheme)) {
+      scales[g] = static_cast<std::byte>(bytes[g]);
+    } else {
+      std::memcpy(scales + 4 * g, stored + g, sizeof(float));
+    }
   }
 }
 
-/// Codes of values [first, first + count) of a row; count is even or the row ends.
 template <QuantScheme kScheme>
-void encode_run(float const* values, float factor, std::int64_t first, std::int64_t count, std::byte* codes) {
-  if constexpr (kScheme == QuantScheme::nvfp4) {
-    std::byte* const to = codes + first / 2;
-    for (std::int64_t i = 0; i < count; i += 2) {
-      std::uint32_t const low = hd::encode<kScheme>(values[i], factor);
-      std::uint32_t const high = i + 1 < count ? hd::encode<kScheme>(values[i + 1], factor) : 0u;
-      to[i / 2] = static_cast<std::byte>(low | (high << 4));
-    }
-  } else {
-    auto* const to = reinterpret_cast<std::uint8_t*>(codes + first);
-    for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<std::uint8_t>(hd::encode<kScheme>(values[i], factor));
+void encode_tile(Tile& tile, std::int64_t group, std::int64_t count, std::byte* codes) {
+  constexpr bool kHalves = kScheme == QuantScheme::nvfp4;
+  auto* const to = kHalves ? tile.codes : reinterpret_cast<std::uint8_t*>(codes);
+  for (std::int64_t i = 0, g = 0; i < count; i += group, ++g)
+    with_size(std::min(group, count - i),
+              [&](auto size) { encode_run<kScheme>(tile.values + i, tile.factors[g], size, to + i); });
+  if constexpr (kHalves) join_halves(tile.codes, count, codes);
+}
+
+/// Groups that fit a tile: several at a time, so that their scales are computed side by side.
+template <QuantScheme kScheme, typename T>
+void quantize_small_groups(QuantizeTask const& task, hd::QuantParameters const& parameters, T const* values,
+                           std::int64_t count, std::byte* codes, std::byte* scales) {
+  constexpr std::int64_t kScaleBytes = has_byte_scale(kScheme) ? 1 : 4;
+  Tile tile;
+  std::int64_t const span = kTile / task.group * task.group;
+  for (std::int64_t first = 0; first < count; first += span) {
+    std::int64_t const n = std::min(span, count - first);
+    widen_run(values + first, n, tile.values);
+    std::int64_t groups = 0;
+    for (std::int64_t i = 0; i < n; i += task.group, ++groups)
+      with_size(std::min(task.group, n - i),
+                [&](auto size) { tile.largest[groups] = absmax_bits(tile.values + i, size); });
+    scale_groups<kScheme>(parameters, tile, groups, scales + first / task.group * kScaleBytes);
+    encode_tile<kScheme>(tile, task.group, n, codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first));
+  }
+}
+
+/// One scale for the whole row, or one that all rows share.
+template <QuantScheme kScheme, typename T>
+void quantize_whole_row(QuantizeTask const& task, hd::QuantParameters const& parameters, T const* values,
+                        std::int64_t count, std::byte* codes, std::byte* scales) {
+  Tile tile;
+  float const largest = task.tensor_absmax != nullptr ? *task.tensor_absmax : absmax_of(values, count);
+  tile.largest[0] = hd::bits_to<std::uint32_t>(largest);
+  scale_groups<kScheme>(parameters, tile, 1, scales);
+  for (std::int64_t first = 0; first < count; first += kTile) {
+    std::int64_t const n = std::min(kTile, count - first);
+    widen_run(values + first, n, tile.values);
+    encode_tile<kScheme>(tile, kTile, n, codes + first);
   }
 }
 
 template <QuantScheme kScheme, typename T>
 void quantize_row(QuantizeTask const& task, T const* values, std::int64_t count, std::byte* codes, std::byte* scales) {
   hd::QuantParameters const parameters{task.given_scale, task.upper_bound, task.tensor_scale};
-  float tile[kTile];
-  for (std::int64_t first = 0, group = 0; first < count; first += task.group, ++group) {
-    std::int64_t const size = std::min(task.group, count - first);
-    float const largest = task.tensor_absmax != nullptr ? *task.tensor_absmax : absmax_of(values + first, size);
-    hd::GroupScale const scale = hd::group_scale<kScheme>(largest, parameters);
-    if (scales != nullptr) store_scale<kScheme>(scale, scales, group);
-    for (std::int64_t i = first; i < first + size; i += kTile) {
-      std::int64_t const n = std::min(kTile, first + size - i);
-      for (std::int64_t k = 0; k < n; ++k) tile[k] = hd::widen(values[i + k]);
-      encode_run<kScheme>(tile, scale.factor, i, n, codes);
-    }
-  }
+  if (task.tensor_absmax == nullptr && task.group <= kTile && task.group < count)
+    return quantize_small_groups<kScheme>(task, parameters, values, count, codes, scales);
+  if (task.group >= count || task.tensor_absmax != nullptr)
+    return quantize_whole_row<kScheme>(task, parameters, values, count, codes, scales);
+  for (std::int64_t first = 0; first < count; first += task.group)  // groups longer than a tile: bytes only
+    quantize_whole_row<kScheme>(task, parameters, values + first, std::min(task.group, count - first), codes + first,
+                                scales + first / task.group * 4);
 }
 
 void row(QuantizeTask const& task, void const* values, std::int64_t count, std::byte* codes, std::byte* scales) {

@@ -80,6 +80,17 @@ SWITCHYARD_HD inline std::uint32_t encode_int8_truncate(float x) noexcept {
   return static_cast<std::uint32_t>(static_cast<std::int32_t>(number)) & 0xffu;
 }
 
+namespace detail {
+/// The larger of two numbers without a sign, neither a NaN.
+SWITCHYARD_HD inline float larger(float a, float b) noexcept {
+  return choose(magnitude_below(a, b), b, a);
+}
+/// The value of an e4m3 code without sign, no NaN: the product is exact, for subnormal codes too.
+SWITCHYARD_HD inline float e4m3_value(std::uint32_t code) noexcept {
+  return mul_rn(bits_to<float>(code << 20), 0x1p120f);
+}
+}  // namespace detail
+
 /// The scale of a group whose largest magnitude is `absmax` (not a NaN, no sign).
 template <QuantScheme kScheme>
 SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const& parameters) noexcept {
@@ -87,36 +98,37 @@ SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const&
   if constexpr (kScheme == QuantScheme::fp8_tensor) {
     return {parameters.given_scale, div_rn(1.0f, parameters.given_scale), 0};
   } else if constexpr (kScheme == QuantScheme::fp8_tensor_dynamic) {
-    float const scale = absmax == 0.0f ? 1.0f : div_rn(absmax, kE4m3Largest);
+    float const scale = detail::choose(bits_to<std::uint32_t>(absmax) == 0, 1.0f, div_rn(absmax, kE4m3Largest));
     return {scale, div_rn(1.0f, scale), 0};
   } else if constexpr (kScheme == QuantScheme::fp8_token) {
-    float const bounded = min_propagate(absmax, parameters.upper_bound);
-    float const scale = max_propagate(div_rn(bounded, kE4m3Largest), div_rn(1.0f, 448.0f * 512.0f));
+    float const bounded = detail::magnitude_at_most(absmax, parameters.upper_bound);
+    float const scale = detail::larger(div_rn(bounded, kE4m3Largest), div_rn(1.0f, 448.0f * 512.0f));
     return {scale, scale, 0};
   } else if constexpr (kScheme == QuantScheme::fp8_group) {
-    float const scale = div_rn(max_propagate(absmax, kSmallest), kE4m3Largest);
+    float const scale = div_rn(detail::larger(absmax, kSmallest), kE4m3Largest);
     return {scale, scale, 0};
   } else if constexpr (kScheme == QuantScheme::fp8_group_ue8m0) {
-    float const scale = div_rn(max_propagate(absmax, kSmallest), kE4m3Largest);
-    e8m0_t const power = round_to_e8m0(max_propagate(scale, kSmallest), ScaleRounding::up, Saturation::saturate);
+    float const scale = div_rn(detail::larger(absmax, kSmallest), kE4m3Largest);
+    e8m0_t const power = round_to_e8m0(detail::larger(scale, kSmallest), ScaleRounding::up, Saturation::saturate);
     return {widen(power), widen(power), power.bits};
   } else if constexpr (kScheme == QuantScheme::fp8_deepep) {
-    float const largest = max_propagate(absmax, 1e-4f);
+    float const largest = detail::larger(absmax, 1e-4f);
     return {mul_rn(largest, div_rn(1.0f, kE4m3Largest)), div_rn(kE4m3Largest, largest), 0};
   } else if constexpr (kScheme == QuantScheme::int8_token) {
-    float const largest = max_propagate(absmax, kSmallest);
+    float const largest = detail::larger(absmax, kSmallest);
     return {div_rn(largest, 127.0f), div_rn(127.0f, largest), 0};
   } else if constexpr (kScheme == QuantScheme::int8_group) {
-    float const scale = div_rn(max_propagate(absmax, kSmallest), 127.0f);
+    float const scale = div_rn(detail::larger(absmax, kSmallest), 127.0f);
     return {scale, scale, 0};
   } else if constexpr (kScheme == QuantScheme::mxfp8) {
     e8m0_t const power = round_to_e8m0(div_rn(absmax, kE4m3Largest), ScaleRounding::up, Saturation::saturate);
     return {widen(power), widen(power), power.bits};
   } else {
     float const wanted = mul_rn(parameters.tensor_scale, mul_rn(absmax, div_rn(1.0f, 6.0f)));
-    fp8_e4m3_t const scale = round_to_e4m3(wanted, Saturation::saturate);
-    float const whole = scale_with_tensor(widen(scale), parameters.tensor_scale);
-    return {widen(scale), scale.bits == 0 ? 0.0f : div_rn(1.0f, whole), scale.bits};
+    std::uint32_t const code = encode_e4m3(wanted);
+    float const scale = detail::e4m3_value(code);
+    float const inverse = div_rn(1.0f, scale_with_tensor(scale, parameters.tensor_scale));
+    return {scale, detail::choose(code == 0, 0.0f, inverse), static_cast<std::uint8_t>(code)};
   }
 }
 
