@@ -90,6 +90,7 @@ constexpr std::array kPolicies = {
     KnownPolicy{"tensorrt-llm", placement::make_tensorrt_llm},
     KnownPolicy{"swift", placement::make_swift},
     KnownPolicy{"balanced", placement::make_balanced},
+    KnownPolicy{"incremental", placement::make_incremental},
 };
 
 void require_honoured(PlacementPolicy const& policy, PolicyRequest const& request) {

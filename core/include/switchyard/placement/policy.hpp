@@ -36,7 +36,7 @@ class PlacementPolicy {
 /// Known names: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
 /// "deepseek-hierarchical", "deepseek-global"; and two baselines that ignore the loads and accept uneven slots per rank
 /// (SlotLayout::balanced): "contiguous" (ExpertPlacement::trivial) and "round-robin" (ExpertPlacement::round_robin).
-/// Of our own: "balanced" (balanced.hpp).
+/// Of our own: "balanced" (balanced.hpp) and "incremental" (incremental.hpp, with its default options).
 /// @throws Error{invalid_argument} for another name; the text lists the known ones.
 [[nodiscard]] std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name);
 /// @return the known names in the order above.

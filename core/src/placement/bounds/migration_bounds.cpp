@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "assignment.hpp"
+#include "keep_slots.hpp"
 #include "layer_view.hpp"
 #include "max_flow.hpp"
 #include "switchyard/internal/require.hpp"
@@ -133,30 +134,6 @@ std::vector<std::int64_t> count_fetches(Holders const& before, Holders const& af
   return demand;
 }
 
-/// Slots of one rank: experts that stay keep their slot, the others fill the rest in order.
-void place_contents(std::span<ExpertId const> current, std::span<ExpertId const> contents, std::span<ExpertId> slots) {
-  std::vector<bool> used(contents.size(), false);
-  std::vector<bool> filled(slots.size(), false);
-  for (std::size_t slot = 0; slot < slots.size(); ++slot) {
-    for (std::size_t i = 0; i < contents.size() && slot < current.size() && !filled[slot]; ++i) {
-      if (!used[i] && contents[i] == current[slot]) {
-        used[i] = filled[slot] = true;
-        slots[slot] = contents[i];
-      }
-    }
-  }
-  std::size_t next = 0;
-  for (std::size_t i = 0; i < contents.size(); ++i) {
-    if (!used[i]) {
-      while (filled[next]) {
-        ++next;
-      }
-      filled[next] = true;
-      slots[next] = contents[i];
-    }
-  }
-}
-
 }  // namespace
 
 MigrationBounds migration_bounds(ExpertPlacement const& before, ExpertPlacement const& after, int layer,
@@ -193,8 +170,8 @@ ExpertPlacement relabel_ranks(ExpertPlacement const& current, ExpertPlacement co
     for (RankId rank(0); rank.value() < target.num_ranks(); ++rank) {
       RankId const name(static_cast<std::int32_t>(new_name[rank.index()]));
       auto const first = to_size(layer) * to_size(target.num_slots()) + layout.first_slot(name).index();
-      place_contents(current.rank_slots(layer, name), target.rank_slots(layer, rank),
-                     std::span(slots).subspan(first, to_size(layout.slots_of(name))));
+      placement::place_contents(current.rank_slots(layer, name), target.rank_slots(layer, rank),
+                                std::span(slots).subspan(first, to_size(layout.slots_of(name))));
     }
   }
   return ExpertPlacement(target.num_layers(), target.num_experts(), layout, std::move(slots));

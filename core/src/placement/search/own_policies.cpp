@@ -2,6 +2,7 @@
 #include "own_policies.hpp"
 
 #include "switchyard/placement/balanced.hpp"
+#include "switchyard/placement/incremental.hpp"
 
 namespace switchyard::placement {
 
@@ -38,10 +39,24 @@ class BalancedPolicy final : public SearchingPolicy {
   }
 };
 
+class IncrementalPolicy final : public SearchingPolicy {
+ public:
+  using SearchingPolicy::SearchingPolicy;
+
+ private:
+  [[nodiscard]] ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const override {
+    return improve_placement(load, request).placement;
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<PlacementPolicy const> make_balanced(std::string_view name) {
   return std::make_unique<BalancedPolicy>(name);
+}
+
+std::unique_ptr<PlacementPolicy const> make_incremental(std::string_view name) {
+  return std::make_unique<IncrementalPolicy>(name);
 }
 
 }  // namespace switchyard::placement

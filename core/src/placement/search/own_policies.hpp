@@ -10,5 +10,6 @@
 namespace switchyard::placement {
 
 std::unique_ptr<PlacementPolicy const> make_balanced(std::string_view name);
+std::unique_ptr<PlacementPolicy const> make_incremental(std::string_view name);
 
 }  // namespace switchyard::placement

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// trace_curve: the trade-off between moves and balance of one layer.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "layer_state.hpp"
+#include "switchyard/placement/incremental.hpp"
+
+namespace switchyard::placement {
+
+struct LayerTask {
+  Cluster const* cluster;
+  SlotFigures* figures;
+  std::vector<std::size_t> current;  // [slots] slots of dead ranks are kNone
+  std::size_t slots_to_fill;
+  double lower_bound;  // 0: the mean figure of the placement in use
+  bool may_empty;
+};
+
+/// @return everything of IncrementalLayer except `chosen` and `gain_seconds`.
+[[nodiscard]] IncrementalLayer trace_curve(LayerTask const& task, IncrementalOptions const& options);
+
+/// The fetches of a point, with senders. @pre the point came from trace_curve() with the same task and options.
+[[nodiscard]] std::vector<PlannedFetch> fetches_of(LayerTask const& task, IncrementalOptions const& options, int layer,
+                                                   std::vector<ExpertId> const& slots);
+
+}  // namespace switchyard::placement
