@@ -77,7 +77,7 @@ class ClusterTopology::Route {
   Path between(int from, int to) {
     path_.peer_bytes_per_us = std::numeric_limits<double>::infinity();
     if (from == to) return path_;
-    if (node(from) == node(to)) {
+    if (place(from).node == place(to).node) {
       path_.message_us = spec_.intra_node.message_us;
       inside_node(from, to);
     } else {
@@ -88,20 +88,14 @@ class ClusterTopology::Route {
   }
 
  private:
-  [[nodiscard]] int node(int rank) const { return rank / spec_.gpus_per_node; }
-  [[nodiscard]] int local(int rank) const { return rank % spec_.gpus_per_node; }
-  /// The NIC of a GPU, counted inside its node: GPUs that share one lie side by side.
-  [[nodiscard]] int local_nic(int rank) const {
-    int const nics = spec_.network.nics_per_node;
-    return static_cast<int>(std::int64_t{local(rank)} * nics / spec_.gpus_per_node);
-  }
-  /// The GPU of `node` whose NIC has the same number as that of `rank`, nearest to the same place.
+  [[nodiscard]] Place const& place(int rank) const { return topology_.places_[to_size(rank)]; }
+  /// The GPU of another node that stands where `rank` stands in its own: its NIC is on the same rail.
   [[nodiscard]] int on_same_rail(int rank, int other_node) const {
-    return other_node * spec_.gpus_per_node + local(rank);
+    return other_node * spec_.gpus_per_node + place(rank).local;
   }
-  [[nodiscard]] int leaf(int rank) const {
-    int const group = node(rank) / spec_.network.nodes_per_leaf;
-    return spec_.network.rails ? group * spec_.network.nics_per_node + local_nic(rank) : group;
+  [[nodiscard]] bool same_rail(int a, int b) const {
+    int const nics = spec_.network.nics_per_node;
+    return place(a).nic - place(a).node * nics == place(b).nic - place(b).node * nics;
   }
 
   void hop(LinkClass link_class, int index) {
@@ -117,36 +111,33 @@ class ClusterTopology::Route {
   }
 
   void through_bridge(int from, int to) {
-    int const per_switch = spec_.intra_node.gpus_per_pcie_switch;
-    if (from / per_switch == to / per_switch) return;
-    hop(LinkClass::pcie_out, from / per_switch);
-    hop(LinkClass::host_bridge, node(from));
-    hop(LinkClass::pcie_in, to / per_switch);
+    if (place(from).pcie_switch == place(to).pcie_switch) return;
+    hop(LinkClass::pcie_out, place(from).pcie_switch);
+    hop(LinkClass::host_bridge, place(from).node);
+    hop(LinkClass::pcie_in, place(to).pcie_switch);
   }
 
   void across_nodes(int from, int to) {
     auto const routing = spec_.network.routing;
-    bool const same_rail = local_nic(from) == local_nic(to);
-    if (routing == NetworkRouting::direct || same_rail) return over_network(from, to);
+    if (routing == NetworkRouting::direct || same_rail(from, to)) return over_network(from, to);
     if (routing == NetworkRouting::rail_forward) {
-      int const forwarder = on_same_rail(to, node(from));
+      int const forwarder = on_same_rail(to, place(from).node);
       inside_node(from, forwarder);
       return over_network(forwarder, to);
     }
-    int const forwarder = on_same_rail(from, node(to));
+    int const forwarder = on_same_rail(from, place(to).node);
     over_network(from, forwarder);
     inside_node(forwarder, to);
   }
 
   void over_network(int from, int to) {
     path_.latency_us += spec_.network.latency_us;
-    int const nics = spec_.network.nics_per_node;
-    hop(LinkClass::nic_out, node(from) * nics + local_nic(from));
-    if (leaf(from) != leaf(to)) {
-      hop(LinkClass::leaf_up, leaf(from));
-      hop(LinkClass::leaf_down, leaf(to));
+    hop(LinkClass::nic_out, place(from).nic);
+    if (place(from).leaf != place(to).leaf) {
+      hop(LinkClass::leaf_up, place(from).leaf);
+      hop(LinkClass::leaf_down, place(to).leaf);
     }
-    hop(LinkClass::nic_in, node(to) * nics + local_nic(to));
+    hop(LinkClass::nic_in, place(to).nic);
   }
 
   ClusterTopology const& topology_;
@@ -159,6 +150,16 @@ ClusterTopology::ClusterTopology(ClusterSpec spec) : spec_(std::move(spec)) {
   auto const counts = links_of_class(spec_);
   for (std::size_t c = 0; c < counts.size(); ++c) first_of_class_[c + 1] = first_of_class_[c] + counts[c];
   class_bytes_per_us_ = rates_of_class(spec_);
+  places_.reserve(to_size(num_ranks()));
+  for (int node = 0; node < spec_.nodes; ++node)
+    for (int local = 0; local < spec_.gpus_per_node; ++local) {
+      // GPUs that share a NIC lie side by side.
+      int const nics = spec_.network.nics_per_node;
+      int const nic = static_cast<int>(std::int64_t{local} * nics / spec_.gpus_per_node);
+      int const group = node / spec_.network.nodes_per_leaf;
+      places_.push_back({node, local, node * nics + nic, spec_.network.rails ? group * nics + nic : group,
+                         (node * spec_.gpus_per_node + local) / spec_.intra_node.gpus_per_pcie_switch});
+    }
 }
 
 LinkClass ClusterTopology::class_of(LinkId link) const {

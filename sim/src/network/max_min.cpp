@@ -2,6 +2,7 @@
 #include "network/max_min.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <queue>
 
 #include "switchyard/internal/to_size.hpp"
@@ -23,12 +24,17 @@ MaxMinShares::MaxMinShares(ClusterTopology const& topology, std::span<Flow const
   waiting_.resize(capacity_.size());
   first_flow_.resize(capacity_.size() + 1);
   frozen_.resize(flows.size());
+  by_limit_.resize(flows.size());
+  std::iota(by_limit_.begin(), by_limit_.end(), 0U);
+  std::stable_sort(by_limit_.begin(), by_limit_.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return pair_limit_[a] < pair_limit_[b]; });
 }
 
 /// Lists the active flows of every link, flows ascending.
 void MaxMinShares::load(std::span<std::uint32_t const> active) {
   left_ = capacity_;
   std::fill(waiting_.begin(), waiting_.end(), 0);
+  std::fill(frozen_.begin(), frozen_.end(), std::uint8_t{1});
   for (auto const flow : active)
     for (LinkId const link : links_of(flow)) ++waiting_[link.index()];
   for (std::size_t link = 0; link < waiting_.size(); ++link)
@@ -39,9 +45,6 @@ void MaxMinShares::load(std::span<std::uint32_t const> active) {
     frozen_[flow] = 0;
     for (LinkId const link : links_of(flow)) flows_of_link_[next[link.index()]++] = flow;
   }
-  by_limit_.assign(active.begin(), active.end());
-  std::stable_sort(by_limit_.begin(), by_limit_.end(),
-                   [&](std::uint32_t a, std::uint32_t b) { return pair_limit_[a] < pair_limit_[b]; });
   next_limit_ = 0;
 }
 

@@ -47,8 +47,8 @@ class MaxMinShares {
   std::vector<std::int32_t> waiting_;  // [links] active flows that are not frozen
   std::vector<std::size_t> first_flow_;
   std::vector<std::uint32_t> flows_of_link_;
-  std::vector<std::uint8_t> frozen_;
-  std::vector<std::uint32_t> by_limit_;  // active flows, pair limit ascending
+  std::vector<std::uint8_t> frozen_;     // 1 for flows that are not active, too
+  std::vector<std::uint32_t> by_limit_;  // all flows, pair limit ascending
   std::size_t next_limit_ = 0;
 };
 

@@ -33,8 +33,8 @@ void LinkAccount::add_to_link(LinkId link, Flow const& flow, Path const& path) {
   bool const first = state.messages == 0 && state.bytes == 0;
   state.earliest_us = first ? flow.start_us : std::min(state.earliest_us, flow.start_us);
   state.least_latency_us = first ? path.latency_us : std::min(state.least_latency_us, path.latency_us);
-  state.bytes = checked_add(state.bytes, flow.bytes);
-  state.messages = checked_add(state.messages, flow.messages);
+  state.bytes += flow.bytes;  // no link carries more than the total, which is checked
+  state.messages += flow.messages;
 }
 
 void LinkAccount::add(Flow const& flow) {

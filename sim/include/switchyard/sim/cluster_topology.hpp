@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "switchyard/sim/cluster_spec.hpp"
 #include "switchyard/types/fingerprint.hpp"
@@ -70,10 +71,15 @@ class ClusterTopology {
 
  private:
   class Route;
+  /// Where a rank hangs: looked up, because a path would otherwise divide a dozen times.
+  struct Place {
+    std::int32_t node, local, nic, leaf, pcie_switch;  // local: inside the node; nic: over all nodes
+  };
 
   ClusterSpec spec_;
   std::array<std::int32_t, kNumLinkClasses + 1> first_of_class_{};
   std::array<double, kNumLinkClasses> class_bytes_per_us_{};
+  std::vector<Place> places_{};  // [ranks]
 };
 
 }  // namespace switchyard::sim
