@@ -3,6 +3,8 @@
 // groups) and for larger groups. Loads are log-normal-like: products of uniform draws, seeded.
 #include <benchmark/benchmark.h>
 
+#include <memory>
+
 #include "switchyard/io/plan_json.hpp"
 #include "switchyard/placement/imbalance.hpp"
 #include "switchyard/placement/policy.hpp"
@@ -18,7 +20,7 @@ using switchyard::PolicyRequest;
 using switchyard::SlotLayout;
 namespace io = switchyard::io;
 
-constexpr PolicyRequest kDeepSeekR1{32, 288, 4, 8};
+PolicyRequest const kDeepSeekR1{32, 288, 4, 8};
 constexpr int kLayers = 58;
 constexpr int kExperts = 256;
 
@@ -37,6 +39,31 @@ ExpertLoad skewed_load(int num_layers, int num_experts) {
 void policy(benchmark::State& state, bool hierarchical) {
   auto const load = skewed_load(kLayers, kExperts);
   for (auto _ : state) benchmark::DoNotOptimize(deepseek_rebalance(load, kDeepSeekR1, hierarchical));
+}
+
+/// Every peer's policy on 58 x 256: slots for one rank's worth of spares, rounded up to a multiple of the ranks.
+void peer_policy(benchmark::State& state, char const* name) {
+  auto const load = skewed_load(kLayers, kExperts);
+  auto const ranks = static_cast<int>(state.range(0));
+  PolicyRequest request{ranks, (288 + ranks - 1) / ranks * ranks, 1, 1};
+  auto const policy = switchyard::make_policy(name);
+  if (policy->honours(request).has(switchyard::RequestPart::current)) {
+    request.current =
+        std::make_shared<ExpertPlacement const>(ExpertPlacement::trivial(kLayers, kExperts, slot_layout_of(request)));
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(policy->place(load, request));
+}
+
+/// The same for one layer of 1,024 experts in 1,536 slots.
+void peer_policy_large(benchmark::State& state, char const* name) {
+  auto const load = skewed_load(1, 1024);
+  PolicyRequest request{static_cast<int>(state.range(0)), 1536, 1, 1};
+  auto const policy = switchyard::make_policy(name);
+  if (policy->honours(request).has(switchyard::RequestPart::current)) {
+    request.current =
+        std::make_shared<ExpertPlacement const>(ExpertPlacement::trivial(1, 1024, slot_layout_of(request)));
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(policy->place(load, request));
 }
 
 /// One layer of 1,024 experts on the given ranks, 1,152 slots rounded up to a multiple of them.
@@ -88,6 +115,14 @@ void imbalance(benchmark::State& state) {
 
 BENCHMARK_CAPTURE(policy, hierarchical, true)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(policy, global, false)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy, vllm, "vllm")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy, sglang_vec, "sglang-vec")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy, tensorrt_llm, "tensorrt-llm")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy, swift, "swift")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy_large, vllm, "vllm")->Arg(512)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy_large, sglang_vec, "sglang-vec")->Arg(512)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy_large, tensorrt_llm, "tensorrt-llm")->Arg(512)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy_large, swift, "swift")->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK(policy_large)->Arg(144)->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK(transfer_plan)->Unit(benchmark::kMillisecond);
 BENCHMARK(plan_validation)->Unit(benchmark::kMillisecond);
