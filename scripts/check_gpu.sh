@@ -1,16 +1,133 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# `make check-gpu`: CUDA build and the bit-for-bit comparison on this machine's GPU. Fails when there is none.
+# `make check-gpu`: CUDA build, CPU against GPU bit for bit, NCCL conformance, several processes, then benchmarks.
+# Usage: check_gpu.sh [folder for logs and JSON]   (default: SWITCHYARD_GPU_OUT, else build/gpu-report)
 #
-# Where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12 and librapidcheck-dev with dpkg -x into
-# one folder and name it in SWITCHYARD_DEPS_DIR; fmt and doctest are expected on the machine.
-set -eu
-cd "$(dirname "$0")/.."
-if ! nvidia-smi -L >/dev/null 2>&1; then
-  echo "make check-gpu: no NVIDIA GPU on this machine" >&2
+# SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor conformance processes kernels ranks);
+#                    try4 (4 processes on 2 GPUs) and sanitizer are run only when named
+# SWITCHYARD_BUILD   build folder (default: build/cuda-release)
+# SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
+#                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
+#
+# Every program runs under a deadline and leaves <stage>.log; a failed stage does not stop the ones after it. Exit 0 when
+# all stages passed, 1 when one failed or GPUs are missing.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
+gpus=${SWITCHYARD_GPUS:-1}
+stages=${SWITCHYARD_STAGES:-build bits executor conformance processes kernels ranks}
+build=${SWITCHYARD_BUILD:-build/cuda-release}
+programs=$build/tests
+there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+if [ "$there" -lt "$gpus" ]; then
+  echo "make check-gpu: $gpus GPUs wanted, $there found" >&2
   exit 1
 fi
-cmake --preset cuda-release ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
-cmake --build --preset cuda-release --target switchyard_cuda_bits
+mkdir -p "$out" || exit 1
+failed=""
+
+# stage <name> <seconds> <command...>: runs with a deadline and a log.
+stage() {
+  name=$1
+  seconds=$2
+  shift 2
+  printf '%s ... ' "$name"
+  if timeout -k 10 "$seconds" "$@" >"$out/$name.log" 2>&1; then
+    echo "ok: $(tail -n 1 "$out/$name.log")"
+  else
+    echo "FAILED with $? (see $out/$name.log): $(tail -n 1 "$out/$name.log")"
+    failed="$failed $name"
+  fi
+}
+
+# ranks_of <count> <program>: one process per rank on this host; every rank's log follows the other.
+ranks_of() {
+  count=$1
+  program=$2
+  shift 2
+  pids=""
+  rank=0
+  while [ "$rank" -lt "$count" ]; do
+    env RANK="$rank" WORLD_SIZE="$count" LOCAL_RANK="$rank" MASTER_ADDR=127.0.0.1 MASTER_PORT="$port" \
+      ${hostid:+NCCL_HOSTID="$hostid$rank"} "$@" "$program" >"$out/rank$rank.part" 2>&1 &
+    pids="$pids $!"
+    rank=$((rank + 1))
+  done
+  status=0
+  index=0
+  for pid in $pids; do
+    wait "$pid"
+    code=$?
+    cat "$out/rank$index.part"
+    [ "$index" = "${victim:-none}" ] || [ "$code" -eq 0 ] || status=1
+    index=$((index + 1))
+  done
+  return $status
+}
+
+wants() {
+  case " $stages " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+# Called back by timeout, which runs programs and no shell functions.
+if [ "${SWITCHYARD_RANKS_OF:-}" != "" ]; then
+  port=$SWITCHYARD_PORT
+  hostid=${SWITCHYARD_HOSTID:-}
+  victim=${SWITCHYARD_VICTIM:-none}
+  if [ "$victim" != none ]; then
+    ranks_of "$SWITCHYARD_RANKS_OF" "$programs/switchyard_nccl_ranks" SWITCHYARD_DIE_AT="$victim"
+  else
+    ranks_of "$SWITCHYARD_RANKS_OF" "$programs/switchyard_nccl_ranks"
+  fi
+  exit $?
+fi
+
+{
+  nvidia-smi -L
+  nvidia-smi --query-gpu=name,driver_version,pstate,clocks.sm,clocks.mem --format=csv
+  nvidia-smi topo -m
+  nvcc --version || /usr/local/cuda/bin/nvcc --version
+  cmake --version
+  c++ --version
+} >"$out/machine.log" 2>&1
 nvidia-smi -L
-exec build/cuda-release/tests/switchyard_cuda_bits
+
+if wants build; then
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_gpu_kernels"
+  stage configure 120 cmake --preset cuda-release -B "$build" ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
+  if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_gpu_ranks"
+  fi
+  # shellcheck disable=SC2086
+  stage build 550 cmake --build "$build" --target $targets
+fi
+wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
+wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
+wants conformance && SWITCHYARD_GPUS=$gpus stage conformance 400 "$programs/switchyard_nccl_conformance"
+if wants processes; then
+  SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29511 stage processes 300 sh "$0" "$out"
+  if [ "$gpus" -gt 1 ]; then
+    SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29512 SWITCHYARD_VICTIM=1 stage killed_peer 120 sh "$0" "$out"
+    SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29513 SWITCHYARD_VICTIM=0 stage killed_rank0 120 sh "$0" "$out"
+  fi
+fi
+# An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.
+if wants try4; then
+  NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_SOCKET_IFNAME=lo SWITCHYARD_HOSTID=host SWITCHYARD_RANKS_OF=4 \
+    SWITCHYARD_PORT=29514 stage try4 300 sh "$0" "$out"
+fi
+wants kernels && stage kernels 120 "$programs/switchyard_gpu_kernels" "$out/kernels.json"
+[ "$gpus" -gt 1 ] && wants ranks && stage ranks 400 "$programs/switchyard_gpu_ranks" "$out/ranks.json" "$gpus"
+if wants sanitizer; then
+  for tool in memcheck racecheck initcheck synccheck; do
+    SWITCHYARD_CASES=3 stage "sanitizer_$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$programs/switchyard_cuda_executor"
+  done
+fi
+
+if [ -n "$failed" ]; then
+  echo "check-gpu: FAILED:$failed"
+  exit 1
+fi
+echo "check-gpu: all stages passed; logs and JSON in $out"

@@ -65,6 +65,15 @@ void copy_to_host(DeviceBuffer const& device, std::span<std::byte> host, StreamV
       cudaMemcpyAsync(host.data(), device.data(), host.size(), cudaMemcpyDeviceToHost, stream.handle()));
 }
 
+void copy_device(DeviceBuffer const& from, DeviceBuffer const& to, StreamView stream) {
+  SWITCHYARD_REQUIRE(from.size_bytes() == to.size_bytes(), shape_mismatch,
+                     "copy from a device buffer of {} bytes into one of {}: sizes must be equal", from.size_bytes(),
+                     to.size_bytes());
+  if (from.size_bytes() == 0) return;
+  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(to.data(), from.data(), static_cast<std::size_t>(from.size_bytes()),
+                                      cudaMemcpyDeviceToDevice, stream.handle()));
+}
+
 void fill_bytes(DeviceBuffer const& device, std::uint8_t value, StreamView stream) {
   if (device.size_bytes() == 0) return;
   SWITCHYARD_CUDA_TRY(

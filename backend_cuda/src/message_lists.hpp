@@ -20,8 +20,7 @@ struct MessageLists {
 /// All three throw Error{shape_mismatch} for counts or buffers of the wrong size and Error{invalid_argument} for a
 /// negative count or a peer outside the group. @param label names the call in messages
 [[nodiscard]] MessageLists all_gather_lists(std::string const& label, int ranks, std::span<std::byte const> send,
-                                            std::span<std::byte> receive,
-                                            std::span<std::int64_t const> receive_bytes);
+                                            std::span<std::byte> receive, std::span<std::int64_t const> receive_bytes);
 [[nodiscard]] MessageLists all_to_all_lists(std::string const& label, int ranks, std::span<std::byte const> send,
                                             std::span<std::int64_t const> send_bytes, std::span<std::byte> receive,
                                             std::span<std::int64_t const> receive_bytes);

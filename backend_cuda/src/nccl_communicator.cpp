@@ -147,8 +147,8 @@ struct NcclCommunicator::State {
                                                    handle.get(), on.handle()));
     for (DeviceReceive const& receive : receives)
       if (receive.from.value() != control.rank() && receive.bytes > 0)
-        SWITCHYARD_NCCL_TRY(handle.get(), ncclRecv(receive.data, to_size(receive.bytes), ncclInt8,
-                                                   receive.from.value(), handle.get(), on.handle()));
+        SWITCHYARD_NCCL_TRY(handle.get(), ncclRecv(receive.data, to_size(receive.bytes), ncclInt8, receive.from.value(),
+                                                   handle.get(), on.handle()));
     SWITCHYARD_NCCL_TRY(handle.get(), ncclGroupEnd());
     settle(last, deadline);
   }
@@ -160,8 +160,7 @@ struct NcclCommunicator::State {
       if (receive.from.value() != control.rank()) continue;
       while (next < sends.size() && sends[next].to.value() != control.rank()) ++next;
       SWITCHYARD_REQUIRE(next < sends.size() && sends[next].bytes == receive.bytes, split_mismatch,
-                         "rank {} expects {} bytes from itself, which it does not send", control.rank(),
-                         receive.bytes);
+                         "rank {} expects {} bytes from itself, which it does not send", control.rank(), receive.bytes);
       if (receive.bytes > 0)
         SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(receive.data, sends[next].data, to_size(receive.bytes),
                                             cudaMemcpyDeviceToDevice, on.handle()));
@@ -186,8 +185,8 @@ struct NcclCommunicator::State {
       if (static_cast<int>(peer) == self) continue;
       for (auto const message : lists.sends[peer]) {
         if (!message.empty()) std::memcpy(out + offset, message.data(), message.size());
-        host_sends.push_back({RankId(static_cast<std::int32_t>(peer)), device_out + offset,
-                              static_cast<std::int64_t>(message.size())});
+        host_sends.push_back(
+            {RankId(static_cast<std::int32_t>(peer)), device_out + offset, static_cast<std::int64_t>(message.size())});
         offset += static_cast<std::int64_t>(message.size());
       }
     }
@@ -195,8 +194,8 @@ struct NcclCommunicator::State {
     for (std::size_t peer = 0; peer < lists.receives.size(); ++peer) {
       if (static_cast<int>(peer) == self) continue;
       for (auto const message : lists.receives[peer]) {
-        host_receives.push_back({RankId(static_cast<std::int32_t>(peer)), device_in + offset,
-                                 static_cast<std::int64_t>(message.size())});
+        host_receives.push_back(
+            {RankId(static_cast<std::int32_t>(peer)), device_in + offset, static_cast<std::int64_t>(message.size())});
         offset += static_cast<std::int64_t>(message.size());
       }
     }

@@ -12,9 +12,9 @@ namespace switchyard::cuda {
 }  // namespace switchyard::cuda
 
 /// Throws Error{nccl} unless `call` succeeds or, on a non-blocking communicator, is in progress.
-#define SWITCHYARD_NCCL_TRY(comm, call)                                                           \
-  do {                                                                                            \
-    ncclResult_t const switchyard_result = (call);                                                \
-    if (switchyard_result != ncclSuccess && switchyard_result != ncclInProgress)                  \
-      ::switchyard::cuda::throw_nccl_error(switchyard_result, #call, comm, __FILE__, __LINE__);   \
+#define SWITCHYARD_NCCL_TRY(comm, call)                                                         \
+  do {                                                                                          \
+    ncclResult_t const switchyard_result = (call);                                              \
+    if (switchyard_result != ncclSuccess && switchyard_result != ncclInProgress)                \
+      ::switchyard::cuda::throw_nccl_error(switchyard_result, #call, comm, __FILE__, __LINE__); \
   } while (false)

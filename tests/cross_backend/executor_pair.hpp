@@ -76,15 +76,15 @@ struct PairOperands {
 class ExecutorPair {
  public:
   ExecutorPair(PairReport& report, std::string name, switchyard::DispatchPlan const& plan,
-               switchyard::cuda::DevicePlanOptions const& options, switchyard::Communicator& comm)
+               switchyard::cuda::DevicePlanOptions const& options, switchyard::Communicator& comm,
+               switchyard::cuda::DeviceCommunicator& device_comm)
       : report_(report),
         name_(std::move(name)),
         plan_(plan),
         experts_(options.experts),
         device_plan_(plan, options),
-        device_comm_(comm),
         cpu_(comm),
-        gpu_(device_comm_) {}
+        gpu_(device_comm) {}
 
   [[nodiscard]] switchyard::cpu::CpuExecutor& cpu() { return cpu_; }
   void rename(std::string name) { name_ = std::move(name); }
@@ -148,7 +148,7 @@ class ExecutorPair {
   template <typename T>
   static T poison() {
     T value;
-    std::memset(&value, 0xa5, sizeof value);
+    std::memset(static_cast<void*>(&value), 0xa5, sizeof value);
     return value;
   }
   template <typename T>
@@ -224,7 +224,6 @@ class ExecutorPair {
   std::span<std::int32_t const> experts_;
   switchyard::cuda::Stream stream_;
   switchyard::cuda::DevicePlan device_plan_;
-  switchyard::cuda::HostStagedCommunicator device_comm_;
   switchyard::cpu::CpuExecutor cpu_;
   switchyard::cuda::CudaExecutor gpu_;
 };

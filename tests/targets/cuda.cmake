@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # The CUDA backend: what needs no GPU runs everywhere; what needs one is built wherever the toolkit is and run where a GPU
 # is (exit 77 = skipped).
+switchyard_add_test(launch_config_test LABEL unit SOURCES unit/launch_config_test.cpp LIBS switchyard::launch)
+switchyard_add_test(launch_control_test LABEL unit SOURCES unit/launch_control_test.cpp LIBS switchyard::launch)
+switchyard_add_test(launch_conformance_test LABEL conformance TIMEOUT 900 SOURCES
+  conformance/launch_conformance_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/message_lists.cpp LIBS switchyard::launch)
+switchyard_add_test(cuda_path_steps_test LABEL property SOURCES
+  property/cuda_path_steps_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/path_steps.cpp LIBS switchyard::backend_cpu)
+target_include_directories(cuda_path_steps_test PRIVATE
+  ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
+target_include_directories(launch_conformance_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
+
 if(SWITCHYARD_HAVE_CUDA)
   # switchyard_add_gpu_program(<name> SOURCES <files> LIBS <targets>)
   function(switchyard_add_gpu_program name)
@@ -14,6 +24,31 @@ if(SWITCHYARD_HAVE_CUDA)
     set_tests_properties(${name} PROPERTIES LABELS cross_backend SKIP_RETURN_CODE 77)
   endfunction()
 
+  # What a program that chooses its device itself includes.
+  function(switchyard_use_cuda_headers name)
+    target_include_directories(${name} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    target_link_libraries(${name} PRIVATE CUDA::cudart_static)
+  endfunction()
+
   switchyard_add_gpu_program(switchyard_cuda_executor SOURCES cross_backend/cuda_executor_test.cpp
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
+
+  # Benchmarks of the GPU: no tests, but built with them so that they stay compilable.
+  function(switchyard_add_gpu_bench name source)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/backend_cuda/bench/${source})
+    target_link_libraries(${name} PRIVATE switchyard::backend_cuda)
+    switchyard_target_defaults(${name})
+  endfunction()
+  switchyard_add_gpu_bench(switchyard_gpu_kernels kernel_bench.cpp)
+
+  if(SWITCHYARD_HAVE_NCCL)
+    switchyard_add_gpu_bench(switchyard_gpu_ranks rank_bench.cpp)
+    switchyard_use_cuda_headers(switchyard_gpu_ranks)
+    switchyard_add_gpu_program(switchyard_nccl_conformance SOURCES cross_backend/nccl_conformance_test.cpp
+      LIBS switchyard::backend_cuda doctest::doctest)
+    switchyard_add_gpu_program(switchyard_nccl_ranks SOURCES cross_backend/nccl_ranks_test.cpp
+      LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
+    switchyard_use_cuda_headers(switchyard_nccl_conformance)
+    switchyard_use_cuda_headers(switchyard_nccl_ranks)
+  endif()
 endif()

@@ -29,7 +29,8 @@ std::string ranks_like(std::vector<CallNote> const& notes, std::size_t like, Sam
 /// @return the first rank that differs from rank 0, or the number of ranks.
 template <typename Same>
 std::size_t first_different(std::vector<CallNote> const& notes, Same const& same) {
-  auto const it = std::find_if_not(notes.begin(), notes.end(), [&](CallNote const& note) { return same(note, notes[0]); });
+  auto const it =
+      std::find_if_not(notes.begin(), notes.end(), [&](CallNote const& note) { return same(note, notes[0]); });
   return static_cast<std::size_t>(it - notes.begin());
 }
 

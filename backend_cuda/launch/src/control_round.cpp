@@ -36,8 +36,7 @@ void ControlRound::on_note(int rank, CallNote note) {
 /// The last rank to arrive decides for all.
 void ControlRound::match() {
   if (auto const mismatch = compare_notes(notes_)) return fail(mismatch->code, mismatch->text);
-  bool const single =
-      std::all_of(notes_.begin(), notes_.end(), [](CallNote const& note) { return note.single_phase; });
+  bool const single = std::all_of(notes_.begin(), notes_.end(), [](CallNote const& note) { return note.single_phase; });
   if (single) return complete();
   moving_ = true;
   for (int rank = 0; rank < static_cast<int>(notes_.size()); ++rank) replies_.push_back({rank, go_frame(rank)});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// ControlRound: the protocol by which ranks meet, agree and leave together, as a state machine without time or sockets.
+/// ControlRound: the protocol by which ranks meet, agree and leave together, as a state machine without time or
+/// sockets.
 ///
 /// A round: every rank posts a note -> all agree -> go -> every rank has its data -> complete. A round ends well on all
 /// ranks or on none; after a failure every rank gets the same error for ever.

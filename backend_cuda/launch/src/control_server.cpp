@@ -33,8 +33,12 @@ struct Peer {
 
 struct ControlServer::State {
   State(int ranks, int port, std::string job, std::vector<std::byte> shared)
-      : world_size(ranks), token(std::move(job)), blob(std::move(shared)), listener(Socket::listen_on(port)),
-        round(ranks), bound_port(listener.local_port()) {}
+      : world_size(ranks),
+        token(std::move(job)),
+        blob(std::move(shared)),
+        listener(Socket::listen_on(port)),
+        round(ranks),
+        bound_port(listener.local_port()) {}
 
   void run() {
     for (;;) {
@@ -88,8 +92,9 @@ struct ControlServer::State {
   void greet(Peer& peer, FrameReader& reader) {
     std::string problem;
     if (reader.type() != FrameType::hello || reader.get_text() != token) {
-      problem = "this is another job's meeting place: start ranks of one job with one address, and old jobs' ranks not "
-                "at all";
+      problem =
+          "this is another job's meeting place: start ranks of one job with one address, and old jobs' ranks not "
+          "at all";
     } else {
       std::int64_t const rank = reader.get_i64();
       std::int64_t const size = reader.get_i64();
@@ -112,8 +117,7 @@ struct ControlServer::State {
       return fmt::format("rank 0 counts {} ranks, this process says it is rank {} of {}: start all with one world size",
                          world_size, rank, size);
     for (Peer const& peer : peers)
-      if (peer.rank == rank)
-        return fmt::format("rank {} is here already: two processes have one rank number", rank);
+      if (peer.rank == rank) return fmt::format("rank {} is here already: two processes have one rank number", rank);
     return {};
   }
 

@@ -103,9 +103,9 @@ CallNote note_of(FrameReader& reader, int world_size) {
   CallNote note;
   std::uint8_t const kind = reader.get_u8();
   std::uint8_t const check = reader.get_u8();
-  SWITCHYARD_REQUIRE(kind <= static_cast<std::uint8_t>(CallKind::exchange) &&
-                         check <= static_cast<std::uint8_t>(CheckLevel::full),
-                     parse, "a control frame names call {} and check level {}", kind, check);
+  SWITCHYARD_REQUIRE(
+      kind <= static_cast<std::uint8_t>(CallKind::exchange) && check <= static_cast<std::uint8_t>(CheckLevel::full),
+      parse, "a control frame names call {} and check level {}", kind, check);
   note.kind = static_cast<CallKind>(kind);
   note.check = static_cast<CheckLevel>(check);
   note.single_phase = reader.get_u8() != 0;
@@ -116,7 +116,8 @@ CallNote note_of(FrameReader& reader, int world_size) {
   note.receive_bytes = get_lists<std::int64_t>(reader);
   note.checksums = get_lists<std::uint64_t>(reader);
   auto const ranks = static_cast<std::size_t>(world_size);
-  bool const fits = note.kind == CallKind::barrier || (note.send_bytes.size() == ranks && note.receive_bytes.size() == ranks);
+  bool const fits =
+      note.kind == CallKind::barrier || (note.send_bytes.size() == ranks && note.receive_bytes.size() == ranks);
   SWITCHYARD_REQUIRE(fits, parse, "a note names {} and {} peers in a group of {}", note.send_bytes.size(),
                      note.receive_bytes.size(), ranks);
   return note;
@@ -131,7 +132,8 @@ std::vector<std::byte> failure_frame(FrameType type, GroupFailure const& failure
 
 GroupFailure failure_of(FrameReader& reader) {
   GroupFailure failure;
-  failure.code = static_cast<ErrorCode>(std::min<std::uint8_t>(reader.get_u8(), static_cast<std::uint8_t>(ErrorCode::internal)));
+  failure.code =
+      static_cast<ErrorCode>(std::min<std::uint8_t>(reader.get_u8(), static_cast<std::uint8_t>(ErrorCode::internal)));
   failure.text = reader.get_text();
   return failure;
 }

@@ -118,7 +118,8 @@ std::string first_host(std::string const& list) {
 void set_address(LaunchConfig& config, std::string const& name, std::string const& text, int port_offset) {
   std::size_t const colon = text.rfind(':');
   SWITCHYARD_REQUIRE(colon != std::string::npos && colon > 0, invalid_argument,
-                     "{}={} is neither host:port nor file:/path: say where the ranks meet, e.g. node0:29500", name, text);
+                     "{}={} is neither host:port nor file:/path: say where the ranks meet, e.g. node0:29500", name,
+                     text);
   config.host = text.substr(0, colon);
   config.port = number_in(name, text.substr(colon + 1), 1, kMaxPort - port_offset) + port_offset;
 }
@@ -179,7 +180,8 @@ LaunchConfig launch_config(LaunchFlags const& flags, Variables const& environmen
 Variables launch_environment() {
   std::vector<char const*> names(std::begin(kMeetingPlaces), std::end(kMeetingPlaces));
   names.push_back("SLURM_STEP_ID");
-  for (Launcher const& launcher : kLaunchers) names.insert(names.end(), {launcher.rank, launcher.world_size, launcher.local_rank});
+  for (Launcher const& launcher : kLaunchers)
+    names.insert(names.end(), {launcher.rank, launcher.world_size, launcher.local_rank});
   Variables variables;
   for (char const* const name : names)
     if (char const* const value = std::getenv(name)) variables[name] = value;

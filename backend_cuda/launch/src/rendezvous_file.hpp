@@ -16,8 +16,8 @@ struct MeetingPlace {
 
 /// Writes under a temporary name and renames, so that nobody reads half a file. @throws Error{io}
 void write_meeting_place(std::string const& path, MeetingPlace const& place);
-/// Waits for the file. A file that an older job left behind names a place where nobody answers, or another token; delete
-/// it before the start. @throws Error{timeout}, Error{parse}
+/// Waits for the file. A file that an older job left behind names a place where nobody answers, or another token;
+/// delete it before the start. @throws Error{timeout}, Error{parse}
 [[nodiscard]] MeetingPlace read_meeting_place(std::string const& path, Instant deadline);
 
 /// @return 32 hexadecimal digits that no other job has.

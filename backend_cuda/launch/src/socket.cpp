@@ -83,10 +83,10 @@ Socket Socket::listen_on(int port) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_ANY);
   address.sin_port = htons(static_cast<std::uint16_t>(port));
-  bool const listening =
-      socket.is_open() && ::setsockopt(socket.handle(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-      ::bind(socket.handle(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
-      ::listen(socket.handle(), SOMAXCONN) == 0;
+  bool const listening = socket.is_open() &&
+                         ::setsockopt(socket.handle(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+                         ::bind(socket.handle(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                         ::listen(socket.handle(), SOMAXCONN) == 0;
   SWITCHYARD_REQUIRE(listening, io,
                      "rank 0 cannot listen on port {}: {}; another job may use it: choose another MASTER_PORT", port,
                      std::strerror(errno));
@@ -100,10 +100,11 @@ Socket Socket::connect_to(std::string const& host, int port, Instant deadline) {
       set_no_delay(socket.handle());
       return socket;
     }
-    SWITCHYARD_REQUIRE(steady_now() < deadline, timeout,
-                       "no answer from rank 0 at {}:{}: it was not started, listens elsewhere, or a firewall is between "
-                       "(last error: {})",
-                       host, port, std::strerror(errno));
+    SWITCHYARD_REQUIRE(
+        steady_now() < deadline, timeout,
+        "no answer from rank 0 at {}:{}: it was not started, listens elsewhere, or a firewall is between "
+        "(last error: {})",
+        host, port, std::strerror(errno));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
 }

@@ -42,6 +42,8 @@ class DeviceBuffer {
 /// @throws Error{shape_mismatch} when the sizes differ, Error{cuda}.
 void copy_to_device(std::span<std::byte const> host, DeviceBuffer const& device, StreamView stream);
 void copy_to_host(DeviceBuffer const& device, std::span<std::byte> host, StreamView stream);
+/// Both on the current device.
+void copy_device(DeviceBuffer const& from, DeviceBuffer const& to, StreamView stream);
 /// Sets every byte, e.g. to poison outputs.
 void fill_bytes(DeviceBuffer const& device, std::uint8_t value, StreamView stream);
 

@@ -56,9 +56,9 @@ struct NcclOptions {
 ///
 /// Ranks compare calls over the control channel before NCCL sees them, so a mismatch is an error on every rank instead
 /// of NCCL's undefined behaviour; a peer that dies breaks its connection, and the others stop what is in flight with
-/// ncclCommAbort. With CheckLevel::off exchange_on() does not speak to the control channel at all. CheckLevel::full adds
-/// checksums to messages in host memory; device messages are checked as with digest.
-/// One object belongs to one thread (but for abort()) and to the device that was current when it was made.
+/// ncclCommAbort. With CheckLevel::off exchange_on() does not speak to the control channel at all. CheckLevel::full
+/// adds checksums to messages in host memory; device messages are checked as with digest. One object belongs to one
+/// thread (but for abort()) and to the device that was current when it was made.
 class NcclCommunicator final : public Communicator, public DeviceCommunicator {
  public:
   /// @param control of the same rank and group; outlives this object.

@@ -22,11 +22,11 @@ struct LaunchFlags {
 struct LaunchConfig {
   int rank = 0;
   int world_size = 1;
-  int local_rank = 0;       ///< which of the visible devices, modulo their number
-  std::string source{};     ///< "flags", "torchrun", "Slurm", "Open MPI", or "none" for a single process
-  std::string host{};       ///< where rank 0 listens; empty when a file names it
+  int local_rank = 0;    ///< which of the visible devices, modulo their number
+  std::string source{};  ///< "flags", "torchrun", "Slurm", "Open MPI", or "none" for a single process
+  std::string host{};    ///< where rank 0 listens; empty when a file names it
   int port = 0;
-  std::string file{};       ///< shared file in which rank 0 leaves its address; empty when host and port are known
+  std::string file{};  ///< shared file in which rank 0 leaves its address; empty when host and port are known
 };
 
 /// Precedence of identities: flags, then torchrun (RANK, WORLD_SIZE, LOCAL_RANK), Slurm (SLURM_PROCID, SLURM_NTASKS,

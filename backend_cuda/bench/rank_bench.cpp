@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_gpu_ranks <out.json> [ranks]: dispatch and combine, and bare all-to-alls of uneven sizes, over NCCL; one
+// process, one thread and one GPU per rank (default 2). Samples are the largest time of any rank, by events on its
+// stream around calls that start behind a barrier; all raw samples are kept.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "bench_json.hpp"
+#include "switchyard/cuda/cuda_executor.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/event.hpp"
+#include "switchyard/cuda/nccl_communicator.hpp"
+#include "switchyard/dispatch/flex_planner.hpp"
+
+namespace gpu_bench {
+namespace {
+
+using namespace switchyard;  // NOLINT: a program, not a header
+
+constexpr std::int64_t kHidden = 7168;
+constexpr int kTopK = 8;
+constexpr int kExperts = 256;
+constexpr int kSamples = 30;
+constexpr int kWarmups = 5;
+
+/// Samples of all ranks, merged by maximum; the last rank to hand in reports.
+class Board {
+ public:
+  Board(Results& results, int ranks) : results_(results), ranks_(ranks) {}
+  void hand_in(std::string const& name, std::vector<std::pair<std::string, double>> const& fields, double bytes,
+               std::vector<double> const& samples) {
+    std::lock_guard const lock(mutex_);
+    merged_.resize(samples.size(), 0);
+    for (std::size_t i = 0; i < samples.size(); ++i) merged_[i] = std::max(merged_[i], samples[i]);
+    if (++handed_in_ < ranks_) return;
+    results_.add(name, fields, bytes, 0, merged_);
+    handed_in_ = 0;
+    merged_.clear();
+  }
+
+ private:
+  Results& results_;
+  int ranks_;
+  std::mutex mutex_;
+  int handed_in_ = 0;
+  std::vector<double> merged_;
+};
+
+/// One rank's group, stream and clock.
+struct RankBench {
+  Board& board;
+  cuda::NcclCommunicator& checked;  ///< CheckLevel::digest
+  cuda::NcclCommunicator& bare;     ///< CheckLevel::off
+  cuda::Stream stream{};
+  cuda::Event begin{cuda::EventTiming::on};
+  cuda::Event end{cuda::EventTiming::on};
+
+  std::vector<double> sample(std::function<void()> const& work) {
+    std::vector<double> samples;
+    for (int i = -kWarmups; i < kSamples; ++i) {
+      stream.view().synchronize();
+      checked.barrier({.operation = "sample"});
+      begin.view().record(stream);
+      work();
+      end.view().record(stream);
+      checked.wait(stream);
+      if (i >= 0) samples.push_back(cuda::elapsed_us(begin, end));
+    }
+    return samples;
+  }
+};
+
+RoutingMap draw_routing(int rank, std::int64_t tokens) {
+  std::mt19937_64 random(static_cast<std::uint64_t>(100 + rank));
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> experts(kExperts);
+  std::iota(experts.begin(), experts.end(), 0);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    std::shuffle(experts.begin(), experts.end(), random);
+    ids.insert(ids.end(), experts.begin(), experts.begin() + kTopK);
+  }
+  std::vector<float> weights(ids.size(), 0.125F);
+  return RoutingMap::from_topk(tokens, kExperts, kTopK, std::move(ids), std::move(weights));
+}
+
+/// One plan through dispatch, combine and both.
+void bench_plan(RankBench& bench, std::string const& name, DispatchPlan const& plan, CombineRecipe const& recipe,
+                cuda::ReceiveLayout layout, bool check) {
+  cuda::DeviceCommunicator& comm = check ? bench.checked : bench.bare;
+  cuda::DevicePlan const device_plan(plan, {layout, {}});
+  cuda::CudaExecutor executor(comm);
+  std::int64_t const rows = plan.num_expert_rows();
+  cuda::DeviceBuffer const tokens(plan.num_tokens * kHidden * 2);
+  cuda::DeviceBuffer const expert_rows(rows * kHidden * 2);
+  cuda::DeviceBuffer const out(plan.num_tokens * kHidden * 2);
+  cuda::fill_bytes(tokens, 0x3c, bench.stream);
+  auto const weights =
+      cuda::upload(std::vector<float>(static_cast<std::size_t>(plan.num_tokens * kTopK), 0.125F), bench.stream);
+  cuda::CombineInputs inputs;
+  inputs.weights = weights.view(DType::f32, {plan.num_tokens, kTopK});
+  auto const dispatch = [&] {
+    executor.dispatch(device_plan, tokens.view(DType::bf16, {plan.num_tokens, kHidden}),
+                      expert_rows.view(DType::bf16, {rows, kHidden}), bench.stream);
+  };
+  auto const combine = [&] {
+    executor.combine(device_plan, recipe, expert_rows.view(DType::bf16, {rows, kHidden}), inputs,
+                     out.view(DType::bf16, {plan.num_tokens, kHidden}), bench.stream);
+  };
+  std::vector<std::pair<std::string, double>> const fields{{"tokens", static_cast<double>(plan.num_tokens)},
+                                                           {"ranks", static_cast<double>(comm.size())},
+                                                           {"check", check ? 1.0 : 0.0}};
+  std::string const full = name + " " + std::string(name_of(recipe)) + " T=" + std::to_string(plan.num_tokens) +
+                           (layout == cuda::ReceiveLayout::chunks ? " chunks" : " blocks") +
+                           (check ? "" : " unchecked");
+  double const bytes = static_cast<double>(rows * kHidden * 2);
+  bench.board.hand_in("dispatch " + full, fields, bytes, bench.sample(dispatch));
+  bench.board.hand_in("combine " + full, fields, bytes, bench.sample(combine));
+  bench.board.hand_in("round trip " + full, fields, 2 * bytes, bench.sample([&] {
+    dispatch();
+    combine();
+  }));
+}
+
+void bench_dispatch(RankBench& bench, std::int64_t tokens) {
+  int const ranks = bench.checked.size();
+  auto const me = bench.checked.rank().index();
+  std::vector<RoutingMap> routings;
+  for (int rank = 0; rank < ranks; ++rank) routings.push_back(draw_routing(rank, tokens));
+  auto const placement = ExpertPlacement::contiguous(1, kExperts, ranks);
+  FlexConfig flex;
+  flex.grid = {1, ranks};
+  AllToAllConfig alltoall;
+  alltoall.grid = {1, ranks};
+  auto const flex_plan = plan_flex_group(flex, routings, placement, 0)[me];
+  auto const plan = plan_alltoall_group(alltoall, routings, placement, 0)[me];
+  for (bool const check : {true, false}) {
+    bench_plan(bench, "flex", flex_plan, CombineRecipe::rank_partial(), cuda::ReceiveLayout::chunks, check);
+    for (auto const layout : {cuda::ReceiveLayout::chunks, cuda::ReceiveLayout::blocks})
+      bench_plan(bench, "alltoall", plan, CombineRecipe::source_slot_order(), layout, check);
+  }
+}
+
+/// Bytes from rank i to rank j when every rank sends about `total`.
+std::int64_t pattern_bytes(std::string const& pattern, int ranks, int from, int to, std::int64_t total) {
+  if (pattern == "one_hot") return to == 0 ? total : 0;
+  if (pattern == "one_direction") return to == (from + 1) % ranks && from % 2 == 0 ? total : 0;
+  if (pattern == "half_silent") return from % 2 == 0 ? total / ranks : 0;
+  if (pattern == "zipf") {
+    double sum = 0;
+    for (int rank = 0; rank < ranks; ++rank) sum += 1.0 / (1 + rank);
+    return static_cast<std::int64_t>(static_cast<double>(total) / (1 + (to + from) % ranks) / sum);
+  }
+  return total / ranks;
+}
+
+void bench_all_to_all(RankBench& bench) {
+  int const ranks = bench.bare.size();
+  int const me = bench.bare.rank().value();
+  constexpr std::int64_t kMost = std::int64_t{256} << 20;
+  cuda::DeviceBuffer const send(kMost);
+  cuda::DeviceBuffer const receive(kMost * ranks);
+  for (std::int64_t total = 64 << 10; total <= kMost; total *= 4)
+    for (std::string const pattern : {"uniform", "zipf", "one_hot", "one_direction", "half_silent"}) {
+      std::vector<cuda::DeviceSend> sends;
+      std::vector<cuda::DeviceReceive> receives;
+      std::int64_t sent = 0;
+      std::int64_t received = 0;
+      for (int peer = 0; peer < ranks; ++peer) {
+        std::int64_t const out = pattern_bytes(pattern, ranks, me, peer, total);
+        std::int64_t const in = pattern_bytes(pattern, ranks, peer, me, total);
+        sends.push_back({RankId(peer), send.as<std::byte>() + sent, out});
+        receives.push_back({RankId(peer), receive.as<std::byte>() + received, in});
+        sent += out;
+        received += in;
+      }
+      auto const samples =
+          bench.sample([&] { bench.bare.exchange_on(bench.stream, sends, receives, {.operation = "alltoallv"}); });
+      bench.board.hand_in("alltoallv " + pattern + " " + std::to_string(total),
+                          {{"total_bytes", static_cast<double>(total)}, {"ranks", static_cast<double>(ranks)}},
+                          static_cast<double>(total), samples);
+    }
+}
+
+void run_rank(Board& board, int port, int rank, int ranks) {
+  if (cudaSetDevice(rank) != cudaSuccess) throw Error(ErrorCode::cuda, "no device for a rank");
+  launch::ControlClient control("127.0.0.1", port, "bench", rank, ranks, std::chrono::seconds(60));
+  auto handle = cuda::NcclHandle::create(control.blob(), rank, ranks, std::chrono::seconds(60));
+  cuda::NcclOptions off;
+  off.check = CheckLevel::off;
+  // Both speak through one NCCL communicator, one after the other.
+  cuda::NcclCommunicator bare(cuda::NcclHandle::borrow(handle.get()), control, off);
+  cuda::NcclCommunicator checked(std::move(handle), control);
+  try {
+    RankBench bench{board, checked, bare};
+    for (std::int64_t const tokens : {128, 4096, 8192}) bench_dispatch(bench, tokens);
+    bench_all_to_all(bench);
+    checked.barrier({.operation = "end"});
+  } catch (std::exception const& error) {
+    checked.fail(error.what());
+    throw;
+  }
+}
+
+int run(char const* path, int ranks) {
+  Results results(path);
+  if (!results.is_open() || ranks < 1 || ranks > cuda::device_count()) {
+    std::printf("cannot write %s, or %d ranks need more than %d GPUs\n", path, ranks, cuda::device_count());
+    return 1;
+  }
+  results.add_text("device", cuda::describe_device());
+  results.add_text("nccl", cuda::describe_nccl());
+  Board board(results, ranks);
+  launch::ControlServer server(ranks, 0, "bench", cuda::make_nccl_id());
+  std::vector<std::thread> threads;
+  std::vector<std::string> problems(static_cast<std::size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank)
+    threads.emplace_back([&, rank] {
+      try {
+        run_rank(board, server.port(), rank, ranks);
+      } catch (std::exception const& error) {
+        problems[static_cast<std::size_t>(rank)] = error.what();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  int failed = 0;
+  for (std::string const& problem : problems) {
+    if (problem.empty()) continue;
+    std::printf("FAILED %s\n", problem.c_str());
+    failed = 1;
+  }
+  return failed;
+}
+
+}  // namespace
+}  // namespace gpu_bench
+
+int main(int argc, char** argv) {
+  constexpr int kSkipped = 77;
+  if (argc < 2 || switchyard::cuda::device_count() == 0) {
+    std::printf("usage: %s <out.json> [ranks], on a machine with a GPU per rank\n", argv[0]);
+    return argc < 2 ? 2 : kSkipped;
+  }
+  try {
+    return gpu_bench::run(argv[1], argc > 2 ? std::atoi(argv[2]) : 2);
+  } catch (std::exception const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}

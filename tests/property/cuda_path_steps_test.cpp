@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps that CudaExecutor runs, interpreted on the host: for every family, random placements, replicas, ragged and
+// empty ranks, both receive layouts, they must bring the rows that CpuExecutor brings, and home again.
+//
+// By hand, 2 ranks with experts {0, 1} and {2}, rank 0's tokens choose 0, 2 and 1, 2: rank 0 sends slots 0 | 1 | 2 as
+// blocks of 1, 1 and 2 rows: two to itself at rows 0 and (after rank 1's rows of expert 0) its place in expert 1's
+// block, one of 2 rows to rank 1; no map follows the exchange.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "path_steps.hpp"
+#include "support/dispatch_family_run.hpp"
+#include "switchyard/hd/tree_sum.hpp"
+
+using namespace switchyard;
+
+namespace {
+
+using Floats = std::vector<float>;
+
+std::span<float> rows_at(Floats& rows, std::int64_t first, std::int64_t count, std::int64_t hidden) {
+  return std::span(rows).subspan(static_cast<std::size_t>(first * hidden), static_cast<std::size_t>(count * hidden));
+}
+
+Floats run_move(cuda::MoveStep const& move, Floats in, std::int64_t hidden, Communicator& comm) {
+  REQUIRE(static_cast<std::int64_t>(in.size()) == move.input_rows * hidden);
+  Floats out(static_cast<std::size_t>(move.output_rows * hidden), -777.0F);
+  std::vector<SendMessage> sends;
+  std::vector<ReceiveMessage> receives;
+  for (auto const& block : move.sends)
+    sends.push_back({block.peer, std::as_bytes(rows_at(in, block.first_row, block.rows, hidden))});
+  for (auto const& block : move.receives)
+    receives.push_back({block.peer, std::as_writable_bytes(rows_at(out, block.first_row, block.rows, hidden))});
+  comm.exchange(sends, receives, {.operation = move.operation});
+  return out;
+}
+
+Floats run_steps(std::vector<cuda::PathStep> const& steps, Floats rows, std::int64_t hidden, Communicator& comm) {
+  for (auto const& step : steps) {
+    if (auto const* map = std::get_if<cuda::MapStep>(&step)) {
+      Floats out;
+      for (std::int64_t const source : map->map)
+        for (std::int64_t c = 0; c < hidden; ++c)
+          out.push_back(source < 0 ? 0.0F : rows.at(static_cast<std::size_t>(source * hidden + c)));
+      rows = std::move(out);
+    } else if (auto const* move = std::get_if<cuda::MoveStep>(&step)) {
+      rows = run_move(*move, std::move(rows), hidden, comm);
+    } else {
+      auto const& tree = std::get<cuda::TreeStep>(step);
+      std::int64_t const elements = tree.rows * hidden;
+      REQUIRE(static_cast<std::int64_t>(rows.size()) == elements * tree.terms);
+      hd::tree_sum_in_place(rows.data(), elements, tree.terms, elements);
+      rows.resize(static_cast<std::size_t>(elements));
+    }
+    CHECK(static_cast<std::int64_t>(rows.size()) == cuda::output_rows_of(step) * hidden);
+  }
+  return rows;
+}
+
+/// source_slot_order of single rows.
+Floats sum_rows(DispatchPlan const& plan, Floats const& rows, std::span<float const> weights, std::int64_t hidden) {
+  auto const& gather = std::get<RowGather>(return_path(plan).front());
+  Floats sums(static_cast<std::size_t>(plan.num_tokens * hidden), 0.0F);
+  for (std::size_t token = 0; token + 1 < gather.row_begin.size(); ++token)
+    for (std::int64_t i = gather.row_begin[token]; i < gather.row_begin[token + 1]; ++i) {
+      std::int64_t const row = gather.rows_of_token[static_cast<std::size_t>(i)];
+      std::int64_t const slot = gather.slot_of_row[static_cast<std::size_t>(row)];
+      float const weight =
+          weights[token * static_cast<std::size_t>(plan.slot_columns) + static_cast<std::size_t>(slot)];
+      for (std::int64_t c = 0; c < hidden; ++c) {
+        float& sum = sums[token * static_cast<std::size_t>(hidden) + static_cast<std::size_t>(c)];
+        float const product = weight * rows[static_cast<std::size_t>(row * hidden + c)];
+        sum = sum + product;
+      }
+    }
+  return sums;
+}
+
+void check_rank(support::Family const& family, support::RunCase const& run, cuda::ReceiveLayout layout,
+                Communicator& comm) {
+  auto const plan = support::plan_of(family, run, comm);
+  auto const routing = run.routing(comm.rank().value());
+  auto const tokens = run.rows<float>(comm.rank().value(), plan.num_tokens);
+  Floats expected(static_cast<std::size_t>(plan.num_expert_rows() * run.hidden), -1.0F);
+  cpu::CpuExecutor executor(comm);
+  executor.dispatch(plan, ConstTensorView::matrix(std::span<float const>(tokens), plan.num_tokens, run.hidden),
+                    TensorView::matrix(std::span(expected), plan.num_expert_rows(), run.hidden));
+  auto const forward = cuda::forward_steps(plan, plan.stages, layout, false);
+  CHECK(run_steps(forward, tokens, run.hidden, comm) == expected);
+
+  Floats combined(tokens.size(), -1.0F);
+  executor.combine(plan, CombineRecipe::source_slot_order(),
+                   ConstTensorView::matrix(std::span<float const>(expected), plan.num_expert_rows(), run.hidden),
+                   routing.weights(), TensorView::matrix(std::span(combined), plan.num_tokens, run.hidden));
+  auto const home = run_steps(cuda::inverse_steps(plan, return_path(plan), layout), expected, run.hidden, comm);
+  CHECK(sum_rows(plan, home, routing.weights(), run.hidden) == combined);
+
+  // The way of the gradients: from (token, slot) rows to expert rows.
+  auto const& source = std::get<RowGather>(return_path(plan).front());
+  Floats const sent = run_steps({cuda::MapStep{source.token_of_row}}, tokens, run.hidden, comm);
+  CHECK(run_steps(cuda::forward_steps(plan, return_path(plan), layout, true), sent, run.hidden, comm) == expected);
+}
+
+}  // namespace
+
+TEST_CASE("path steps bring the rows that the stages bring, in both layouts") {
+  for (int seed = 0; seed < 60; ++seed)
+    for (auto const& family : support::all_families())
+      for (auto const layout : {cuda::ReceiveLayout::chunks, cuda::ReceiveLayout::blocks}) {
+        support::Random random(static_cast<std::uint64_t>(seed));
+        support::RunCase run;
+        run.seed = static_cast<std::uint64_t>(seed);
+        run.num_experts = 1 + support::draw(random, 6);
+        run.top_k = 1 + support::draw(random, 4);
+        run.hidden = 1 + support::draw(random, 4);
+        support::draw_input(random, run, family.family == DispatchFamily::megablocks ? 1 : 2, seed % 5 == 0 ? 1 : 12);
+        CAPTURE(seed);
+        CAPTURE(family.name);
+        CAPTURE(static_cast<int>(layout));
+        auto const scheduler = cpu::make_cooperative_scheduler(static_cast<std::uint64_t>(seed));
+        cpu::run_ranks(*scheduler, run.input.ep * run.input.tp, {},
+                       [&](Communicator& comm) { check_rank(family, run, layout, comm); });
+      }
+}
+
+TEST_CASE("an exchange in place leaves no sort behind") {
+  support::RunCase run;
+  run.num_experts = 4;
+  run.top_k = 2;
+  run.input.ep = 2;
+  run.input.tp = 1;
+  run.input.experts_of_ep = support::contiguous_experts(2, 2);
+  support::Random random(3);
+  for (int rank = 0; rank < 2; ++rank)
+    run.input.routing.push_back(support::random_tokens(random, 9, 4, 2, false, false));
+  auto const plans = support::plan_group({DispatchFamily::megatron_alltoall, {}, "alltoall"}, run);
+  CHECK(cuda::forward_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::chunks, false).size() == 2);
+  CHECK(cuda::forward_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::blocks, false).size() == 3);
+  CHECK(cuda::inverse_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::chunks).size() == 1);
+}
