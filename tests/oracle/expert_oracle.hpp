@@ -42,6 +42,8 @@ struct ExpertOracle {
   bool interleaved = false;
   std::function<float(float)> activate;
   std::function<float(float)> up_term;
+  std::function<float(float)> activation_slope;
+  std::function<float(float)> up_slope;
   Rounding round_hidden = round_f32;
   Rounding round_gate = round_f32;
   Rounding round_activation = round_f32;
@@ -95,6 +97,70 @@ inline Row expert_forward(ExpertOracle const& o, Row const& x, Row const& w1, Ro
     y[c] = o.round_output(sum);
   }
   return y;
+}
+
+/// Gradients of one expert; weight gradients start at zero and take rows in the order in which they are given.
+struct ExpertGradients {
+  std::vector<Row> d_x;
+  Row d_w1, d_b1, d_w2, d_b2;
+};
+
+/// d hidden of one row, in the order of w1's rows.
+inline Row hidden_gradient(ExpertOracle const& o, Row const& h, Row const& dy, Row const& w2) {
+  Row dh(o.outputs());
+  for (std::size_t i = 0; i < o.units; ++i) {
+    float da = 0.0f;
+    for (std::size_t c = 0; c < o.hidden; ++c) da = std::fma(dy[c], w2[c * o.units + i], da);
+    if (!o.gated) {
+      dh[i] = da * o.activation_slope(h[i]);
+      continue;
+    }
+    float const gate = h[o.gate(i)];
+    float const up = h[o.up(i)];
+    dh[o.gate(i)] = (da * o.up_term(up)) * o.activation_slope(gate);
+    dh[o.up(i)] = (da * o.round_gate(o.activate(gate))) * o.up_slope(up);
+  }
+  return dh;
+}
+
+inline Row input_gradient(ExpertOracle const& o, Row const& dh, Row const& w1) {
+  Row dx(o.hidden);
+  for (std::size_t k = 0; k < o.hidden; ++k) {
+    std::vector<float> blocks(8, 0.0f);
+    for (std::size_t b = 0; b < 8; ++b) {
+      auto const add = [&](std::size_t n) { blocks[b] = std::fma(dh[n], w1[n * o.hidden + k], blocks[b]); };
+      for (std::size_t i = o.block_begin(b); i < o.block_begin(b + 1); ++i) add(o.gated ? o.gate(i) : i);
+      for (std::size_t i = o.block_begin(b); o.gated && i < o.block_begin(b + 1); ++i) add(o.up(i));
+    }
+    dx[k] = o.round_output(join_eight(blocks));
+  }
+  return dx;
+}
+
+inline ExpertGradients expert_backward(ExpertOracle const& o, std::vector<Row> const& xs, std::vector<Row> const& dys,
+                                       Row const& w1, Row const& b1, Row const& w2) {
+  ExpertGradients g;
+  g.d_w1.assign(w1.size(), 0.0f);
+  g.d_b1.assign(o.outputs(), 0.0f);
+  g.d_w2.assign(w2.size(), 0.0f);
+  g.d_b2.assign(o.hidden, 0.0f);
+  for (std::size_t row = 0; row < xs.size(); ++row) {
+    Row const h = hidden_values(o, xs[row], w1, b1);
+    Row const a = activation_values(o, h);
+    Row const dh = hidden_gradient(o, h, dys[row], w2);
+    g.d_x.push_back(input_gradient(o, dh, w1));
+    for (std::size_t n = 0; n < dh.size(); ++n) {
+      g.d_b1[n] = g.d_b1[n] + dh[n];
+      for (std::size_t k = 0; k < o.hidden; ++k)
+        g.d_w1[n * o.hidden + k] = std::fma(dh[n], xs[row][k], g.d_w1[n * o.hidden + k]);
+    }
+    for (std::size_t c = 0; c < o.hidden; ++c) {
+      g.d_b2[c] = g.d_b2[c] + dys[row][c];
+      for (std::size_t i = 0; i < o.units; ++i)
+        g.d_w2[c * o.units + i] = std::fma(dys[row][c], a[i], g.d_w2[c * o.units + i]);
+    }
+  }
+  return g;
 }
 
 }  // namespace oracle

@@ -125,6 +125,8 @@ template <Activation kKind>
 void set_activation(oracle::ExpertOracle& o, float limit) {
   o.activate = [limit](float x) { return switchyard::hd::activate<kKind>(x, limit); };
   o.up_term = [limit](float u) { return switchyard::hd::up_term<kKind>(u, limit); };
+  o.activation_slope = [limit](float x) { return switchyard::hd::activation_slope<kKind>(x, limit); };
+  o.up_slope = [limit](float u) { return switchyard::hd::up_slope<kKind>(u, limit); };
 }
 
 inline oracle::ExpertOracle oracle_of(ExpertMlp const& mlp) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
+#include <numeric>
+#include <vector>
 
 #include "check_call.hpp"
 #include "expert_layers.hpp"
@@ -16,24 +17,16 @@ std::byte* row_of(TensorView const& matrix, std::int64_t row, std::int64_t hidde
   return static_cast<std::byte*>(matrix.data()) + row * hidden * size_of(matrix.dtype());
 }
 
-/// A TP rank leaves the bias to whoever joins the partials.
-void store_output(ExpertPass const& pass, ExpertBuffers const& buffers, TensorView const& output, std::int64_t first) {
-  std::int64_t const hidden = pass.mlp.hidden;
-  bool const complete = pass.mlp.tp.size == 1;
-  std::vector<float> bias;
-  if (complete) bias = expert_bias(pass.kernels, pass.weights.b2, pass.expert, hidden);
-  for_rows(pass.rows, hidden, [&](std::int64_t row) {
-    pass.kernels.add_and_store(buffers.output.data() + row * hidden, bias.empty() ? nullptr : bias.data(),
-                               output.dtype(), row_of(output, first + row, hidden), hidden);
-  });
-}
-
 void run_pass(ExpertPass const& pass, ExpertCall const& call, std::int64_t first, ExpertBuffers const& buffers) {
-  load_input(pass, call, first, buffers.input);
+  std::vector<std::int64_t> rows(to_size(pass.rows));
+  std::iota(rows.begin(), rows.end(), first);
+  load_input(pass, call, rows, buffers.input);
   first_layer(pass, buffers);
   activate_hidden(pass, buffers);
   second_layer(pass, buffers);
-  store_output(pass, buffers, call.output, first);
+  std::vector<float> bias;  // a TP rank leaves it to whoever joins the partials
+  if (pass.mlp.tp.size == 1) bias = expert_bias(pass.kernels, pass.weights.b2, pass.expert, pass.mlp.hidden);
+  store_rows(pass, buffers.output, bias, call.output, rows);
 }
 
 /// Row `row` of all partials joined into the first one.

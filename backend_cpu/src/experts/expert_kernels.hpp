@@ -22,6 +22,7 @@ struct ChainTile {
   std::int64_t out_stride;
   std::int64_t used_rows;
   std::int64_t used_columns;
+  bool accumulate;  ///< the first segment's chains continue from `out` instead of +0
 };
 
 /// A strided matrix that becomes a panel: lane i, step k is data[i * lane_stride + order(k) * step_stride].

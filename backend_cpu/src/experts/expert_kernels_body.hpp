@@ -28,13 +28,14 @@ constexpr int kTileRows = FmaLanes::kRows;
 constexpr int kTileColumns = FmaLanes::kVectors * FmaLanes::kWidth;
 constexpr int kTileSize = kTileRows * kTileColumns;
 
-/// One chain per element of the tile, all accumulators in registers.
+/// One chain per element of the tile, continued from what the tile holds; all accumulators in registers.
 void chain(float const* rows, float const* columns, std::int64_t steps, float* tile) {
   FmaLanes::Vector sums[kTileRows][FmaLanes::kVectors];
 #pragma GCC unroll 16
-  for (auto& row : sums)
+  for (int r = 0; r < kTileRows; ++r)
 #pragma GCC unroll 16
-    for (auto& sum : row) sum = FmaLanes::zero();
+    for (int v = 0; v < FmaLanes::kVectors; ++v)
+      sums[r][v] = FmaLanes::load(tile + r * kTileColumns + v * FmaLanes::kWidth);
   for (std::int64_t step = 0; step < steps; ++step, rows += kTileRows, columns += kTileColumns) {
     FmaLanes::Vector lanes[FmaLanes::kVectors];
 #pragma GCC unroll 16
@@ -55,7 +56,10 @@ void chain(float const* rows, float const* columns, std::int64_t steps, float* t
 
 void chain_tile(ChainTile const& tile) {
   alignas(64) float partials[kIntermediateBlocks * kTileSize];
-  if (tile.segments == 0) std::fill_n(partials, kTileSize, 0.0f);
+  std::fill_n(partials, std::max<std::int64_t>(tile.segments, 1) * kTileSize, 0.0f);
+  if (tile.accumulate)
+    for (std::int64_t r = 0; r < tile.used_rows; ++r)
+      std::copy_n(tile.out + r * tile.out_stride, tile.used_columns, partials + r * kTileColumns);
   std::int64_t begin = 0;
   for (std::int64_t segment = 0; segment < tile.segments; ++segment) {
     std::int64_t const end = tile.segment_ends[segment];

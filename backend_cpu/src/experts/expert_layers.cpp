@@ -65,14 +65,26 @@ void pack_weight_rows(ExpertKernels const& kernels, WeightMatrix const& matrix, 
   kernels.pack(source, kernels.tile_columns, panel);
 }
 
-void load_input(ExpertPass const& pass, ExpertCall const& call, std::int64_t first, std::span<float> input) {
+void load_input(ExpertPass const& pass, ExpertCall const& call, std::span<std::int64_t const> rows,
+                std::span<float> input) {
   std::int64_t const hidden = pass.mlp.hidden;
-  for_rows(pass.rows, hidden, [&](std::int64_t row) {
-    std::span<float> const to = input.subspan(to_size(row * hidden), to_size(hidden));
-    float const* const weight = call.row_weights.empty() ? nullptr : &call.row_weights[to_size(first + row)];
+  for_rows(pass.rows, hidden, [&](std::int64_t index) {
+    std::int64_t const row = rows[to_size(index)];
+    std::span<float> const to = input.subspan(to_size(index * hidden), to_size(hidden));
+    float const* const weight = call.row_weights.empty() ? nullptr : &call.row_weights[to_size(row)];
     if (call.row_codes == nullptr)
-      return pass.kernels.load(bytes_at(call.rows, (first + row) * hidden), pass.mlp.dtype, weight, to.data(), hidden);
-    dequantize_row(*call.row_codes, first + row, 0, to);
+      return pass.kernels.load(bytes_at(call.rows, row * hidden), pass.mlp.dtype, weight, to.data(), hidden);
+    dequantize_row(*call.row_codes, row, 0, to);
+  });
+}
+
+void store_rows(ExpertPass const& pass, std::span<float const> values, std::span<float const> bias,
+                TensorView const& output, std::span<std::int64_t const> rows) {
+  std::int64_t const hidden = pass.mlp.hidden;
+  auto* const out = static_cast<std::byte*>(output.data());
+  for_rows(pass.rows, hidden, [&](std::int64_t index) {
+    pass.kernels.add_and_store(values.data() + index * hidden, bias.empty() ? nullptr : bias.data(), output.dtype(),
+                               out + rows[to_size(index)] * hidden * size_of(output.dtype()), hidden);
   });
 }
 

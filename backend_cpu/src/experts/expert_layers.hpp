@@ -37,8 +37,12 @@ struct ExpertPass {
   [[nodiscard]] WeightMatrix second_weights() const;
 };
 
-/// Rows [first, first + pass.rows) of a call, widened, times their router weights, into `input` [rows, H].
-void load_input(ExpertPass const& pass, ExpertCall const& call, std::int64_t first, std::span<float> input);
+/// The rows named by `rows` [pass.rows], widened, times their router weights, into `input` [rows, H].
+void load_input(ExpertPass const& pass, ExpertCall const& call, std::span<std::int64_t const> rows,
+                std::span<float> input);
+/// values [pass.rows, H] + bias (may be empty), rounded to the dtype of `output`, into its rows `rows`.
+void store_rows(ExpertPass const& pass, std::span<float const> values, std::span<float const> bias,
+                TensorView const& output, std::span<std::int64_t const> rows);
 /// input -> hidden, bias added, rounded; gates before ups whatever the layout of w1.
 void first_layer(ExpertPass const& pass, ExpertBuffers const& buffers);
 /// Row `row` of hidden as an activation reads it.

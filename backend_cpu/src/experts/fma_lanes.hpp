@@ -18,7 +18,6 @@ struct FmaLanes {
   static constexpr int kWidth = 16;
   static constexpr int kRows = 14;  // 28 accumulators, 2 columns, 2 registers to spare
   static constexpr int kVectors = 2;
-  static Vector zero() { return _mm512_setzero_ps(); }
   static Vector load(float const* from) { return _mm512_loadu_ps(from); }
   static Vector repeat(float value) { return _mm512_set1_ps(value); }
   static void store(float* to, Vector v) { _mm512_storeu_ps(to, v); }
@@ -30,7 +29,6 @@ struct FmaLanes {
   static constexpr int kWidth = 8;
   static constexpr int kRows = 6;  // 12 accumulators, 2 columns, 2 registers to spare
   static constexpr int kVectors = 2;
-  static Vector zero() { return _mm256_setzero_ps(); }
   static Vector load(float const* from) { return _mm256_loadu_ps(from); }
   static Vector repeat(float value) { return _mm256_set1_ps(value); }
   static void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
@@ -47,7 +45,6 @@ struct FmaLanes {
   static constexpr int kWidth = 2;
   static constexpr int kRows = 4;
   static constexpr int kVectors = 4;
-  static Vector zero() { return Vector{}; }
   static Vector load(float const* from) { return Vector{from[0], from[1]}; }
   static Vector repeat(float value) { return Vector{value, value}; }
   static void store(float* to, Vector v) {

@@ -22,7 +22,7 @@ void multiply_panel(ExpertKernels const& kernels, PanelProduct const& product, s
                         static_cast<std::int64_t>(product.segment_ends.size()),
                         product.out + row * product.columns + first_column, product.columns,
                         std::min(kernels.tile_rows, product.rows - row),
-                        std::min(kernels.tile_columns, product.columns - first_column)});
+                        std::min(kernels.tile_columns, product.columns - first_column), product.accumulate});
   }
 }
 

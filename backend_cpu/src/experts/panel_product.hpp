@@ -18,6 +18,7 @@ struct PanelProduct {
   std::int64_t steps;
   std::span<std::int64_t const> segment_ends;  ///< the last one is `steps`; empty gives +0 everywhere
   float* out;                                  ///< [rows, columns] contiguous
+  bool accumulate = false;                     ///< see ChainTile
 };
 
 /// Writes the panel of columns [first, first + lanes): [steps, tile_columns], the lanes behind them +0.

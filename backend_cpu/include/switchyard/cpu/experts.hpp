@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "switchyard/experts/expert_gradient.hpp"
 #include "switchyard/experts/experts.hpp"
 
 namespace switchyard::cpu {
@@ -24,6 +25,12 @@ class ExactExperts final : public Experts {
   /// @note besides the workspace each parallel range allocates one panel of columns (at most 32 x max(H, I) floats).
   void apply(ExpertCall const& call, std::span<std::byte> workspace) const override;
 
+  [[nodiscard]] std::int64_t backward_workspace_bytes(std::int64_t max_rows) const;
+  /// Gradients of inputs and weights, see ExpertGradientCall.
+  /// @throws as apply, Error{unsupported} for quantised weights or rows, Error{invalid_argument} when rank_major_rows
+  /// names a row outside its block or twice
+  void backward(ExpertGradientCall const& call, std::span<std::byte> workspace) const;
+
  private:
   ExpertMlp mlp_;
 };
@@ -36,5 +43,12 @@ class ExactExperts final : public Experts {
 /// @throws Error{shape_mismatch} naming the operand
 void finish_partials(ExpertMlp const& mlp, std::span<TensorView const> partials, std::span<RowBlock const> blocks,
                      ConstTensorView const& b2, TensorView const& output);
+
+/// Backward of the router weight on the input, on complete (joined) gradients: d_rows[r] = d_input[r] * weight[r],
+/// rounded to the dtype; d_weights[r] = lane32 sum over columns of rows[r] * d_input[r], products rounded first.
+/// @param rows, d_input, d_rows [rows, H] of one dtype; d_rows may be the memory of d_input
+/// @throws Error{shape_mismatch} naming the operand
+void router_weight_backward(ConstTensorView const& rows, std::span<float const> weights, ConstTensorView const& d_input,
+                            TensorView const& d_rows, std::span<float> d_weights);
 
 }  // namespace switchyard::cpu
