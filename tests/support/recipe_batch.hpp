@@ -34,6 +34,8 @@ struct RecipeBatch {
   int experts = 16;
   int top_k = 6;
   std::int64_t hidden = 36;
+  bool swap_slots = false;  ///< slots 2 and 3 of every token change places, with their weights
+  int swap_experts = 0;     ///< the experts e and e ^ swap_experts change their numbers, and nothing else
 
   [[nodiscard]] switchyard::CounterRng rng(std::uint64_t stream) const { return switchyard::CounterRng(seed, stream); }
 
@@ -47,12 +49,15 @@ struct RecipeBatch {
     for (int k = 0; k < top_k; ++k) chosen.push_back(pairs[static_cast<std::size_t>(k / 2)] + k % 2 * (experts / 2));
     std::shuffle(chosen.begin(), chosen.end(), random);
     if (token + 1 == tokens) chosen.back() = -1;
+    if (swap_slots) std::swap(chosen[2], chosen[3]);
+    for (int& expert : chosen) expert = expert < 0 ? expert : expert ^ swap_experts;
     return chosen;
   }
 
   /// Equal within a pair for even tokens, so that the pair cancels.
   [[nodiscard]] double weight(int token, int slot) const {
-    int const expert = choices(token)[static_cast<std::size_t>(slot)];
+    int const chosen = choices(token)[static_cast<std::size_t>(slot)];
+    int const expert = chosen < 0 ? chosen : chosen ^ swap_experts;
     int const drawn = token % 2 == 0 ? expert % (experts / 2) : expert;
     auto const index = static_cast<std::uint64_t>(token * 64 + std::max(drawn, 0));
     float const single = wide_value(rng(3), index, 3);
@@ -60,7 +65,8 @@ struct RecipeBatch {
     return static_cast<double>(single) * (1.0 + std::ldexp(static_cast<double>(low), -40));
   }
 
-  [[nodiscard]] float part(int token, int expert, std::int64_t column, int tp) const {
+  [[nodiscard]] float part(int token, int number, std::int64_t column, int tp) const {
+    int const expert = number ^ swap_experts;
     bool const paired = column % 4 == 1;
     bool const cancels =
         paired && rng(6).bits(static_cast<std::uint64_t>(token * 64 + expert % (experts / 2))) % 3 != 0;

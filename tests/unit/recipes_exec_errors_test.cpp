@@ -65,21 +65,34 @@ TEST_CASE("recipes that sum at the source run on every family") {
       CHECK(recipe_support(plan_of(family), recipe).reason.empty());
 }
 
-TEST_CASE("recipes that sum at the expert rank need one row per (rank, token) on the wire") {
-  for (auto const& recipe : {CombineRecipe::rank_partial(), CombineRecipe::megatron_allgather()}) {
-    CHECK(recipe_support(plan_of(DispatchFamily::megatron_allgather), recipe));
-    CHECK(recipe_support(plan_of(DispatchFamily::megatron_flex), recipe));
-    for (auto const family : {DispatchFamily::megatron_alltoall, DispatchFamily::megablocks}) {
-      auto const support = recipe_support(plan_of(family), recipe);
-      CHECK_FALSE(support);
-      CHECK(contains(support.reason, std::string(to_string(family))));
+constexpr DispatchFamily kFamilies[] = {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
+                                        DispatchFamily::megatron_flex, DispatchFamily::megablocks};
+
+TEST_CASE("rank_partial runs on every family: the source can round a rank's sum as the rank would") {
+  for (auto const family : kFamilies)
+    for (auto const wire : {Rounding::row, Rounding::bf16, Rounding::f32}) {
+      CHECK(recipe_support(plan_of(family), CombineRecipe::rank_partial(wire)));
+      CHECK(recipe_support(plan_of(family), CombineRecipe::rank_partial(wire), CombineRoute::rows));
     }
+}
+
+TEST_CASE("unjoined TP partials, and partials at all, need one row per (rank, token) on the wire") {
+  for (auto const family : kFamilies) {
+    bool const reduces = family == DispatchFamily::megatron_allgather || family == DispatchFamily::megatron_flex;
+    auto const allgather = recipe_support(plan_of(family), CombineRecipe::megatron_allgather());
+    auto const partials = recipe_support(plan_of(family), CombineRecipe::rank_partial(), CombineRoute::partials);
+    CHECK(allgather.supported == reduces);
+    CHECK(partials.supported == reduces);
+    if (reduces) continue;
+    CHECK(contains(allgather.reason, std::string(to_string(family))));
+    CHECK(contains(allgather.reason, "joined on their way"));
+    CHECK(contains(partials.reason, "one row per (rank, token)"));
   }
 }
 
 TEST_CASE("a route that would change a recipe's bits is refused") {
   auto const plan = plan_of(DispatchFamily::megatron_allgather);
-  CHECK(contains(recipe_support(plan, CombineRecipe::rank_partial(), CombineRoute::rows).reason, "at the expert rank"));
+  CHECK(contains(recipe_support(plan, CombineRecipe::megatron_allgather(), CombineRoute::rows).reason, "one by one"));
   CHECK(contains(recipe_support(plan, {}, CombineRoute::partials).reason, "at the source rank only"));
   CHECK(recipe_support(plan, CombineRecipe::exact(), CombineRoute::partials));
   CHECK(recipe_support(plan, CombineRecipe::exact(), CombineRoute::rows));

@@ -96,9 +96,8 @@ std::int64_t require_operands(DispatchPlan const& plan, ConstTensorView const& o
 void CpuExecutor::dispatch_backward(DispatchPlan const& plan, CombineRecipe const& recipe,
                                     ConstTensorView row_gradients, std::span<std::int32_t const> experts,
                                     TensorView token_gradients, std::optional<Duration> deadline) {
-  std::vector<float> const ones(to_size(checked_mul(plan.num_tokens, plan.slot_columns)), 1.0f);
   CombineInputs inputs;
-  inputs.weights = ones;
+  inputs.weights_applied = true;
   inputs.experts = experts;
   combine(plan, recipe, row_gradients, inputs, token_gradients, deadline);
 }
@@ -106,6 +105,11 @@ void CpuExecutor::dispatch_backward(DispatchPlan const& plan, CombineRecipe cons
 void CpuExecutor::combine_backward(DispatchPlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
                                    CombineInputs const& inputs, TensorView row_gradients,
                                    std::span<float> weight_gradients, std::optional<Duration> deadline) {
+  if (inputs.weights_applied) {
+    std::vector<float> const ones = unit_weights(plan);
+    return combine_backward(plan, out_gradients, expert_rows, with_weights(inputs, ones), row_gradients,
+                            weight_gradients, deadline);
+  }
   state_->require_plan(plan);
   std::int64_t const hidden = require_operands(plan, out_gradients, expert_rows, row_gradients, weight_gradients);
   DType const dtype = out_gradients.dtype();

@@ -22,6 +22,7 @@ bool is_exact(CombineRecipe const& recipe) {
 }
 
 std::optional<RowGather> own_order(DispatchPlan const& plan, CombineRecipe const& recipe, CombineInputs const& inputs) {
+  if (recipe.order == SumOrder::rank_then_expert) return ordered_by_rank(source_gather(plan));
   if (recipe.order != SumOrder::source_expert) return std::nullopt;
   return internal::ordered_by_expert(plan, source_gather(plan), inputs.experts);
 }
@@ -39,9 +40,10 @@ std::byte const* shared_terms(CombineRecipe const& recipe, CombineInputs const& 
 
 }  // namespace
 
-std::uint64_t with_recipe(std::uint64_t configuration, CombineRecipe const& recipe, CombineInputs const& inputs) {
+std::uint64_t with_recipe(std::uint64_t configuration, DispatchPlan const& plan, CombineRecipe const& recipe,
+                          CombineInputs const& inputs) {
   return internal::recipe_digest(configuration, recipe, inputs.weights_f64.has_value(),
-                                 sends_partials(recipe, inputs.route));
+                                 sends_partials(plan, recipe, inputs.route));
 }
 
 template <typename Weight>
@@ -78,6 +80,17 @@ std::vector<float> float_weights(DispatchPlan const& plan, RowGather const& gath
   return rounded_weights(weights_of_rows(plan, gather, *inputs.weights_f64));
 }
 
+std::vector<float> unit_weights(DispatchPlan const& plan) {
+  return std::vector<float>(to_size(checked_mul(plan.num_tokens, plan.slot_columns)), 1.0f);
+}
+
+CombineInputs with_weights(CombineInputs inputs, std::span<float const> weights) {
+  inputs.weights = weights;
+  inputs.weights_f64.reset();
+  inputs.weights_applied = false;
+  return inputs;
+}
+
 RowGather const& source_gather(DispatchPlan const& plan) {
   return std::get<RowGather>(return_path(plan).front());
 }
@@ -92,6 +105,7 @@ SourceSum::SourceSum(StageContext const& context, CombineRecipe const& recipe, D
       sum_(sum_of(recipe, kernels_of(context.kernels, dtype), doubles_)),
       shared_(shared_terms(recipe, inputs)),
       out_(out) {
+  if (recipe.order == SumOrder::rank_then_expert) by_ranks_.emplace(context.plan, recipe, dtype, context.hidden);
   if (doubles_) {
     weights_f64_ = weights_of_rows(context.plan, lists_, *inputs.weights_f64);
   } else {
@@ -106,6 +120,8 @@ std::span<std::int64_t const> SourceSum::terms(std::int64_t token) const {
 
 void SourceSum::add(std::int64_t token, std::byte const* rows, std::int64_t const* row_of_term) const {
   std::int64_t const first = lists_.row_begin[to_size(token)];
+  if (by_ranks_)
+    return by_ranks_->add(terms(token), rows, row_of_term, weights_.data() + first, out_ + token * row_bytes_);
   void const* const weights = doubles_ ? static_cast<void const*>(weights_f64_.data() + first)
                                        : static_cast<void const*>(weights_.data() + first);
   sum_({rows, hidden_, row_of_term, weights, lists_.row_begin[to_size(token) + 1] - first,

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "rank_sum_at_source.hpp"
 #include "stages.hpp"
 #include "switchyard/cpu/combine_inputs.hpp"
 #include "switchyard/dispatch/combine_recipe.hpp"
@@ -24,8 +25,8 @@ struct PartialBuffers {
 };
 
 /// @return `configuration` with what the ranks must agree on for this recipe.
-[[nodiscard]] std::uint64_t with_recipe(std::uint64_t configuration, CombineRecipe const& recipe,
-                                        CombineInputs const& inputs);
+[[nodiscard]] std::uint64_t with_recipe(std::uint64_t configuration, DispatchPlan const& plan,
+                                        CombineRecipe const& recipe, CombineInputs const& inputs);
 
 /// The weights in the order of gather.rows_of_token. Weight is float or double.
 /// @throws Error{shape_mismatch} for another number of weights, Error{invalid_argument} for a NaN of a row.
@@ -37,6 +38,10 @@ template <typename Weight>
                                                CombineInputs const& inputs);
 /// All weights rounded to fp32.
 [[nodiscard]] std::vector<float> rounded_weights(std::span<double const> weights);
+
+/// Weight 1 for every slot of the plan, and `inputs` with these weights instead of its own.
+[[nodiscard]] std::vector<float> unit_weights(DispatchPlan const& plan);
+[[nodiscard]] CombineInputs with_weights(CombineInputs inputs, std::span<float const> weights);
 
 /// @return the gather whose lists say which rows a token of this rank adds.
 [[nodiscard]] RowGather const& source_gather(DispatchPlan const& plan);
@@ -64,8 +69,9 @@ class SourceSum {
   std::int64_t row_bytes_;
   std::optional<RowGather> reordered_;  ///< of recipes with an order of their own
   RowGather const& lists_;
-  std::vector<float> weights_{};       ///< parallel to lists_.rows_of_token
-  std::vector<double> weights_f64_{};  ///< instead, for exact sums of fp64 weights
+  std::vector<float> weights_{};          ///< parallel to lists_.rows_of_token
+  std::vector<double> weights_f64_{};     ///< instead, for exact sums of fp64 weights
+  std::optional<SumByRanks> by_ranks_{};  ///< instead of sum_, for recipes that round a rank's sum
   bool doubles_;
   SumToken sum_;
   std::byte const* shared_;

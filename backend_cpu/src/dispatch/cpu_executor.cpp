@@ -73,6 +73,10 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
 
 void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                           CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline) {
+  if (inputs.weights_applied) {
+    std::vector<float> const ones = unit_weights(plan);
+    return combine(plan, recipe, expert_rows, with_weights(inputs, ones), out, deadline);
+  }
   require_supported(plan, recipe, inputs.route);
   state_->require_plan(plan);
   std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
@@ -84,10 +88,10 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, out.dtype()));
   auto const digest = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
-  StageContext const context{state_->comm, plan, kernels, hidden, with_recipe(digest, recipe, inputs), deadline};
+  StageContext const context{state_->comm, plan, kernels, hidden, with_recipe(digest, plan, recipe, inputs), deadline};
   ConstRows const rows = rows_of(expert_rows);
   std::byte* const sums = rows_of(out).data;
-  if (sends_partials(recipe, inputs.route)) {
+  if (sends_partials(plan, recipe, inputs.route)) {
     sum_over_ranks(context, recipe, rows, expert_rows.dtype(), out.dtype(), inputs, sums, state_->rank_sums);
   } else {
     SourceSum const sum(context, recipe, out.dtype(), inputs, sums);

@@ -24,6 +24,9 @@ struct CombineInputs {
   std::span<std::int32_t const> experts{};
   std::optional<ConstTensorView> shared_expert{};  ///< [T, H] of the result's dtype; the recipe says where it enters
   CombineRoute route = CombineRoute::automatic;
+  /// The experts have multiplied by the weights that dispatch_weights() brought them: rows are added with weight 1 and
+  /// the weights above are not read. The same on all ranks.
+  bool weights_applied = false;
 };
 
 }  // namespace switchyard::cpu

@@ -94,7 +94,45 @@ class CpuExecutor {
                         CombineInputs const& inputs, TensorView row_gradients, std::span<float> weight_gradients,
                         std::optional<Duration> deadline = {});
 
+  /// Brings every row's weight to its expert, in the order of dispatch()'s rows: probabilities that travel with their
+  /// tokens and are applied inside the expert, before its second matrix (newest Megatron). Combine such rows with
+  /// CombineInputs::weights_applied. Every TP rank and hidden shard gets the weight; an empty bin gets +0. Bits are
+  /// kept.
+  /// @param weights [T * plan.slot_columns], as RoutingMap::weights(). @param row_weights [plan.num_expert_rows()]
+  /// @throws Error{shape_mismatch} for other sizes; Error{invalid_argument} for a NaN weight of a row, or a plan of
+  ///         another rank or world; Error{desync} when ranks pass different types.
+  void dispatch_weights(DispatchPlan const& plan, std::span<float const> weights, std::span<float> row_weights,
+                        std::optional<Duration> deadline = {});
+  void dispatch_weights(DispatchPlan const& plan, std::span<double const> weights, std::span<double> row_weights,
+                        std::optional<Duration> deadline = {});
+
+  /// The gradient of dispatch_weights(): the parts of TP ranks and hidden shards are added over the fixed binary tree,
+  /// in the weights' own type; +0 for a slot without a row. What stands in empty bins is not read.
+  /// @param row_gradients [plan.num_expert_rows()] this rank's part. @param weight_gradients [T * plan.slot_columns]
+  /// @throws as dispatch_weights(), a NaN excepted: it is passed on.
+  void dispatch_weights_backward(DispatchPlan const& plan, std::span<float const> row_gradients,
+                                 std::span<float> weight_gradients, std::optional<Duration> deadline = {});
+  void dispatch_weights_backward(DispatchPlan const& plan, std::span<double const> row_gradients,
+                                 std::span<double> weight_gradients, std::optional<Duration> deadline = {});
+
+  /// The bias of the experts' second matrix on its own way back, as Megatron's AllGather dispatcher (spring 2025) has
+  /// it: every row of an expert brings the expert's bias, weighted and summed by megatron_allgather over all ranks,
+  /// rounded to fp32, divided by TP (every TP rank holds the whole bias), rounded to the row dtype.
+  /// @param plan of AllGather or Flex. @param bias [local experts, H] of f32, bf16 or f16. @param inputs weights as in
+  /// combine(). @param out [T, H] of bias' dtype; the caller adds it where the model wants it
+  /// @throws as combine().
+  void combine_bias(DispatchPlan const& plan, ConstTensorView bias, CombineInputs const& inputs, TensorView out,
+                    std::optional<Duration> deadline = {});
+
  private:
+  friend class StageRunner;
+  template <typename Weight>
+  void send_weights(DispatchPlan const& plan, std::span<Weight const> weights, std::span<Weight> row_weights,
+                    std::optional<Duration> deadline);
+  template <typename Weight>
+  void return_weights(DispatchPlan const& plan, std::span<Weight const> row_gradients,
+                      std::span<Weight> weight_gradients, std::optional<Duration> deadline);
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -14,14 +14,16 @@ namespace switchyard::hd {
 
 /// Adds `count` vectors into the first one; the others hold intermediate sums afterwards. Purely per column, so a
 /// kernel may call it with columns = 1 for each of its columns and get the same bits as a loop over whole rows.
-/// @param terms  [count] vectors of `columns` floats, the first of each `stride` floats after the one before
+/// @param terms  [count] vectors of `columns` elements, the first of each `stride` elements after the one before
 /// @note count = 0 touches nothing. Results are not yet canonical: narrow<T>() makes them so when they are stored.
-SWITCHYARD_HD inline void tree_sum_in_place(float* terms, std::int64_t stride, std::int64_t count,
+/// @tparam T  float, or double for gradients of fp64 weights
+template <typename T>
+SWITCHYARD_HD inline void tree_sum_in_place(T* terms, std::int64_t stride, std::int64_t count,
                                             std::int64_t columns) noexcept {
   for (std::int64_t step = 1; step < count; step *= 2) {
     for (std::int64_t left = 0; left + step < count; left += 2 * step) {
-      float* const sum = terms + left * stride;
-      float const* const right = terms + (left + step) * stride;
+      T* const sum = terms + left * stride;
+      T const* const right = terms + (left + step) * stride;
       for (std::int64_t c = 0; c < columns; ++c) sum[c] = add_rn(sum[c], right[c]);
     }
   }

@@ -10,10 +10,11 @@
 
 namespace switchyard {
 
-/// How results travel. Recipes whose sum is exact may take either way and give the same bits on both; every other
-/// recipe names its way (CombineRecipe::multiply).
+/// How results travel. Exact sums, and rank_partial, give the same bits on both ways; megatron_allgather needs
+/// partials, every other recipe rows.
 enum class CombineRoute : std::uint8_t {
-  automatic,  ///< as the recipe says; for exact sums by rows
+  automatic,  ///< rows; partials for recipes that sum at the experts' rank (MultiplyAt::expert_rank) where the wire
+              ///< carries one row per (rank, token)
   rows,       ///< every expert row returns to its source rank
   partials,   ///< each rank adds its own experts and sends one partial per token
 };
@@ -25,9 +26,10 @@ struct RecipeSupport {
   explicit operator bool() const noexcept { return supported; }
 };
 
-/// The only place that decides it. Recipes that sum at the source need single rows, which every family can return;
-/// recipes that sum at the expert rank need a family whose wire carries one row per (rank, token): AllGather and Flex.
-/// @note pure; depends on the plan's family and the recipe only, so all ranks get the same answer.
+/// The only place that decides it. Single rows, which every family can return, serve all recipes but
+/// megatron_allgather: it adds the results of TP ranks and hidden shards as they are, which are joined on the way of
+/// single rows. Partials need a family whose wire carries one row per (rank, token): AllGather and Flex.
+/// @note pure; depends on the plan's setup and the recipe only, so all ranks get the same answer.
 [[nodiscard]] RecipeSupport recipe_support(DispatchPlan const& plan, CombineRecipe const& recipe,
                                            CombineRoute route = CombineRoute::automatic);
 
@@ -35,6 +37,6 @@ struct RecipeSupport {
 void require_supported(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route);
 
 /// @return whether the results travel as one partial per (rank, token). Pure.
-[[nodiscard]] bool sends_partials(CombineRecipe const& recipe, CombineRoute route) noexcept;
+[[nodiscard]] bool sends_partials(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route) noexcept;
 
 }  // namespace switchyard
