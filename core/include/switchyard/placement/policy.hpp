@@ -33,9 +33,12 @@ class PlacementPolicy {
   [[nodiscard]] virtual ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const = 0;
 };
 
-/// Known names: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
-/// "deepseek-hierarchical", "deepseek-global"; and two baselines that ignore the loads and accept uneven slots per rank
-/// (SlotLayout::balanced): "contiguous" (ExpertPlacement::trivial) and "round-robin" (ExpertPlacement::round_robin).
+/// Known names, docs/placement.md says what each honours, its ties and its source:
+/// - DeepSeek's: "deepseek" (hierarchical when num_nodes divides num_groups, else global, as the original decides),
+///   "deepseek-hierarchical", "deepseek-global";
+/// - baselines that ignore the loads: "contiguous" (ExpertPlacement::trivial), "round-robin"
+///   (ExpertPlacement::round_robin);
+/// - other peers': "vllm", "sglang-vec", "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm", "swift".
 /// Of our own: "balanced" (balanced.hpp) and "incremental" (incremental.hpp, with its default options).
 /// @throws Error{invalid_argument} for another name; the text lists the known ones.
 [[nodiscard]] std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name);
@@ -51,6 +54,7 @@ struct DeepSeekResult {
 
 /// DeepSeek's EPLB bit for bit: float32 accumulation, declared ties (descending load then ascending item; lowest pack;
 /// lowest expert for the next replica). An item is a slot in the order of replication before it is packed.
+/// @param request its four sizes are all that is looked at; PlacementPolicy::place refuses the rest by name.
 /// @param hierarchical false = one node and one group, whatever the request says.
 /// @throws Error{invalid_argument} as PlacementPolicy::place, and for a load beyond float32.
 /// @note O(layers * ((P-E)E + P log P + P G)); pure. Source: deepseek-ai/EPLB eplb.py. A tie of the original's unstable
