@@ -28,7 +28,7 @@ PlacementReadResult read_json(PlacementText const& text) {
   if (root.is_object() && root.find("physical_to_logical_map")) return read_map_json(text, root);
   PlacementReadResult result;
   result.placement = placement_from_json(text.content, text.source_name, text.num_experts, text.num_ranks);
-  bool const is_plan = root.at("kind").as_string() == "rebalance_plan";
+  bool const is_plan = root.at("kind").as_string() != "expert_placement";
   result.format = is_plan ? PlacementFormat::plan : PlacementFormat::switchyard;
   return result;
 }

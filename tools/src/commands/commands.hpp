@@ -9,12 +9,15 @@
 namespace switchyard::cli {
 
 [[nodiscard]] Command check_command();
+[[nodiscard]] Command convert_command();
 [[nodiscard]] Command demo_command();
+[[nodiscard]] Command diff_command();
 [[nodiscard]] Command dispatch_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command inspect_command();
 [[nodiscard]] Command plan_command();
 [[nodiscard]] Command replay_command();
+[[nodiscard]] Command schedule_command();
 [[nodiscard]] Command vectors_command();
 [[nodiscard]] Command verify_command();
 [[nodiscard]] Command version_command();

@@ -5,90 +5,95 @@
 
 #include "commands/commands.hpp"
 #include "commands/plan_report.hpp"
+#include "planning/bounds_section.hpp"
+#include "planning/explain_section.hpp"
+#include "planning/horizon_section.hpp"
+#include "planning/policy_choice.hpp"
+#include "planning/sweep.hpp"
 #include "switchyard/io/file.hpp"
 #include "switchyard/io/plan_json.hpp"
-#include "switchyard/placement/policy.hpp"
-#include "switchyard/types/topology.hpp"
 #include "switchyard/types/version.hpp"
 
 namespace switchyard::cli {
 namespace {
 
-constexpr int kMaxRanks = 1 << 16;
-constexpr int kMaxSlots = 1 << 24;
-constexpr std::int64_t kDeepSeekFp8Bytes = 42 << 20;  // 3 x 7168 x 2048 parameters of one byte
-
-PolicyRequest request_of(ParsedOptions const& options) {
-  PolicyRequest request;
-  request.num_ranks = options.small_integer("gpus", 1, kMaxRanks);
-  request.num_slots = options.small_integer("slots", 1, kMaxSlots);
-  request.num_nodes = options.small_integer("nodes", 1, kMaxRanks);
-  request.num_groups = options.small_integer("groups", 1, kMaxSlots);
-  (void)Topology(request.num_ranks, request.num_nodes);  // refuses GPUs that are not spread evenly
-  return request;
+OptionTable joined(std::initializer_list<OptionTable> tables) {
+  OptionTable all;
+  for (OptionTable const& table : tables) all.insert(all.end(), table.begin(), table.end());
+  return all;
 }
 
-/// DeepSeek's policy drops its two levels in silence when groups do not fit the nodes: an operator must see that.
-std::string policy_note(std::string_view policy, PolicyRequest const& request) {
-  if (policy != "deepseek") return std::string(policy);
-  if (request.num_groups % request.num_nodes == 0) return "deepseek (hierarchical)";
-  return fmt::format("deepseek (global: {} groups do not divide over {} nodes)", request.num_groups, request.num_nodes);
+PlanReport make_report(PlanInputs const& inputs, PolicyChoice const& choice, PlannedMove const& move) {
+  PlanReport report;
+  report.load_name = inputs.load_name;
+  report.source = inputs.source;
+  report.policy = choice.name;
+  report.policy_note = choice.note;
+  report.before = judge(inputs.source.load, inputs.before, inputs.request);
+  report.after = judge(inputs.source.load, choice.after, inputs.request);
+  report.totals = totals(move.plan);
+  report.moves = moves_per_layer(move.plan);
+  report.expert_bytes = inputs.expert_bytes;
+  report.num_ranks = inputs.request.num_ranks;
+  report.num_slots = inputs.request.num_slots;
+  report.fingerprint = move.plan.fingerprint().to_hex();
+  report.reloads = static_cast<std::int64_t>(move.reloads.size());
+  if (choice.comparison) report.comparison = *choice.comparison;
+  return report;
 }
 
-/// A placement that a serving system could not run on must not become the start of a plan.
-void require_usable(ExpertPlacement const& placement, std::string const& file) {
-  auto const violations = validate(placement);
-  if (violations.empty()) return;
-  throw UsageError(fmt::format("{} breaks {} rule(s), first {}: {}; give the placement that is being served", file,
-                               violations.size(), to_string(violations.front().rule), violations.front().text));
-}
-
-ExpertPlacement read_current(std::string const& file, ExpertLoad const& load, PolicyRequest const& request) {
-  auto placement = io::placement_from_json(io::read_file(file), file, load.num_experts(), request.num_ranks);
-  if (placement.num_layers() != load.num_layers() || placement.num_slots() != request.num_slots) {
-    throw UsageError(
-        fmt::format("{} places {} layers on {} slots, the plan is for {} layers and {} slots: give the "
-                    "matching --load and --slots",
-                    file, placement.num_layers(), placement.num_slots(), load.num_layers(), request.num_slots));
+void add_sections(ParsedOptions const& options, PlanInputs const& inputs, ExpertPlacement const& after,
+                  RebalancePlan const& plan, PlanReport& report) {
+  bool const full = options.choice("bounds", {"quick", "full"}) == "full";
+  report.sections.push_back(bounds_section(inputs, after, plan, full));
+  double const row_ns = options.number("row-ns", 1e-6, 1e12);
+  if (options.has("horizon"))
+    report.sections.push_back(horizon_section(inputs, after, {options.number("horizon", 1e-9, 1e15), row_ns}));
+  if (options.has("explain")) {
+    auto const which = parse_explained(options.text("explain"), after.num_layers(), after.num_experts());
+    report.sections.push_back(explain_section(inputs, after, plan, which));
   }
-  require_usable(placement, file);
-  return placement;
 }
 
-ExpertPlacement current_placement(ParsedOptions const& options, ExpertLoad const& load, ExpertPlacement const& after,
-                                  PolicyRequest const& request) {
-  if (options.has("current")) return read_current(options.text("current"), load, request);
-  return ExpertPlacement::trivial(load.num_layers(), load.num_experts(), after.layout());
+ExitCode run_plan_sweep(ParsedOptions const& options, bool json) {
+  for (char const* other : {"out", "current", "slots", "slots-per-gpu", "explain", "horizon"})
+    if (options.has(other))
+      throw UsageError(fmt::format("--{} has no meaning with --sweep: leave one of them out", other));
+  SweepGrid grid = parse_sweep(options.text("sweep"));
+  std::map<std::string, std::string> sizes{{"slots", fmt::format("{}", grid.slots.front())},
+                                           {"objective", options.text("objective")}};
+  for (char const* name : {"nodes", "groups", "max-nodes-per-group", "max-nodes-per-expert", "window"})
+    if (options.has(name)) sizes[name] = options.text(name);
+  if (grid.gpus.empty() && options.has("gpus")) grid.gpus.push_back(options.integer("gpus", 1, kMaxRanks));
+  if (grid.gpus.empty()) throw UsageError("--sweep has no GPUs: give gpus=... in it, or --gpus G");
+  for (char const* name : {"speeds", "dead"})
+    if (options.has(name))
+      throw UsageError(fmt::format("--{} names single GPUs, which a sweep over sizes has not", name));
+  sizes["gpus"] = fmt::format("{}", grid.gpus.front());
+  PolicyRequest const base = request_of(ParsedOptions(sizes));
+  auto const policy = make_policy(options.choice("policy", policy_names()));
+  auto const source = io::read_expert_load(options.text("load"), options.small_integer("experts", 1, kMaxSlots));
+  auto const rows =
+      run_sweep(*policy, source.load, base, grid, options.integer("expert-bytes", 0, std::int64_t{1} << 40));
+  fmt::print("{}", json ? sweep_json(rows, policy->name()) : sweep_table(rows));
+  return ExitCode::ok;
 }
 
 ExitCode run_plan(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
-  PolicyRequest const request = request_of(options);
-  auto const policy = make_policy(options.choice("policy", policy_names()));
-  std::int64_t const expert_bytes = options.integer("expert-bytes", 0, std::int64_t{1} << 40);
-  int const experts = options.small_integer("experts", 1, kMaxSlots);
-
-  PlanReport report;
-  report.load_name = options.text("load");
-  report.source = io::read_expert_load(report.load_name, experts);
-  ExpertPlacement const after = policy->place(report.source.load, request);
-  ExpertPlacement const before = current_placement(options, report.source.load, after, request);
-  RebalancePlan const plan = plan_rebalance(before, after);
-  require_valid(plan);
-
-  report.policy = policy->name();
-  report.policy_note = policy_note(policy->name(), request);
-  report.out = options.text("out");
-  report.before = measure_imbalance(report.source.load, before);
-  report.after = measure_imbalance(report.source.load, after);
-  report.totals = totals(plan);
-  report.moves = moves_per_layer(plan);
-  report.expert_bytes = expert_bytes;
-  report.num_ranks = request.num_ranks;
-  report.num_slots = request.num_slots;
-  report.fingerprint = plan.fingerprint().to_hex();
-  io::PlanNotes const notes{"switchyard " SWITCHYARD_VERSION_STRING, report.policy, report.load_name};
-  io::write_file_atomically(report.out, io::to_json(plan, notes));
+  std::string const policy = options.choice("policy", policy_choices());
+  if (options.has("sweep")) return run_plan_sweep(options, json);
+  PlanInputs const inputs = read_inputs(options);
+  PolicyChoice const choice = choose_policy(policy, inputs);
+  PlannedMove const move = plan_move(inputs, choice.after);
+  require_valid(move.plan);
+  PlanReport report = make_report(inputs, choice, move);
+  add_sections(options, inputs, choice.after, move.plan, report);
+  if (options.has("out")) {
+    report.out = options.text("out");
+    io::PlanNotes const notes{"switchyard " SWITCHYARD_VERSION_STRING, report.policy, report.load_name};
+    io::write_file_atomically(report.out, io::to_json(move.plan, notes));
+  }
   fmt::print("{}", json ? to_json(report) : to_table(report, options.has("all-layers")));
   return ExitCode::ok;
 }
@@ -96,29 +101,40 @@ ExitCode run_plan(ParsedOptions const& options) {
 }  // namespace
 
 Command plan_command() {
+  OptionTable const own = {
+      {"current", OptionKind::optional, "FILE", "",
+       "placement being served, in any format that docs/formats/placements.md lists; without it slot i holds expert i "
+       "mod E"},
+      {"current-gpus", OptionKind::optional, "G", "",
+       "GPUs of --current where its file does not say and it differs from --gpus"},
+      {"scale", OptionKind::optional, "none|up|down", "none", "GPUs join (the last ones) or leave with this move"},
+      {"leave", OptionKind::optional, "LIST", "", "with --scale down: the GPUs that leave; the last ones by default"},
+      {"policy", OptionKind::optional, "NAME", "deepseek",
+       "how experts are placed; all compares every policy and takes the best"},
+      {"window", OptionKind::optional, "NAME", "sum",
+       "how steps become one load: sum, mean, mean+X deviations, pX percentile"},
+      {"bounds", OptionKind::optional, "quick|full", "quick", "full adds the max-flow and assignment bounds"},
+      {"horizon", OptionKind::optional, "N", "",
+       "apply or skip: windows like the load that the new placement will serve"},
+      {"explain", OptionKind::optional, "LIST", "", "why these moved: LAYER:EXPERT,..."},
+      {"sweep", OptionKind::optional, "GRID", "", "a table over sizes instead of a plan: slots=256..320/32,gpus=32,64"},
+      {"all-layers", OptionKind::flag, "", "", "show every layer in the table"},
+      format_option(),
+      {"out", OptionKind::optional, "FILE", "", "plan file to write, replaced as a whole; without it only the report"}};
   return {
       "plan",
       "plans an expert rebalance from measured loads",
       fmt::format(
-          "Reads loads (JSON, SGLang JSON, npy, CSV or JSONL routing records, told apart by content), places the\n"
-          "experts with a policy, plans every copy from the current placement, proves the plan, and writes it.\n"
+          "Reads loads in any known format, places the experts with a policy, plans every copy from the current\n"
+          "placement, proves the plan, prints its worth and price, and writes it.\n"
           "Policies: {}.\n",
-          fmt::join(policy_names(), ", ")),
-      {{"load", OptionKind::required, "FILE", "", "measured loads; several steps are summed"},
-       {"experts", OptionKind::required, "E", "", "logical experts per layer"},
-       {"gpus", OptionKind::required, "G", "", "ranks that hold experts"},
-       {"slots", OptionKind::required, "S", "", "physical expert slots per layer, over all GPUs"},
-       {"nodes", OptionKind::optional, "N", "1", "hosts that the GPUs are spread over evenly"},
-       {"groups", OptionKind::optional, "K", "1", "expert groups of group-limited routing"},
-       {"current", OptionKind::optional, "FILE", "",
-        "placement being served: a plan file or {\"physical_to_logical_map\"}; without it slot i holds expert i mod E"},
-       {"policy", OptionKind::optional, "NAME", "deepseek", "how experts are placed"},
-       {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekFp8Bytes),
-        "weights of one expert of one layer, for the price of the move"},
-       {"all-layers", OptionKind::flag, "", "", "show every layer in the table"},
-       format_option(),
-       {"out", OptionKind::required, "FILE", "", "plan file to write, replaced as a whole"}},
-      {"switchyard plan --load load.json --experts 256 --gpus 32 --slots 288 --nodes 4 --groups 8 --out plan.json"},
+          fmt::join(policy_choices(), ", ")),
+      joined({load_options(), cluster_options(), own, price_options()}),
+      {"switchyard plan --load load.json --experts 256 --gpus 32 --slots 288 --nodes 4 --groups 8 --out plan.json",
+       "switchyard plan --load load.json --experts 256 --gpus 32 --slots 288 --policy all --bounds full --horizon 600",
+       "switchyard plan --load load.json --experts 256 --sweep slots=256..320/32,gpus=32,64",
+       "switchyard plan --load load.json --experts 256 --gpus 40 --slots 360 --current plan.json --scale up --out "
+       "up.json"},
       run_plan};
 }
 

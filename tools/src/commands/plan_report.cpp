@@ -91,6 +91,9 @@ std::string summary(PlanReport const& report) {
   text += fmt::format("busiest    rank sends {} ({}), rank receives {} ({})\n", grouped(totals.max_sends_of_rank),
                       human_bytes(totals.max_sends_of_rank * report.expert_bytes), grouped(totals.max_receives_of_rank),
                       human_bytes(totals.max_receives_of_rank * report.expert_bytes));
+  if (report.reloads > 0)
+    text += fmt::format("reload     {} slots from the checkpoint: no living GPU holds their experts\n",
+                        grouped(report.reloads));
   return text;
 }
 
@@ -123,7 +126,8 @@ nlohmann::ordered_json moves_json(PlanReport const& report) {
           {"unchanged", totals.unchanged},
           {"max_sends_of_rank", totals.max_sends_of_rank},
           {"max_receives_of_rank", totals.max_receives_of_rank},
-          {"expert_bytes", report.expert_bytes}};
+          {"expert_bytes", report.expert_bytes},
+          {"reloads", report.reloads}};
 }
 
 }  // namespace
@@ -147,35 +151,44 @@ std::string to_table(PlanReport const& report, bool all_layers) {
   for (std::size_t layer : layers) table.add_row(layer_row(report, layer));
   table.add_row(mean_row(report));
   std::string text = load_line(report);
+  text += report.comparison.text;
   text += fmt::format("policy     {} on {} GPUs, {} slots\n\n", report.policy_note, report.num_ranks, report.num_slots);
   text += table.str();
   if (layers.size() < report.moves.size()) {
     text += fmt::format("(the {} layers of {} that stay worst; --all-layers shows every one)\n", layers.size(),
                         report.moves.size());
   }
-  return text + "\n" + summary(report) + fmt::format("wrote      {}, fingerprint {}\n", report.out, report.fingerprint);
+  text += '\n';
+  text += summary(report);
+  for (ReportSection const& section : report.sections) text += section.text;
+  text += report.out.empty() ? std::string("wrote      nothing: give --out FILE to keep the plan\n")
+                             : fmt::format("wrote      {}, fingerprint {}\n", report.out, report.fingerprint);
+  return text;
 }
 
 std::string to_json(PlanReport const& report) {
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (std::size_t layer = 0; layer < report.moves.size(); ++layer) layers.push_back(layer_json(report, layer));
-  nlohmann::ordered_json const root{{"schema_version", 1},
-                                    {"plan", report.out},
-                                    {"fingerprint", report.fingerprint},
-                                    {"policy", report.policy},
-                                    {"load",
-                                     {{"file", report.load_name},
-                                      {"format", io::to_string(report.source.format)},
-                                      {"steps", report.source.load.num_steps()},
-                                      {"records", report.source.records},
-                                      {"dropped_profiling", report.source.dropped_profiling},
-                                      {"dropped_other", report.source.dropped_other}}},
-                                    {"ranks", report.num_ranks},
-                                    {"slots", report.num_slots},
-                                    {"before", imbalance_json(report.before)},
-                                    {"after", imbalance_json(report.after)},
-                                    {"moves", moves_json(report)},
-                                    {"layers", layers}};
+  nlohmann::ordered_json root{{"schema_version", 1},
+                              {"plan", report.out},
+                              {"fingerprint", report.fingerprint},
+                              {"policy", report.policy},
+                              {"load",
+                               {{"file", report.load_name},
+                                {"format", io::to_string(report.source.format)},
+                                {"steps", report.source.load.num_steps()},
+                                {"records", report.source.records},
+                                {"dropped_profiling", report.source.dropped_profiling},
+                                {"dropped_other", report.source.dropped_other}}},
+                              {"ranks", report.num_ranks},
+                              {"slots", report.num_slots},
+                              {"before", imbalance_json(report.before)},
+                              {"after", imbalance_json(report.after)},
+                              {"moves", moves_json(report)},
+                              {"layers", layers}};
+  if (!report.comparison.key.empty())
+    root[report.comparison.key] = nlohmann::ordered_json::parse(report.comparison.json);
+  for (ReportSection const& section : report.sections) root[section.key] = nlohmann::ordered_json::parse(section.json);
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

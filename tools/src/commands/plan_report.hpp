@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "planning/report_section.hpp"
 #include "switchyard/io/load_reader.hpp"
 #include "switchyard/placement/imbalance.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
@@ -23,7 +24,7 @@ struct PlanReport {
   std::string load_name;
   std::string policy;
   std::string policy_note;  ///< the policy with the variant it took
-  std::string out;
+  std::string out{};        ///< empty: nothing was written
   ImbalanceReport before;
   ImbalanceReport after;
   RebalanceTotals totals;
@@ -32,6 +33,9 @@ struct PlanReport {
   int num_ranks = 0;
   int num_slots = 0;
   std::string fingerprint;
+  std::int64_t reloads = 0;               ///< slots that no living rank can fill
+  ReportSection comparison{};             ///< of all policies; empty key = not asked for
+  std::vector<ReportSection> sections{};  ///< answers to what was asked beyond the plan
 };
 
 /// @return the copies of every layer of `plan`.
