@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // switchyard_cuda_executor: do CpuExecutor and CudaExecutor give the same bytes? Every dispatcher, recipe, dtype, grid
 // and weight type on data on which recipes differ, then random placements with replicas, ragged and empty ranks, and
-// gradients. Ranks are threads that share one GPU and exchange device memory through the host. Exit 0 when all bytes
-// are equal, 1 when one is not, 77 (skipped) without a GPU.
+// gradients. Ranks are threads that share one GPU and exchange device memory through the host. SWITCHYARD_CASES=n takes
+// n seeds and few recipes, for slow tools. Exit 0 when all bytes are equal, 1 when one is not, 77 without a GPU.
 //
 // By hand, one rank: token rows 3 and 4 on experts (0, 1) and (1), weights 2, 5 and 7; expert rows 3 | 3, 4; identity
 // experts: combine gives 2 * 3 + 5 * 3 = 21 and 28 on either executor.
@@ -29,10 +29,16 @@ void run_case(PairReport& report, int ranks, std::string const& name, Body const
   }
 }
 
-void check_all_recipes(PairReport& report) {
-  for (std::int64_t const hidden : {36, 64, 5})
+/// Whether a run under a slow tool leaves the case out.
+bool is_left_out(ExpertParallelGrid grid, Dispatcher dispatcher) {
+  return grid.world() != 2 || (dispatcher != Dispatcher::alltoall_tp_major && dispatcher != Dispatcher::flex);
+}
+
+void check_all_recipes(PairReport& report, bool few) {
+  for (std::int64_t const hidden : few ? std::vector<std::int64_t>{8} : std::vector<std::int64_t>{36, 64, 5})
     for (auto const grid : kGrids)
       for (Dispatcher const dispatcher : support::kDispatchers) {
+        if (few && is_left_out(grid, dispatcher)) continue;
         RecipeBatch batch;
         batch.seed = 40 + static_cast<std::uint64_t>(hidden);
         batch.hidden = hidden;
@@ -111,7 +117,7 @@ int run_all() {
   char const* const seeds = std::getenv("SWITCHYARD_CASES");
   check_nan_weight(report);
   check_families(report, seeds != nullptr ? std::atoi(seeds) : 40);
-  if (seeds == nullptr || std::atoi(seeds) > 0) check_all_recipes(report);
+  check_all_recipes(report, seeds != nullptr);
   std::printf("%ld comparisons of %zu values, %d failed\n", report.comparisons(), report.values(), report.failures());
   return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
 }

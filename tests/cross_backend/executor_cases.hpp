@@ -61,8 +61,7 @@ void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch c
 }
 
 inline void recipe_rank(PairReport& report, RecipeBatch const& batch, RecipeRun const& run, cuda::ReceiveLayout layout,
-                 std::string const& name, Communicator& comm,
-                 cuda::DeviceCommunicator& device_comm) {
+                        std::string const& name, Communicator& comm, cuda::DeviceCommunicator& device_comm) {
   auto const part = support::rank_batch(batch, run, comm.rank().value());
   auto const placement = ExpertPlacement::contiguous(1, batch.experts, run.grid.ep);
   auto const plan = support::plan_of(run, comm, part.routing, placement);
