@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+# Scheduled rebalances: rounds, proofs, reloads.
+switchyard_add_test(schedule_property_test LABEL property SOURCES property/schedule_property_test.cpp
+  LIBS switchyard::core)
+switchyard_link_rapidcheck(schedule_property_test)
+switchyard_add_test(schedule_test LABEL unit SOURCES unit/schedule_plan_test.cpp LIBS switchyard::core)
+switchyard_link_rapidcheck(schedule_test)

@@ -82,6 +82,8 @@ void ScheduleReplay::count_ports(std::vector<RowTransfer> const& transfers) {
 
 /// All rows that are received into lose their content before any of them is complete.
 void ScheduleReplay::land(std::vector<RowTransfer> const& transfers) {
+  std::vector<ExpertId> arriving;
+  for (RowTransfer const& transfer : transfers) arriving.push_back(row_of(transfer.from, transfer.source_row).content);
   for (auto const& [expert, from, source_row, to, target_row] : transfers) {
     check_target(to, target_row, expert, fmt::format("round {}: a transfer from rank {}", round_, from.value()));
     Row& row = row_of(to, target_row);
@@ -99,9 +101,9 @@ void ScheduleReplay::land(std::vector<RowTransfer> const& transfers) {
              fmt::format("round {}: row {} holds the last complete copy of expert {} and is received into", round_,
                          target_row.value(), lost.value()));
   }
-  for (auto const& [expert, from, source_row, to, target_row] : transfers) {
-    row_of(to, target_row).content = expert;
-    if (expert.valid() && expert.index() < copies_.size()) ++copies_[expert.index()];
+  for (std::size_t i = 0; i < transfers.size(); ++i) {
+    row_of(transfers[i].to, transfers[i].target_row).content = arriving[i];
+    if (arriving[i].valid()) ++copies_[arriving[i].index()];
   }
 }
 

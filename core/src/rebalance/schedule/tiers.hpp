@@ -26,10 +26,10 @@ class Tiers {
   }
   /// Transfers per rank, direction and round on one tier.
   [[nodiscard]] int capacity(bool intra) const noexcept { return intra ? intra_ : 1; }
-  /// Transfers per rank, direction and round over all tiers that the group has.
+  /// Transfers per rank, direction and round over all tiers that the group has; 1 for a rank that is alone.
   [[nodiscard]] int ports() const noexcept {
     int const network = topology_.num_nodes() > 1 ? 1 : 0;
-    return network + (topology_.ranks_per_node() > 1 ? intra_ : 0);
+    return std::max(1, network + (topology_.ranks_per_node() > 1 ? intra_ : 0));
   }
 
  private:
