@@ -17,6 +17,7 @@ struct BalancedOptions {
   double good_enough = 1e-3;  ///< a result this close is not tried again from another start or other replica counts
   int max_steps = 2000;       ///< changes per start and layer
   std::int64_t pack_work = 100'000;  ///< replicas to pack per layer in trials of other replica counts
+  std::int64_t kick_work = 2'000;    ///< slots times restarts from randomly altered best placements, per layer
 };
 
 /// What was reached in one layer.
@@ -35,11 +36,11 @@ struct BalancedResult {
   std::vector<BalancedLayer> layers;
 };
 
-/// Plans every layer: a greedy start and DeepSeek's plan, each improved by exchanging slots, moving replicas between
-/// experts and 3-cycles, and where slots per rank are few also by other replica counts packed anew; the best is kept.
-/// Never above a plan of DeepSeek's without duplicates that the request admits. Fills every slot that it may, unless
-/// the objective counts activated experts or time and a replica would only add work, or node limits leave no expert
-/// for it.
+/// Plans every layer: a greedy start improved by exchanging slots, moving replicas between experts and 3-cycles; where
+/// that is not enough, other replica counts packed anew, DeepSeek's plan as another start, and restarts from a randomly
+/// altered best (counter-based, so always the same). The best is kept: never above a plan of DeepSeek's without
+/// duplicates that the request admits. Fills every slot that it may, unless the objective counts activated experts or
+/// time and a replica would only add work, or node limits leave no expert for it.
 ///
 /// Honours every part of the request. With a current placement the ranks are renamed so that the fewest experts move
 /// (relabel_ranks(), inside nodes when node limits are set); ranks of unequal speed or slots keep their names.

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "descent.hpp"
+#include "kick.hpp"
 #include "layer_plan.hpp"
 #include "replica_search.hpp"
 #include "start.hpp"
@@ -19,6 +20,8 @@ namespace switchyard {
 namespace {
 
 using placement::Cluster;
+using placement::Draws;
+using placement::kick;
 using placement::kNone;
 using placement::LayerState;
 using placement::SlotFigures;
@@ -76,14 +79,15 @@ class LayerBalancer {
   BalancedLayer plan(std::vector<ExpertPlacement> const& deepseek) {
     auto const baseline = best_of(deepseek);
     try_start(placement::greedy_start(cluster_, figures_, slots_to_fill_));
-    if (baseline && (needs_more() || best_->max_value() > baseline->max_value())) {
+    if (needs_more() && !cluster_.has_node_limits()) {
+      try_other_replicas();
+    }
+    if (baseline && best_->max_value() > baseline->max_value()) {
       LayerState start = *baseline;
       placement::remove_duplicates(start);
       try_start(std::move(start));
     }
-    if (needs_more() && !cluster_.has_node_limits()) {
-      try_other_replicas();
-    }
+    try_kicks();
     report_.max_figure = best_->max_value();
     if (baseline) {
       report_.deepseek_max_figure = baseline->max_value();
@@ -132,6 +136,16 @@ class LayerBalancer {
     auto const domain = placement::domains_of(cluster_, figures_, slots_to_fill_).front();
     placement::pack(cluster_, figures_, domain, other, slots);
     try_start(LayerState(cluster_, figures_, std::move(slots)));
+  }
+
+  void try_kicks() {
+    Draws draws{CounterRng(static_cast<std::uint64_t>(layer_))};
+    std::int64_t const rounds = options_.kick_work / static_cast<std::int64_t>(cluster_.num_slots());
+    for (std::int64_t round = 0; round < rounds && needs_more(); ++round) {
+      LayerState state = *best_;
+      kick(state, draws);
+      try_start(std::move(state));
+    }
   }
 
   Cluster const& cluster_;
