@@ -90,44 +90,47 @@ struct ArrivedRow {
   std::int64_t column;
 };
 
-/// All of them, input rows and columns ascending. Few of the choices name a local expert and nobody can tell which, so
-/// every choice is written and kept by moving on: a branch per choice costs several times as much.
-std::vector<ArrivedRow> arrived_rows(Arrivals const& in) {
+/// Calls visit(row) for every row, input rows and columns ascending. Few of the choices name a local expert and nobody
+/// can tell which, so every choice is noted and kept by moving on: a branch per choice costs several times as much.
+template <typename Visit>
+void for_arriving_rows(Arrivals const& in, Visit const& visit) {
+  constexpr std::size_t kNoted = 256;
+  ArrivedRow noted[kNoted];
+  std::size_t count = 0;
+  auto const hand_on = [&] {
+    for (std::size_t i = 0; i < count; ++i) visit(noted[i]);
+    count = 0;
+  };
   std::int64_t const world = in.grid.world();
-  auto const kept =
-      std::count_if(in.local_experts.begin(), in.local_experts.end(), [](int local) { return local >= 0; });
-  std::vector<ArrivedRow> rows(to_size(kept) + 1);  // one more for a write that is not kept
-  ArrivedRow* next = rows.data();
   std::int32_t const* choice = in.local_experts.data();
   std::int64_t input = 0;
   for (int source = 0; source < world; ++source) {
     std::int64_t const position = source_position(in.grid, in.row_order, RankId{source});
     for (std::int64_t const end = input + in.rows_of_source[to_size(source)]; input < end; ++input) {
       for (std::int64_t column = 0; column < in.columns; ++column, ++choice) {
-        *next = {*choice * world + position, input, column};
-        next += *choice >= 0 ? 1 : 0;
+        noted[count] = {*choice * world + position, input, column};
+        count += *choice >= 0 ? 1 : 0;
+        if (count == kNoted) hand_on();
       }
     }
   }
-  rows.pop_back();
-  return rows;
+  hand_on();
 }
 
 }  // namespace
 
 RowGather expand_rows(Arrivals const& arrivals) {
   std::vector<std::int64_t> next(to_size(checked_mul(arrivals.num_local, arrivals.grid.world())) + 1, 0);
-  auto const rows = arrived_rows(arrivals);
-  for (auto const& row : rows) ++next[to_size(row.bucket) + 1];
+  for_arriving_rows(arrivals, [&](ArrivedRow const& arrived) { ++next[to_size(arrived.bucket) + 1]; });
   for (std::size_t bucket = 1; bucket < next.size(); ++bucket) next[bucket] += next[bucket - 1];
   RowGather gather;
   gather.token_of_row.resize(to_size(next.back()));
   gather.slot_of_row.resize(to_size(next.back()));
-  for (auto const& arrived : rows) {
+  for_arriving_rows(arrivals, [&](ArrivedRow const& arrived) {
     std::size_t const row = to_size(next[to_size(arrived.bucket)]++);
     gather.token_of_row[row] = arrived.input;
     gather.slot_of_row[row] = arrived.column;
-  }
+  });
   std::int64_t inputs = 0;
   for (std::int64_t const count : arrivals.rows_of_source) inputs = checked_add(inputs, count);
   fill_row_lists(gather, inputs);
