@@ -2,11 +2,11 @@
 #include "switchyard/cpu/rebalance_executor.hpp"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 #include <vector>
 
 #include "staged_layer.hpp"
+#include "staging_memory.hpp"
 #include "switchyard/cpu/internal/rebalance_steps.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/types/counts.hpp"
@@ -26,7 +26,7 @@ struct RebalanceExecutor::State {
   bool started = false;
 
   void step(RebalanceStepKind kind, int layer = -1, bool committing = false) {
-    if (hook) hook({next_step, kind, layer, committing});
+    if (hook) hook({next_step, kind, layer, committing, -1});
     ++next_step;
   }
   [[nodiscard]] RankTransfers const& transfers(int layer, RankId rank) const {
@@ -35,17 +35,6 @@ struct RebalanceExecutor::State {
 };
 
 namespace {
-
-/// @throws Error{out_of_memory} with the size.
-std::unique_ptr<std::byte[]> allocate_staging(std::int64_t bytes) {
-  try {
-    return std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(bytes));
-  } catch (std::bad_alloc const&) {
-    throw_error(
-        ErrorCode::out_of_memory,
-        fmt::format("no memory for {} bytes of staging; nothing was moved: rebalance in place, or free memory", bytes));
-  }
-}
 
 bool moves_anything(LayerTransfers const& layer) {
   return std::any_of(layer.ranks.begin(), layer.ranks.end(), [](RankTransfers const& rank) {
