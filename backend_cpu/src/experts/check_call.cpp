@@ -84,6 +84,8 @@ std::int64_t check_call(ExpertMlp const& mlp, ExpertCall const& call) {
   check_weights(mlp, call.weights);
   if (call.row_codes != nullptr) {
     check_codes({call.row_codes, 1}, "row_codes", 1, rows, mlp.hidden);
+    SWITCHYARD_REQUIRE(call.row_weights.empty(), unsupported,
+                       "router weights on rows that are quantised already: multiply before quantising");
   } else {
     require_matrix(call.rows, "rows", rows, mlp.hidden);
     SWITCHYARD_REQUIRE(rows == 0 || call.rows.dtype() == mlp.dtype, shape_mismatch,

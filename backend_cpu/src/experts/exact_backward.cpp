@@ -206,7 +206,8 @@ std::vector<std::int64_t> rows_in_order(ExpertGradientCall const& call, std::int
 
 std::int64_t check_backward(ExpertMlp const& mlp, ExpertGradientCall const& call) {
   ExpertWeights const& weights = call.forward.weights;
-  SWITCHYARD_REQUIRE(weights.w1_codes.empty() && weights.w2_codes.empty() && call.forward.row_codes == nullptr,
+  SWITCHYARD_REQUIRE(weights.w1_codes.empty() && weights.w2_codes.empty() && call.forward.row_codes == nullptr &&
+                         !mlp.input_quant && !mlp.activation_quant,
                      unsupported, "a backward through quantised weights or rows: train on plain ones");
   ExpertCall as_forward = call.forward;
   as_forward.output = call.d_rows;

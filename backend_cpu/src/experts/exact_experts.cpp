@@ -20,10 +20,9 @@ std::byte* row_of(TensorView const& matrix, std::int64_t row, std::int64_t hidde
 void run_pass(ExpertPass const& pass, ExpertCall const& call, std::int64_t first, ExpertBuffers const& buffers) {
   std::vector<std::int64_t> rows(to_size(pass.rows));
   std::iota(rows.begin(), rows.end(), first);
-  load_input(pass, call, rows, buffers.input);
-  first_layer(pass, buffers);
+  first_layer(pass, buffers, code_input(pass, call, rows, buffers.input));
   activate_hidden(pass, buffers);
-  second_layer(pass, buffers);
+  second_layer(pass, buffers, code_activation(pass, buffers));
   std::vector<float> bias;  // a TP rank leaves it to whoever joins the partials
   if (pass.mlp.tp.size == 1) bias = expert_bias(pass.kernels, pass.weights.b2, pass.expert, pass.mlp.hidden);
   store_rows(pass, buffers.output, bias, call.output, rows);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "expert_layers.hpp"
 
+#include <numeric>
+
+#include "int8_product.hpp"
+#include "switchyard/cpu/quantize.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cpu {
@@ -88,16 +92,75 @@ void store_rows(ExpertPass const& pass, std::span<float const> values, std::span
   });
 }
 
-void first_layer(ExpertPass const& pass, ExpertBuffers const& buffers) {
+namespace {
+
+/// Quantises [rows, columns] floats in place: to codes, or through codes back to floats when the product reads floats.
+CodedRows through_codes(QuantSpec const& spec, bool keep_codes, std::int64_t rows, std::int64_t columns,
+                        std::span<float> values) {
+  CodedRows coded;
+  if (rows == 0 || columns == 0) return coded;
+  coded.own = quantize(spec, ConstTensorView(values.data(), DType::f32, {rows, columns}));
+  if (keep_codes) {
+    coded.rows.resize(to_size(rows));
+    std::iota(coded.rows.begin(), coded.rows.end(), std::int64_t{0});
+  } else {
+    dequantize(coded.own.view(), values.first(to_size(rows * columns)));
+  }
+  return coded;
+}
+
+bool int8_weights(WeightMatrix const& matrix) {
+  return matrix.codes != nullptr && is_int8(*matrix.codes);
+}
+
+/// The product of a layer, from codes on both sides or from floats.
+struct LayerProduct {
+  WeightMatrix matrix;
+  std::span<float const> values;  ///< [pass.rows, matrix.columns]
+  std::span<float> panels;
+  std::span<std::int64_t const> block_ends;
+  float* out;
+};
+
+void multiply_layer(ExpertPass const& pass, LayerProduct const& layer, CodedRows const& coded) {
+  if (!coded.rows.empty()) {
+    QuantizedView const own = coded.own.view();
+    return multiply_int8(
+        {coded.codes == nullptr ? own : *coded.codes, coded.rows, *layer.matrix.codes, layer.block_ends, layer.out});
+  }
+  std::int64_t const steps = layer.matrix.columns;
+  pack_float_rows(pass.kernels, layer.values, pass.rows, steps, layer.panels);
+  PanelProduct const product{layer.panels.data(), pass.rows, layer.matrix.rows, steps, layer.block_ends, layer.out};
+  multiply(pass.kernels, product, [&](std::int64_t first, std::int64_t lanes, float* panel) {
+    pack_weight_rows(pass.kernels, layer.matrix, first, lanes, panel);
+  });
+}
+
+}  // namespace
+
+CodedRows code_input(ExpertPass const& pass, ExpertCall const& call, std::span<std::int64_t const> rows,
+                     std::span<float> input) {
+  bool const keep = int8_weights(pass.first_weights());
+  if (call.row_codes != nullptr && keep && is_int8(*call.row_codes))
+    return {{}, call.row_codes, {rows.begin(), rows.end()}};
+  load_input(pass, call, rows, input);
+  if (call.row_codes != nullptr || !pass.mlp.input_quant) return {};
+  bool const codes = keep && pass.mlp.input_quant->layout().code == CodeFormat::int8;
+  return through_codes(*pass.mlp.input_quant, codes, pass.rows, pass.mlp.hidden, input);
+}
+
+CodedRows code_activation(ExpertPass const& pass, ExpertBuffers const& buffers) {
+  if (!pass.mlp.activation_quant) return {};
+  bool const codes =
+      int8_weights(pass.second_weights()) && pass.mlp.activation_quant->layout().code == CodeFormat::int8;
+  return through_codes(*pass.mlp.activation_quant, codes, pass.rows, pass.mlp.local_units(), buffers.activation);
+}
+
+void first_layer(ExpertPass const& pass, ExpertBuffers const& buffers, CodedRows const& coded) {
   std::int64_t const steps = pass.mlp.hidden;
   std::int64_t const outputs = pass.mlp.first_layer_outputs();
-  pack_float_rows(pass.kernels, buffers.input, pass.rows, steps, buffers.input_panels);
-  WeightMatrix const matrix = pass.first_weights();
-  PanelProduct const product{buffers.input_panels.data(), pass.rows, outputs, steps, {&steps, 1},
-                             buffers.hidden.data()};
-  multiply(pass.kernels, product, [&](std::int64_t first, std::int64_t lanes, float* panel) {
-    pack_weight_rows(pass.kernels, matrix, first, lanes, panel);
-  });
+  multiply_layer(pass, {pass.first_weights(), buffers.input, buffers.input_panels, {&steps, 1}, buffers.hidden.data()},
+                 coded);
   std::vector<float> const bias = expert_bias(pass.kernels, pass.weights.b1, pass.expert, outputs);
   for_rows(pass.rows, outputs, [&](std::int64_t row) {
     float* const values = buffers.hidden.data() + row * outputs;
@@ -126,16 +189,10 @@ void activate_hidden(ExpertPass const& pass, ExpertBuffers const& buffers) {
   });
 }
 
-void second_layer(ExpertPass const& pass, ExpertBuffers const& buffers) {
-  std::int64_t const steps = pass.mlp.local_units();
+void second_layer(ExpertPass const& pass, ExpertBuffers const& buffers, CodedRows const& coded) {
   std::vector<std::int64_t> const ends = pass.mlp.block_ends();
-  pack_float_rows(pass.kernels, buffers.activation, pass.rows, steps, buffers.activation_panels);
-  WeightMatrix const matrix = pass.second_weights();
-  PanelProduct const product{
-      buffers.activation_panels.data(), pass.rows, pass.mlp.hidden, steps, ends, buffers.output.data()};
-  multiply(pass.kernels, product, [&](std::int64_t first, std::int64_t lanes, float* panel) {
-    pack_weight_rows(pass.kernels, matrix, first, lanes, panel);
-  });
+  multiply_layer(
+      pass, {pass.second_weights(), buffers.activation, buffers.activation_panels, ends, buffers.output.data()}, coded);
 }
 
 }  // namespace switchyard::cpu

@@ -43,14 +43,27 @@ void load_input(ExpertPass const& pass, ExpertCall const& call, std::span<std::i
 /// values [pass.rows, H] + bias (may be empty), rounded to the dtype of `output`, into its rows `rows`.
 void store_rows(ExpertPass const& pass, std::span<float const> values, std::span<float const> bias,
                 TensorView const& output, std::span<std::int64_t const> rows);
-/// input -> hidden, bias added, rounded; gates before ups whatever the layout of w1.
-void first_layer(ExpertPass const& pass, ExpertBuffers const& buffers);
+/// Rows that are codes: those a call brought, or those a layer quantised itself.
+struct CodedRows {
+  QuantizedMatrix own{};
+  QuantizedView const* codes = nullptr;  ///< null: the layer reads floats
+  std::vector<std::int64_t> rows{};      ///< of `codes`, one per row of the pass
+};
+/// The operands of the first layer as codes, when its product is one of int8 codes; input quantised and widened again
+/// otherwise.
+[[nodiscard]] CodedRows code_input(ExpertPass const& pass, ExpertCall const& call, std::span<std::int64_t const> rows,
+                                   std::span<float> input);
+/// The same for the second layer.
+[[nodiscard]] CodedRows code_activation(ExpertPass const& pass, ExpertBuffers const& buffers);
+
+/// input (or its codes) -> hidden, bias added, rounded; gates before ups whatever the layout of w1.
+void first_layer(ExpertPass const& pass, ExpertBuffers const& buffers, CodedRows const& coded = {});
 /// Row `row` of hidden as an activation reads it.
 [[nodiscard]] GatedRow hidden_row(ExpertPass const& pass, ExpertBuffers const& buffers, std::int64_t row);
 /// hidden -> activation, rounded.
 void activate_hidden(ExpertPass const& pass, ExpertBuffers const& buffers);
-/// activation -> output: this TP rank's partial, no bias.
-void second_layer(ExpertPass const& pass, ExpertBuffers const& buffers);
+/// activation (or its codes) -> output: this TP rank's partial, no bias.
+void second_layer(ExpertPass const& pass, ExpertBuffers const& buffers, CodedRows const& coded = {});
 /// The bias of an expert as floats; empty when there is none.
 [[nodiscard]] std::vector<float> expert_bias(ExpertKernels const& kernels, ConstTensorView const& bias,
                                              std::int64_t expert, std::int64_t count);

@@ -30,6 +30,14 @@ void require_activation(ActivationSpec const& spec) {
                      "limit {} of activation {} is not positive: gpt-oss uses 7", spec.limit, to_string(spec.kind));
 }
 
+void require_quant(std::optional<QuantSpec> const& spec, std::string_view field) {
+  if (!spec) return;
+  spec->validate();
+  SWITCHYARD_REQUIRE(spec->scheme != QuantScheme::fp8_tensor_dynamic, unsupported,
+                     "{} by {}: its scale needs all rows of all ranks; measure it and use {}", field,
+                     to_string(spec->scheme), to_string(QuantScheme::fp8_tensor));
+}
+
 int first_block(TpSlice const& tp) noexcept {
   return tp.rank * kIntermediateBlocks / tp.size;
 }
@@ -67,6 +75,8 @@ void ExpertMlp::validate() const {
   require_row_dtype(rounding.gate, "rounding.gate");
   require_row_dtype(rounding.activation, "rounding.activation");
   require_activation(activation);
+  require_quant(input_quant, "input_quant");
+  require_quant(activation_quant, "activation_quant");
 }
 
 std::int64_t ExpertMlp::first_unit() const noexcept {

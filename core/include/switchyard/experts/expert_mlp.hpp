@@ -5,8 +5,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "switchyard/experts/quantization.hpp"
 #include "switchyard/types/activation.hpp"
 #include "switchyard/types/dtype.hpp"
 
@@ -46,6 +48,9 @@ struct ExpertRounding {
 ///   a[i] = activation of h (gated: of gate i, rounded, times up i); rounded to rounding.activation
 ///   y[c] = for each block b of I a chain over i ascending of fma(a[i], w2[e][c][i]), from +0; the 8 chains added in
 ///          pairs ((0+1)+(2+3))+((4+5)+(6+7)); then + b2[e][c]; rounded once to dtype
+/// Quantised operands stand for code * scale (QuantizedView) and enter the same chains; but where both operands of a
+/// product are int8, the codes of each group of scales (and block of I) are summed in int32 and one
+/// fma(float(sum), row scale * weight scale, chain) follows per group, groups ascending.
 /// A TP rank holds blocks [rank*8/size, (rank+1)*8/size) and returns the sum of its subtree in fp32.
 struct ExpertMlp {
   std::int64_t hidden = 0;        ///< H, of inputs and outputs
@@ -55,6 +60,11 @@ struct ExpertMlp {
   ActivationSpec activation{};
   ExpertRounding rounding{};
   TpSlice tp{};
+  /// Rows (times their router weight) are quantised before the first layer, unless they come quantised already.
+  std::optional<QuantSpec> input_quant{};
+  /// What the second layer reads is quantised, after rounding.activation. With TP a rank sees its own slice of I: bits
+  /// are equal for all TP sizes only if no group of scales crosses a slice.
+  std::optional<QuantSpec> activation_quant{};
 
   /// Throws Error{invalid_argument} naming the field that cannot be, Error{unsupported} for a TP size other than 1, 2,
   /// 4, 8 or a dtype that is no row dtype.
