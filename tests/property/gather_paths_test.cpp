@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/gather_run.hpp"
+#include "switchyard/cpu/instruction_set.hpp"
 #include "switchyard/cpu/parallel_for.hpp"
 
 using namespace switchyard;
@@ -122,6 +123,32 @@ TEST_CASE("workers, schedulers and interleavings change no byte") {
     }
     cpu::set_worker_count(0);
   }
+}
+
+TEST_CASE("instruction sets change no byte of any family, recipe and dtype") {
+  auto run = busy_run();
+  run.hidden = 67;  // an odd tail behind every vector width
+  auto const sets = cpu::available_instruction_sets();
+  auto const sweep = [&](auto zero, Family const& family) {
+    PathRun<decltype(zero)> const paths(family, run, ResultRows::f32);
+    auto const scheduler = cpu::make_cooperative_scheduler();
+    cpu::force_instruction_set(sets.front());
+    auto const expected = paths.outputs(ExecutionPath::staged, *scheduler);
+    for (auto const set : sets) {
+      auto const name = std::string(to_string(set));
+      CAPTURE(name);
+      cpu::force_instruction_set(set);
+      CHECK(paths.outputs(ExecutionPath::composed, *scheduler) == expected);
+    }
+    cpu::force_instruction_set(std::nullopt);
+  };
+  for (auto const& family : families()) {
+    CAPTURE(family.name);
+    sweep(float{}, family);
+    sweep(bf16_t{}, family);
+    sweep(f16_t{}, family);
+  }
+  MESSAGE("instruction sets compared: " << sets.size() << " of 4 (this machine lacks the others)");
 }
 
 TEST_CASE("maps are made once and kept, rows then move by reads alone") {
