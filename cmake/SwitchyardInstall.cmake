@@ -14,5 +14,6 @@ endif()
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/switchyard-config.cmake.in
   ${PROJECT_BINARY_DIR}/switchyard-config.cmake INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/switchyard)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/switchyard-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/switchyard)
 install(FILES ${PROJECT_BINARY_DIR}/switchyard-config.cmake ${PROJECT_BINARY_DIR}/switchyard-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/switchyard)
