@@ -10,6 +10,7 @@
 #include "oracle/replica_oracle.hpp"
 #include "support/error_text.hpp"
 #include "support/property.hpp"
+#include "switchyard/dispatch/alltoall_planner.hpp"
 #include "switchyard/placement/replica_routing.hpp"
 
 using switchyard::ErrorCode;
@@ -221,4 +222,33 @@ TEST_CASE("what cannot be routed is refused by name") {
             return 0;
           }),
       "2 ranks are not divisible by 3 nodes"));
+}
+
+TEST_CASE("the AlltoAll planner sends every choice where the router says, under every rule") {
+  CHECK(support::holds("planner", 200, [] {
+    switchyard::AllToAllConfig config;
+    config.grid = {support::draw(1, 3), support::draw(1, 4)};
+    int const experts = support::draw(1, 5);
+    int const per_rank = (experts + config.grid.ep - 1) / config.grid.ep + support::draw(0, 3);
+    std::vector<int> row;
+    for (int slot = 0; slot < config.grid.ep * per_rank; ++slot)
+      row.push_back(slot < experts ? slot : support::draw(0, experts));
+    auto const placement = placement_of(row, experts, config.grid.ep, 2);
+    RankId const rank(support::draw(0, config.grid.world()));
+    int const top_k = support::draw(1, 3);
+    auto const ids =
+        support::draw_list(static_cast<std::size_t>(top_k) * support::draw<std::size_t>(0, 30), -1, experts);
+    auto const routing = routing_of(ids, experts, top_k);
+    for (auto const& name : switchyard::replica_rule_names()) {
+      config.replica_rule = switchyard::parse_replica_rule(name);
+      ReplicaRouter router({config.replica_rule}, placement, 1, {rank, RankId(config.grid.ep_rank_of(rank)), top_k});
+      std::vector<std::int64_t> expected(row.size(), 0);
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        auto const token = static_cast<std::int64_t>(i) / top_k;
+        if (ids[i] < 0) continue;
+        ++expected[router.route(TokenIndex(token), static_cast<int>(i) % top_k, ExpertId(ids[i])).index()];
+      }
+      RC_ASSERT(assign_rows(config, rank, routing, placement, 1).rows_per_slot == expected);
+    }
+  }));
 }

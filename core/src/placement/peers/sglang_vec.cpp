@@ -6,10 +6,9 @@
 /// position * 1e-4 added to the loads, without which the new share counts. The slots are then sorted by their mean
 /// load and dealt to the ranks row by row, every second row backwards.
 /// Arithmetic: float32; sums over steps, and group sums, ascending. Ties: lowest position, stable sort (the original's
-/// sort is unstable). With one slot per rank the slots stay in order of creation. Spare slots must divide over nodes.
+/// sort is unstable). With one slot per rank the slots stay in order of creation.
 #include "../hierarchical.hpp"
 #include "peer_policies.hpp"
-#include "switchyard/internal/require.hpp"
 
 namespace switchyard::placement {
 
@@ -146,9 +145,6 @@ class SglangVecPolicy final : public PlacementPolicy {
  private:
   [[nodiscard]] ExpertPlacement do_place(ExpertLoad const& load, PolicyRequest const& request) const override {
     auto const shape = checked_shape(load, request, hierarchical_);
-    SWITCHYARD_REQUIRE((shape.slots - shape.experts) % shape.nodes == 0, invalid_argument,
-                       "{} spare slots are not divisible by {} nodes: {} gives every node the same number",
-                       shape.slots - shape.experts, shape.nodes, name_);
     std::vector<ExpertId> slots;
     for (int layer = 0; layer < load.num_layers(); ++layer) place_layer(load, layer, shape, slots);
     return ExpertPlacement(load.num_layers(), load.num_experts(),
