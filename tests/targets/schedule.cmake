@@ -7,3 +7,6 @@ switchyard_add_test(schedule_test LABEL unit SOURCES unit/schedule_plan_test.cpp
 switchyard_link_rapidcheck(schedule_test)
 switchyard_add_test(schedule_exec_test LABEL unit SOURCES unit/schedule_exec_test.cpp LIBS switchyard::backend_cpu)
 target_include_directories(schedule_exec_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cpu/internal)
+switchyard_add_test(rebalance_hazards_test LABEL unit SOURCES unit/rebalance_hazards_test.cpp
+  LIBS switchyard::backend_cpu)
+target_include_directories(rebalance_hazards_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cpu/internal)

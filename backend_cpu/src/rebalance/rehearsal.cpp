@@ -2,9 +2,11 @@
 #include "switchyard/cpu/rehearsal.hpp"
 
 #include <algorithm>
+#include <variant>
 
 #include "switchyard/cpu/internal/tagged_weights.hpp"
 #include "switchyard/cpu/rank_group.hpp"
+#include "switchyard/cpu/schedule_executor.hpp"
 #include "switchyard/io/plan_json.hpp"
 
 namespace switchyard::cpu {
@@ -17,13 +19,21 @@ struct RankRehearsal {
   std::optional<RehearsalMismatch> mismatch{};
 };
 
-RankRehearsal rehearse_rank(Communicator& comm, std::string_view plan_json, std::string const& source_name,
-                            RehearsalOptions const& options) {
-  RebalancePlan const plan = io::rebalance_plan_from_json(plan_json, source_name);
+RebalanceResult carry_out(RebalancePlan const& plan, Communicator& comm, ExpertWeights const& weights,
+                          RebalanceOptions const& options) {
+  return RebalanceExecutor(plan, options).execute(comm, weights);
+}
+
+RebalanceResult carry_out(RebalanceSchedule const& schedule, Communicator& comm, ExpertWeights const& weights,
+                          RebalanceOptions const& options) {
+  return ScheduleExecutor(schedule, options).execute(comm, weights);
+}
+
+template <typename Plan>
+RankRehearsal rehearse_rank(Plan const& plan, Communicator& comm, RehearsalOptions const& options) {
   TaggedWeights const memory(plan.before, comm.rank(), options.tensor_row_bytes);
-  RebalanceExecutor executor(plan, {.mode = options.mode, .verify_rows = options.verify_rows});
   RankRehearsal found;
-  found.result = executor.execute(comm, memory.weights());
+  found.result = carry_out(plan, comm, memory.weights(), {.mode = options.mode, .verify_rows = options.verify_rows});
   found.mismatch = memory.first_mismatch(plan.after, found.checked);
   return found;
 }
@@ -52,11 +62,15 @@ std::unique_ptr<Scheduler> make_scheduler(RehearsalOptions const& options) {
 }  // namespace
 
 RehearsalReport rehearse(std::string_view plan_json, std::string const& source_name, RehearsalOptions const& options) {
-  int const num_ranks = io::rebalance_plan_from_json(plan_json, source_name).before.num_ranks();
+  // Rank 0 takes the copy that had to be read to learn how many ranks there are.
+  auto const first = io::rebalance_from_json(plan_json, source_name);
+  int const num_ranks = std::visit([](auto const& plan) { return plan.before.num_ranks(); }, first);
   std::vector<RankRehearsal> ranks(static_cast<std::size_t>(num_ranks));
   auto const scheduler = make_scheduler(options);
   run_ranks(*scheduler, num_ranks, {}, [&](Communicator& comm) {
-    ranks[comm.rank().index()] = rehearse_rank(comm, plan_json, source_name, options);
+    auto const run = [&](auto const& plan) { ranks[comm.rank().index()] = rehearse_rank(plan, comm, options); };
+    comm.rank().value() == 0 ? std::visit(run, first)
+                             : std::visit(run, io::rebalance_from_json(plan_json, source_name));
   });
   return merge(ranks);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// rehearse(): carries a plan file out on emulated ranks with small tagged weights, and checks every byte.
+/// rehearse(): carries a plan or schedule file out on emulated ranks with small tagged weights, and checks every byte.
 #pragma once
 
 #include <cstdint>
@@ -49,15 +49,17 @@ struct RehearsalReport {
   [[nodiscard]] bool passed() const noexcept { return !first_mismatch.has_value(); }
 };
 
-/// Runs the plan in `plan_json` on as many emulated ranks as it names. Every rank parses the text itself, allocates its
-/// own weights (strided, padding in between), fills them with tags of the OLD placement and reaches the others through
-/// its communicator only. Afterwards every row is compared with the tags of the TARGET placement: the plan's lists play
-/// no part in what is expected. Plans of a scale-up or scale-down run in the slot space of the whole group.
+/// Runs the plan or schedule in `plan_json` on as many emulated ranks as it names. Every rank parses its own copy of
+/// the text, allocates its own weights (strided, padding in between), fills them with tags of the OLD placement and
+/// reaches the others through its communicator only. Afterwards every row is compared with the tags of the TARGET
+/// placement: the plan's lists play no part in what is expected. Plans of a scale-up or scale-down run in the slot
+/// space of the whole group. Dead ranks of a schedule take part without moving anything; slots to be reloaded must be
+/// untouched.
 ///
 /// @param source_name the file's name for messages.
 /// @throws Error{parse} for a malformed text; Error{invalid_plan} for a plan whose fingerprint or proofs fail (nothing
-/// is
-///         executed); Error{invalid_argument} for no tensors or row sizes below 1.
+///         is executed); Error{invalid_argument} for no tensors, row sizes below 1, or a schedule with few spare rows
+///         in RebalanceMode::buffered.
 /// @note 58 layers x 288 slots on 32 ranks: well under 10 s, mostly parsing and proving the plan 32 times.
 [[nodiscard]] RehearsalReport rehearse(std::string_view plan_json, std::string const& source_name,
                                        RehearsalOptions const& options = {});
