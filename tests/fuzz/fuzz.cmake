@@ -16,7 +16,7 @@ function(switchyard_add_fuzz_program target)
   switchyard_use_internals(${target})
 endfunction()
 
-foreach(name json expert_load npy csv jsonl rebalance_plan)
+foreach(name json expert_load npy csv jsonl rebalance_plan sglang_pt safetensors engine_records placement_formats)
   switchyard_add_fuzz_program(${name}_fuzz_replay fuzz/${name}_fuzz.cpp fuzz/replay_main.cpp)
   add_test(NAME ${name}_fuzz_replay COMMAND ${name}_fuzz_replay ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus/${name})
   set_tests_properties(${name}_fuzz_replay PROPERTIES LABELS fuzz TIMEOUT 300)

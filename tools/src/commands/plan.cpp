@@ -5,6 +5,7 @@
 
 #include "commands/commands.hpp"
 #include "commands/plan_report.hpp"
+#include "html/plan_page.hpp"
 #include "planning/bounds_section.hpp"
 #include "planning/explain_section.hpp"
 #include "planning/horizon_section.hpp"
@@ -79,21 +80,31 @@ ExitCode run_plan_sweep(ParsedOptions const& options, bool json) {
   return ExitCode::ok;
 }
 
+/// The curve is the incremental policy's, whichever made the plan; it cannot start from other GPUs.
+void write_page(ParsedOptions const& options, PlanInputs const& inputs, PolicyChoice const& choice,
+                RebalancePlan const& plan, PlanReport const& report) {
+  html::PlanPage page{report, inputs, choice.after, plan, choice.pareto};
+  if (page.pareto.empty() && inputs.mapping.mode == ScaleMode::none)
+    page.pareto = pareto_of(run_incremental(options, inputs));
+  io::write_file_atomically(options.text("html"), html::plan_page(page));
+}
+
 ExitCode run_plan(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
-  std::string const policy = options.choice("policy", policy_choices());
   if (options.has("sweep")) return run_plan_sweep(options, json);
   PlanInputs const inputs = read_inputs(options);
-  PolicyChoice const choice = choose_policy(policy, inputs);
+  PolicyChoice const choice = choose_policy(options, inputs);
   PlannedMove const move = plan_move(inputs, choice.after);
   require_valid(move.plan);
   PlanReport report = make_report(inputs, choice, move);
   add_sections(options, inputs, choice.after, move.plan, report);
+  if (options.has("pareto")) report.sections.push_back(pareto_section(choice.pareto, inputs.expert_bytes));
   if (options.has("out")) {
     report.out = options.text("out");
     io::PlanNotes const notes{"switchyard " SWITCHYARD_VERSION_STRING, report.policy, report.load_name};
     io::write_file_atomically(report.out, io::to_json(move.plan, notes));
   }
+  if (options.has("html")) write_page(options, inputs, choice, move.plan, report);
   fmt::print("{}", json ? to_json(report) : to_table(report, options.has("all-layers")));
   return ExitCode::ok;
 }
@@ -120,6 +131,7 @@ Command plan_command() {
       {"sweep", OptionKind::optional, "GRID", "", "a table over sizes instead of a plan: slots=256..320/32,gpus=32,64"},
       {"all-layers", OptionKind::flag, "", "", "show every layer in the table"},
       format_option(),
+      {"html", OptionKind::optional, "FILE", "", "report with drawings to write: one file, readable without a network"},
       {"out", OptionKind::optional, "FILE", "", "plan file to write, replaced as a whole; without it only the report"}};
   return {
       "plan",
@@ -129,7 +141,7 @@ Command plan_command() {
           "placement, proves the plan, prints its worth and price, and writes it.\n"
           "Policies: {}.\n",
           fmt::join(policy_choices(), ", ")),
-      joined({load_options(), cluster_options(), own, price_options()}),
+      joined({load_options(), cluster_options(), own, incremental_options(), price_options()}),
       {"switchyard plan --load load.json --experts 256 --gpus 32 --slots 288 --nodes 4 --groups 8 --out plan.json",
        "switchyard plan --load load.json --experts 256 --gpus 32 --slots 288 --policy all --bounds full --horizon 600",
        "switchyard plan --load load.json --experts 256 --sweep slots=256..320/32,gpus=32,64",

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
@@ -14,6 +15,7 @@ namespace switchyard::cli {
 namespace {
 
 constexpr char kAll[] = "all";
+constexpr char kIncremental[] = "incremental";
 
 /// DeepSeek's policy drops its two levels in silence when groups do not fit the nodes: an operator must see that.
 std::string note_of(std::string_view policy, PolicyRequest const& request) {
@@ -88,22 +90,32 @@ PolicyChoice choose_best(PlanInputs const& inputs) {
   if (best == nullptr)
     throw UsageError(fmt::format("every policy refuses the request, first {}: {}", candidates.front().name,
                                  candidates.front().refused));
-  return {best->name, note_of(best->name, inputs.request), best->after,
-          compare(candidates, best->name, inputs.expert_bytes)};
+  return {best->name,
+          note_of(best->name, inputs.request),
+          best->after,
+          compare(candidates, best->name, inputs.expert_bytes),
+          {}};
 }
 
 }  // namespace
 
 std::vector<std::string> policy_choices() {
   std::vector<std::string> names = policy_names();
+  if (std::find(names.begin(), names.end(), kIncremental) == names.end()) names.emplace_back(kIncremental);
   names.emplace_back(kAll);
   return names;
 }
 
-PolicyChoice choose_policy(std::string const& name, PlanInputs const& inputs) {
+PolicyChoice choose_policy(ParsedOptions const& options, PlanInputs const& inputs) {
+  std::string const name = options.choice("policy", policy_choices());
+  require_limits_fit(options, name);
   if (name == kAll) return choose_best(inputs);
+  if (name == kIncremental) {
+    IncrementalResult const result = run_incremental(options, inputs);
+    return {name, name, result.placement, {}, pareto_of(result)};
+  }
   auto const policy = make_policy(name);
-  return {name, note_of(name, inputs.request), policy->place(inputs.source.load, request_for(*policy, inputs)), {}};
+  return {name, note_of(name, inputs.request), policy->place(inputs.source.load, request_for(*policy, inputs)), {}, {}};
 }
 
 }  // namespace switchyard::cli

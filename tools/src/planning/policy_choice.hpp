@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "planning/incremental_choice.hpp"
 #include "planning/plan_inputs.hpp"
 #include "planning/report_section.hpp"
 
@@ -16,13 +17,14 @@ struct PolicyChoice {
   std::string note;  ///< the name with the variant it took
   ExpertPlacement after;
   std::optional<ReportSection> comparison{};  ///< of all policies
+  std::vector<ParetoPoint> pareto{};          ///< of the incremental policy
 };
 
 /// @return the names that --policy takes: those of the library and "all".
 [[nodiscard]] std::vector<std::string> policy_choices();
 
-/// "all": the lowest mean PAR wins, then the fewest fetches, then the order of the names. Policies that refuse the
-/// request are listed with their reason. @throws UsageError when every policy refuses.
-[[nodiscard]] PolicyChoice choose_policy(std::string const& name, PlanInputs const& inputs);
+/// Of option --policy. "all": the lowest mean PAR wins, then the fewest fetches, then the order of the names. Policies
+/// that refuse the request are listed with their reason. @throws UsageError when every policy refuses.
+[[nodiscard]] PolicyChoice choose_policy(ParsedOptions const& options, PlanInputs const& inputs);
 
 }  // namespace switchyard::cli
