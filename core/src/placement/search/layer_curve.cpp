@@ -15,6 +15,9 @@ namespace switchyard::placement {
 
 namespace {
 
+/// A point must be better by more than rounding.
+constexpr double kLeastGain = 1e-9;
+
 /// Senders within the caps; forced moves may exceed them, because an expert without a live slot serves nobody.
 std::vector<Fetch> senders_of(LayerState const& state, FetchCount const& fetches, MoveLimits const& limits) {
   auto const within = choose_senders(state, fetches, limits);
@@ -114,7 +117,7 @@ class PointCollector {
   std::vector<CurvePoint> curve() {
     std::vector<CurvePoint> points;
     for (auto& [moves, point] : best_) {
-      if (points.empty() || point.max_figure < points.back().max_figure) {
+      if (points.empty() || point.max_figure < points.back().max_figure * (1 - kLeastGain)) {
         points.push_back(std::move(point));
         points.back().slots = with_slots_kept(points.back().slots);
       }
