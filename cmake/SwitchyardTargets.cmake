@@ -14,7 +14,7 @@ function(switchyard_target_defaults target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SWITCHYARD_WARNINGS};${SWITCHYARD_CONTRACT_FLAGS}>
                                            "$<$<COMPILE_LANGUAGE:CUDA>:${SWITCHYARD_CUDA_FLAGS}>")
-  if(SWITCHYARD_DEVELOPER_MODE)
+  if(SWITCHYARD_WARNINGS_AS_ERRORS)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()
   if(SWITCHYARD_SANITIZE)

@@ -96,7 +96,7 @@ nvidia-smi -L
 if wants build; then
   targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_gpu_kernels"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
-  stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_DEVELOPER_MODE=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
+  stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
     targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_gpu_ranks"
   fi
