@@ -126,7 +126,9 @@ TEST_CASE("hidden shards, bins and drops show in a MegaBlocks group") {
   auto const at = dump.find("\"bin_rows\":[", dump.find("\"rank\":5"));
   REQUIRE(at != std::string::npos);
   auto const comma = dump.find(',', at);
-  cli.write("wrong.jsonl", dump.substr(0, comma) + "7" + dump.substr(comma));
+  auto wrong = dump;
+  wrong.insert(comma, 1, '7');
+  cli.write("wrong.jsonl", wrong);
   auto const result = cli.run("check wrong.jsonl");
   CHECK(result.exit_code == 1);
   CHECK(contains(last_line(result.out), "WRONG: dispatch 0, rank 5, bin_rows[0]: expected "));

@@ -8,6 +8,7 @@
 #include "switchyard/dispatch/alltoall_planner.hpp"
 #include "switchyard/dispatch/capacity.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/dispatch/megablocks_planner.hpp"
 #include "switchyard/dispatch/recording.hpp"
 #include "switchyard/io/dispatch_group_jsonl.hpp"
 #include "switchyard/io/file.hpp"
@@ -59,8 +60,13 @@ CapacityPolicy capacity_policy(ParsedOptions const& options) {
   return policy;
 }
 
+bool is_megablocks(ParsedOptions const& options) {
+  return options.text("family") == "megablocks";
+}
+
 DispatchInput make_input(ParsedOptions const& options, RoutingMap const& all, int ranks) {
   DispatchInput input{deal_tokens(all, ranks)};
+  if (is_megablocks(options)) return input;  // its bins drop where rows arrive
   if (!options.has("capacity-factor")) {
     if (options.has("pad")) throw UsageError("--pad has no meaning without --capacity-factor: give both");
     return input;
@@ -74,6 +80,27 @@ DispatchInput make_input(ParsedOptions const& options, RoutingMap const& all, in
   return input;
 }
 
+/// Bins have the given size, a size that follows from a factor, or that of the rows that came.
+RecordedBins read_bins(ParsedOptions const& options) {
+  RecordedBins bins;
+  if (!is_megablocks(options)) {
+    if (options.has("bins")) throw UsageError("--bins has no meaning without --family megablocks: give both");
+    return bins;
+  }
+  for (char const* other : {"pad", "row-order", "tp-extend-ep"})
+    if (options.has(other)) throw UsageError(fmt::format("--{} is none of MegaBlocks' options: leave it out", other));
+  std::string const kind = options.has("bins")              ? options.choice("bins", {"exact", "capacity", "blocks"})
+                           : options.has("capacity-factor") ? "capacity"
+                                                            : "exact";
+  for (auto const known : {ExpertBins::exact, ExpertBins::capacity, ExpertBins::blocks})
+    if (to_string(known) == kind) bins.kind = known;
+  if (options.has("capacity-factor") && bins.kind != ExpertBins::capacity)
+    throw UsageError(fmt::format("--capacity-factor has no meaning for {} bins: leave one of them out", kind));
+  if (options.has("capacity-factor")) bins.capacity_factor = options.number("capacity-factor", 0, 256);
+  if (bins.kind == ExpertBins::blocks) bins.block_rows = options.integer("block-rows", 1, 4096);
+  return bins;
+}
+
 ExpertPlacement read_placement(ParsedOptions const& options, int num_experts, int ep, int layer) {
   if (!options.has("placement")) return ExpertPlacement::contiguous(layer + 1, num_experts, ep);
   std::string const file = options.text("placement");
@@ -81,13 +108,16 @@ ExpertPlacement read_placement(ParsedOptions const& options, int num_experts, in
 }
 
 /// What a dispatcher that makes no mistake would record.
-std::string recordings_of(std::vector<DispatchPlan> const& plans, DispatchInput const& input,
-                          ExpertPlacement const& placement) {
+std::string recordings_of(InspectReport const& report, ExpertParallelGrid grid, RecordedBins const& bins,
+                          DispatchInput const& input, ExpertPlacement const& placement) {
   std::string text;
+  auto const& plans = report.dispatch;
   for (auto const& plan : plans) {
     DispatchRecording call;
     call.rank = plan.rank;
-    call.grid = plan.setup.grid;
+    call.grid = grid;
+    call.family = plan.setup.family;
+    call.bins = bins;
     call.layer = plan.setup.layer;
     call.num_experts = plan.setup.num_experts;
     call.row_order = plan.setup.row_order;
@@ -95,7 +125,7 @@ std::string recordings_of(std::vector<DispatchPlan> const& plans, DispatchInput 
       call.slots_per_rank.push_back(placement.layout().slots_of(RankId{rank}));
     for (ExpertId const expert : placement.layer(plan.setup.layer)) call.slot_to_expert.push_back(expert.value());
     call.routing = input.routings[plan.rank.index()];
-    call.capacity = plan.capacity;
+    if (!input.limits.empty()) call.capacity = plan.capacity;
     call.fields = reference_fields(plans, plan.rank);
     text += io::to_jsonl(call);
   }
@@ -115,8 +145,16 @@ Config planner_config(ParsedOptions const& options, ExpertParallelGrid grid) {
 }
 
 std::vector<DispatchPlan> plan_family(ParsedOptions const& options, ExpertParallelGrid grid, DispatchInput const& input,
-                                      ExpertPlacement const& placement, int layer) {
-  std::string const family = options.choice("family", {"alltoall", "allgather", "flex"});
+                                      RecordedBins const& bins, ExpertPlacement const& placement, int layer) {
+  std::string const family = options.choice("family", {"alltoall", "allgather", "flex", "megablocks"});
+  if (family == "megablocks") {
+    MegaBlocksConfig config;
+    config.world = grid.world();
+    config.bins = bins.kind;
+    config.block_rows = bins.block_rows;
+    config.capacity_factor = bins.capacity_factor;
+    return plan_megablocks_group(config, input.routings, placement, layer);
+  }
   if (family == "allgather")
     return plan_allgather_group(planner_config<AllGatherConfig>(options, grid), input.routings, placement, layer,
                                 input.limits);
@@ -132,7 +170,10 @@ ExpertParallelGrid read_grid(ParsedOptions const& options) {
     throw UsageError(
         fmt::format("--tp x --ep is {} ranks: at most {} are planned", std::int64_t{grid.tp} * grid.ep, kMaxRanks));
   }
-  return grid;
+  if (!options.has("tp-extend-ep")) return grid;
+  if (options.text("family") != "alltoall")
+    throw UsageError("--tp-extend-ep is an option of the AlltoAll dispatcher: leave it out or plan that family");
+  return grid.extended_over_tp();
 }
 
 ExitCode run_dispatch(ParsedOptions const& options) {
@@ -141,6 +182,7 @@ ExitCode run_dispatch(ParsedOptions const& options) {
   int const layer = options.small_integer("layer", 0, kMaxExperts);
   int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxExperts) : 0;
   std::string const file = options.text("routing");
+  RecordedBins const bins = read_bins(options);
   RoutingMap const all = io::read_routing(file, layer, experts).routing;
   DispatchInput const input = make_input(options, all, grid.world());
   ExpertPlacement const placement = read_placement(options, all.num_experts(), grid.ep, layer);
@@ -148,11 +190,11 @@ ExitCode run_dispatch(ParsedOptions const& options) {
   InspectReport report;
   report.file = options.text("out");
   report.group = true;
-  report.dispatch = plan_family(options, grid, input, placement, layer);
+  report.dispatch = plan_family(options, grid, input, bins, placement, layer);
   find_violations(report);
   io::write_file_atomically(report.file, io::to_jsonl(report.dispatch));
   if (options.has("record"))
-    io::write_file_atomically(options.text("record"), recordings_of(report.dispatch, input, placement));
+    io::write_file_atomically(options.text("record"), recordings_of(report, grid, bins, input, placement));
   fmt::print("{}", json ? to_json(report) : to_table(report));
   return report.good() ? ExitCode::ok : ExitCode::found_wrong;
 }
@@ -164,15 +206,22 @@ Command dispatch_command() {
       "dispatch",
       "plans the dispatch of a routing, one plan per rank",
       "Deals the tokens of a routing recording to tp x ep ranks in blocks, drops and pads when a capacity is given,\n"
-      "plans one of Megatron's dispatchers for every rank, and writes the plans of the group, one per line.\n",
+      "plans one of Megatron's dispatchers or MegaBlocks' for every rank, and writes the plans of the group, one per\n"
+      "line.\n",
       {{"routing", OptionKind::required, "FILE", "", "routing recording (JSONL), see 'switchyard generate routing'"},
        {"ep", OptionKind::required, "EP", "", "expert-parallel ranks"},
-       {"tp", OptionKind::optional, "TP", "1", "tensor-parallel ranks of every expert"},
+       {"tp", OptionKind::optional, "TP", "1", "tensor-parallel ranks of every expert; MegaBlocks: hidden shards"},
        {"experts", OptionKind::optional, "E", "", "logical experts, when the recording does not say"},
        {"layer", OptionKind::optional, "N", "0", "layer of the recording and of the placement"},
        {"placement", OptionKind::optional, "FILE", "",
         "a placement or plan file; without it experts lie in contiguous blocks"},
-       {"family", OptionKind::optional, "alltoall|allgather|flex", "alltoall", "whose dispatcher: Megatron's three"},
+       {"tp-extend-ep", OptionKind::flag, "", "",
+        "alltoall: every TP rank is an EP rank of its own and holds whole experts (MindSpeed)"},
+       {"family", OptionKind::optional, "alltoall|allgather|flex|megablocks", "alltoall",
+        "whose dispatcher: Megatron's three, or MegaBlocks'"},
+       {"bins", OptionKind::optional, "exact|capacity|blocks", "",
+        "megablocks: how an expert's rows lie; without it exact, or capacity when a factor is given"},
+       {"block-rows", OptionKind::optional, "N", "128", "megablocks: rows of a block"},
        {"row-order", OptionKind::optional, "tp_major|rank_major", "",
         "order of an expert's rows; without it tp_major for alltoall, rank_major for the others"},
        {"capacity-factor", OptionKind::optional, "X", "", "limits every expert per source rank; dropless without it"},

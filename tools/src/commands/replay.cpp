@@ -47,7 +47,14 @@ struct ReplayReport {
   }
 };
 
+/// What the sources and bins say about one rank.
+struct ExpectedRank {
+  std::vector<RowTag> tags;    ///< [expert rows]
+  std::vector<float> factors;  ///< [tokens] what the combine multiplies a token's columns by
+};
+
 float column_of(RowTag tag, std::int64_t column) {
+  if (!tag.source.valid()) return 0;  // an empty row of a bin
   std::int64_t const digits[] = {tag.source.value() / kDigit, tag.source.value() % kDigit, tag.token / kDigit / kDigit,
                                  tag.token / kDigit % kDigit, tag.token % kDigit,          1};
   return static_cast<float>(digits[column]);
@@ -70,14 +77,19 @@ float weight_of(std::int64_t slot) {
   return static_cast<float>(1 + slot % kWeights);
 }
 
-/// What every token's columns are multiplied by on the way: its weights, once per TP rank. Experts return their rows.
-std::vector<float> factors_of(DispatchPlan const& plan) {
+/// What every token's columns are multiplied by on the way: the weights of its rows that found a place in a bin, once
+/// per TP rank and hidden shard. Experts return their rows.
+std::vector<float> factors_of(std::vector<DispatchPlan> const& plans, DispatchPlan const& plan) {
   std::vector<float> factors(static_cast<std::size_t>(plan.num_tokens), 0.0F);
-  auto const& path = return_path(plan);
-  auto const* gather = path.empty() ? nullptr : std::get_if<RowGather>(&path.front());
-  for (std::size_t row = 0; gather != nullptr && row < gather->token_of_row.size(); ++row)
-    factors[static_cast<std::size_t>(gather->token_of_row[row])] +=
-        weight_of(gather->slot_of_row[row]) * static_cast<float>(plan.setup.grid.tp);
+  auto const& gather = std::get<RowGather>(return_path(plan).front());
+  auto const partials = static_cast<float>(plan.setup.grid.tp * plan.setup.hidden_shards);
+  bool const binned_at_source = plan.stages.size() == 1 && plan.setup.bins != ExpertBins::exact;
+  auto const& blocks = binned_at_source ? plan.tokens_per_local_expert : plan.rows_per_slot;
+  auto const kept = rows_in_bins(plans, plan.rank);
+  std::size_t row = 0;
+  for (std::size_t slot = 0; slot < blocks.size(); row += static_cast<std::size_t>(blocks[slot]), ++slot)
+    for (std::size_t i = row; i < row + static_cast<std::size_t>(kept[slot]); ++i)
+      factors[static_cast<std::size_t>(gather.token_of_row[i])] += weight_of(gather.slot_of_row[i]) * partials;
   for (std::size_t token = 0; token < factors.size(); ++token) {
     if (factors[token] > static_cast<float>(kLargestSum))
       throw UsageError(
@@ -106,8 +118,7 @@ Fingerprint digest_rows(std::vector<float> const& rows, std::vector<float> const
 }
 
 /// One rank, which parses its own plan and reaches the others through `comm` only.
-RankReplay replay_rank(Communicator& comm, std::string_view line, std::vector<RowTag> const& expected_tags,
-                       bool check_sums) {
+RankReplay replay_rank(Communicator& comm, std::string_view line, ExpectedRank const& expected, bool check_sums) {
   DispatchPlan const plan = io::dispatch_plan_from_json(line, fmt::format("plan of rank {}", comm.rank().value()));
   std::vector<float> const tokens = tagged_rows(own_tags(plan));
   std::vector<float> rows(static_cast<std::size_t>(plan.num_expert_rows() * kColumns), kPoison);
@@ -123,22 +134,19 @@ RankReplay replay_rank(Communicator& comm, std::string_view line, std::vector<Ro
                    TensorView::matrix(std::span<float>(combined), plan.num_tokens, kColumns));
 
   RankReplay result{plan.num_tokens, plan.num_expert_rows(), digest_rows(rows, combined), {}};
-  result.problem = compare("row", rows, tagged_rows(expected_tags));
+  result.problem = compare("row", rows, tagged_rows(expected.tags));
   if (!result.problem.empty() || !check_sums) return result;
   std::vector<float> sums = tokens;
-  auto const factors = factors_of(plan);
-  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] *= factors[i / static_cast<std::size_t>(kColumns)];
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] *= expected.factors[i / static_cast<std::size_t>(kColumns)];
   result.problem = compare("combined token", combined, sums);
   return result;
 }
 
 void run_group(ReplayReport& report, std::vector<std::string_view> const& lines, std::vector<DispatchPlan> const& plans,
                cpu::Scheduler& scheduler) {
-  std::vector<std::vector<RowTag>> expected;
-  for (DispatchPlan const& plan : plans) {
-    expected.push_back(expected_row_tags(plans, plan.rank));
-    (void)factors_of(plan);
-  }
+  std::vector<ExpectedRank> expected;
+  for (DispatchPlan const& plan : plans)
+    expected.push_back({expected_row_tags(plans, plan.rank), factors_of(plans, plan)});
   report.sums_checked = plans.front().setup.restore == ChunkRestore::inverse;
   report.ranks.resize(plans.size());
   cpu::run_ranks(scheduler, static_cast<int>(plans.size()), {}, [&](Communicator& comm) {
