@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "oracle/ascend_oracle.hpp"
 #include "oracle/eplb_policy_oracle.hpp"
 #include "oracle/peer_policies_oracle.hpp"
 #include "oracle/swift_oracle.hpp"
@@ -205,4 +206,40 @@ TEST_CASE("Swift's plan of one layer equals its oracle, and is taken only when i
   MESSAGE("layers replanned " << taken << ", with spare slots " << filled_again);
   CHECK(taken > 300);
   CHECK(filled_again > 200);
+}
+
+TEST_CASE("vllm-ascend's default policy equals its oracle, from nothing and from a current placement") {
+  int replaced = 0;
+  int kept = 0;
+  CHECK(support::holds("ascend-default", 2000, [&] {
+    int const ranks = support::draw(1, 7);
+    int const per_rank = support::draw(1, 7);
+    int const experts = support::draw(per_rank, ranks * per_rank + 1);
+    auto const loads = random_loads(experts);
+    auto const plan = oracle::ascend_default(std::vector<double>(loads.begin(), loads.end()), ranks, per_rank);
+    PolicyRequest request{ranks, ranks * per_rank, 1, 1};
+    auto const fresh = place("ascend-default", {loads}, request);
+    auto const rows = std::set<int>(fresh.begin(), fresh.end());
+    RC_ASSERT(rows.size() == static_cast<std::size_t>(experts));
+    for (int rank = 0; rank < ranks; ++rank) {  // no expert twice on a rank, with or without the original's help
+      std::set<int> const row(fresh.begin() + rank * per_rank, fresh.begin() + (rank + 1) * per_rank);
+      RC_ASSERT(row.size() == static_cast<std::size_t>(per_rank));
+    }
+    if (!plan.defined) return;
+    Row expected;
+    for (auto const& box : plan.boxes) expected.insert(expected.end(), box.begin(), box.end());
+    RC_ASSERT(fresh == expected);
+    replaced += plan.replaced > 0 ? 1 : 0;
+    auto const current = random_full_row(experts, ranks * per_rank);
+    double const before = peak_of(loads, current, ranks);
+    if (std::abs(plan.peak - 0.95 * before) <= 1e-9 * before && before > 0) return;
+    request.current = std::make_shared<ExpertPlacement const>(placement_of(current, experts, ranks));
+    bool const worth = plan.peak < 0.95 * before;
+    kept += worth ? 0 : 1;
+    RC_ASSERT(place("ascend-default", {loads}, request) ==
+              (worth ? oracle::keep_vllm_slots(current, fresh, ranks) : current));
+  }));
+  MESSAGE("layers with exchanged duplicates " << replaced << ", kept as they were " << kept);
+  CHECK(replaced > 20);
+  CHECK(kept > 100);
 }

@@ -94,8 +94,9 @@ TEST_CASE("impossible requests say what to change") {
 
 TEST_CASE("policies are found by name") {
   auto const names = switchyard::policy_names();
-  for (auto const* name : {"deepseek", "deepseek-hierarchical", "deepseek-global", "contiguous", "round-robin", "vllm",
-                           "sglang-vec", "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm", "swift"}) {
+  for (auto const* name :
+       {"deepseek", "deepseek-hierarchical", "deepseek-global", "contiguous", "round-robin", "vllm", "sglang-vec",
+        "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm", "ascend-default", "swift"}) {
     CHECK(std::count(names.begin(), names.end(), name) == 1);
   }
   auto const text = support::error_text(ErrorCode::invalid_argument, [] { return make_policy("best") != nullptr; });

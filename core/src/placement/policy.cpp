@@ -88,6 +88,7 @@ constexpr std::array kPolicies = {
     KnownPolicy{"sglang-vec-hierarchical", placement::make_sglang_vec_hierarchical},
     KnownPolicy{"sglang-elastic", placement::make_sglang_elastic},
     KnownPolicy{"tensorrt-llm", placement::make_tensorrt_llm},
+    KnownPolicy{"ascend-default", placement::make_ascend_default},
     KnownPolicy{"swift", placement::make_swift},
     KnownPolicy{"balanced", placement::make_balanced},
     KnownPolicy{"incremental", placement::make_incremental},

@@ -17,6 +17,7 @@ using PolicyPointer = std::unique_ptr<PlacementPolicy const>;
 [[nodiscard]] PolicyPointer make_sglang_vec_hierarchical(std::string_view name);
 [[nodiscard]] PolicyPointer make_sglang_elastic(std::string_view name);
 [[nodiscard]] PolicyPointer make_tensorrt_llm(std::string_view name);
+[[nodiscard]] PolicyPointer make_ascend_default(std::string_view name);
 [[nodiscard]] PolicyPointer make_swift(std::string_view name);
 
 }  // namespace switchyard::placement

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "../hierarchical.hpp"
+#include "keep_slots.hpp"
 #include "peer_policies.hpp"
 
 namespace switchyard::placement {
@@ -45,28 +46,6 @@ struct Float64Shares {
   static float group_sum(std::span<float const> values) { return pairwise_sum(values); }
 };
 
-/// Rearranges one rank's new experts: slot by slot, an old expert that is still among them stays where it was; the
-/// others fill the rest in their order.
-void keep_slots(std::span<ExpertId const> before, std::span<ExpertId> after) {
-  std::vector<ExpertId> const planned(after.begin(), after.end());
-  std::vector<bool> used(planned.size(), false);
-  std::vector<bool> kept(planned.size(), false);
-  for (std::size_t slot = 0; slot < before.size(); ++slot) {
-    for (std::size_t i = 0; i < planned.size() && !kept[slot]; ++i) {
-      if (!used[i] && planned[i] == before[slot]) {
-        after[slot] = planned[i];
-        used[i] = kept[slot] = true;
-      }
-    }
-  }
-  std::size_t next = 0;
-  for (std::size_t slot = 0; slot < planned.size(); ++slot) {
-    if (kept[slot]) continue;
-    while (used[next]) ++next;
-    after[slot] = planned[next++];
-  }
-}
-
 class VllmPolicy final : public PlacementPolicy {
  public:
   explicit VllmPolicy(std::string_view name) : name_(name) {}
@@ -94,13 +73,6 @@ class VllmPolicy final : public PlacementPolicy {
     // The original keeps slots only where the shape of the map is unchanged.
     if (request.current != nullptr && request.current->layout() == layout) keep_all_slots(*request.current, slots);
     return ExpertPlacement(load.num_layers(), load.num_experts(), std::move(layout), std::move(slots));
-  }
-
-  static void keep_all_slots(ExpertPlacement const& current, std::vector<ExpertId>& slots) {
-    auto const per_rank = to_size(current.layout().uniform_slots());
-    for (std::size_t first = 0; first < slots.size(); first += per_rank) {
-      keep_slots(current.slot_to_expert().subspan(first, per_rank), std::span(slots).subspan(first, per_rank));
-    }
   }
 
   std::string_view name_;
