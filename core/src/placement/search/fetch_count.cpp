@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch_count.hpp"
 
+#include <algorithm>
+
 namespace switchyard::placement {
 
 namespace {
@@ -72,11 +74,13 @@ FetchCount FetchCount::recounted(LayerState const& state) const {
 std::vector<std::pair<std::size_t, std::size_t>> FetchCount::list(LayerState const& state) const {
   std::vector<std::pair<std::size_t, std::size_t>> fetches;
   for (std::size_t const rank : state.cluster().live) {
-    for (std::size_t expert = 0; expert < num_experts_; ++expert) {
-      if (state.holds(rank, expert) && is_foreign(rank, expert)) {
+    auto const first = static_cast<std::ptrdiff_t>(fetches.size());
+    for (std::size_t const expert : state.experts_on(rank)) {
+      if (is_foreign(rank, expert)) {
         fetches.emplace_back(rank, expert);
       }
     }
+    std::sort(fetches.begin() + first, fetches.end());
   }
   return fetches;
 }

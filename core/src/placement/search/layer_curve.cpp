@@ -18,6 +18,9 @@ namespace {
 /// A point must be better by more than rounding.
 constexpr double kLeastGain = 1e-9;
 
+/// From one threshold's excess over the bound to the next coarser one's.
+constexpr double kSweepFactor = 3;
+
 /// Senders within the caps; forced moves may exceed them, because an expert without a live slot serves nobody.
 std::vector<Fetch> senders_of(LayerState const& state, FetchCount const& fetches, MoveLimits const& limits) {
   auto const within = choose_senders(state, fetches, limits);
@@ -107,8 +110,10 @@ class PointCollector {
       return;
     }
     CurvePoint point{fetches.total(), value, 0, {}};
-    point.transfer_seconds =
-        transfer_seconds(*task_.cluster, senders_of(state, fetches, options_.limits), options_.costs);
+    if (options_.costs.local_bytes_per_second > 0 || options_.costs.network_bytes_per_second > 0) {
+      point.transfer_seconds =
+          transfer_seconds(*task_.cluster, senders_of(state, fetches, options_.limits), options_.costs);
+    }
     append_layer(state.slots(), point.slots);
     best_.insert_or_assign(point.moves, std::move(point));
   }
@@ -145,11 +150,11 @@ class PointCollector {
   std::map<std::int64_t, CurvePoint> best_{};
 };
 
-/// Thresholds from half way between now and the goal's excess down to the goal, each half the excess of the one before.
+/// Falling thresholds that end at the goal, each with a third of the excess of the one before; none above `now`.
 std::vector<double> thresholds(double now, double goal, double bound, int max_sweeps) {
   std::vector<double> list;
   for (double threshold = goal; threshold < now && list.size() < static_cast<std::size_t>(std::max(1, max_sweeps));
-       threshold = bound + 2 * (threshold - bound)) {
+       threshold = bound + kSweepFactor * (threshold - bound)) {
     list.push_back(threshold);
     if (threshold <= bound) {
       break;

@@ -21,9 +21,18 @@ constexpr std::size_t kMaxRefused = 32;
 class MovePath {
  public:
   MovePath(LayerState& state, FetchCount& fetches, MovePathOptions const& options)
-      : state_(state), fetches_(fetches), cluster_(state.cluster()), options_(options) {
+      : state_(state),
+        fetches_(fetches),
+        cluster_(state.cluster()),
+        options_(options),
+        scaled_threshold_(options.threshold / options.level),
+        scale_(cluster_.num_ranks(), 0),
+        penalty_now_(cluster_.num_ranks(), 0) {
     filled_ =
         cluster_.num_slots() - static_cast<std::size_t>(std::count(state.slots().begin(), state.slots().end(), kNone));
+    for (std::size_t const rank : cluster_.live) {
+      scale_[rank] = 1 / (cluster_.speed[rank] * options.level);
+    }
   }
 
   void run(FetchFilter const& allows, PathObserver const& observe) {
@@ -46,6 +55,7 @@ class MovePath {
     refused_.clear();
     while (refused_.size() <= kMaxRefused) {
       best_ = Candidate{};
+      note_penalties();
       limit_ = state_.value(hot_) * (1 - kLeastGain);
       look_at_exchanges();
       look_at_replicas();
@@ -78,15 +88,19 @@ class MovePath {
     return false;
   }
 
-  [[nodiscard]] double penalty(double value) const {
-    double const distance = value / options_.level - 1;
-    return std::max(0.0, value - options_.threshold) / options_.level + kSquareWeight * distance * distance;
-  }
-  [[nodiscard]] double penalty_with(std::size_t rank, double gain) const {
-    return penalty((state_.sum(rank) + gain) / cluster_.speed[rank]);
+  /// A rank's figure as a multiple of the level, when its slots' figures change by `gain`.
+  [[nodiscard]] double scaled(std::size_t rank, double gain) const { return (state_.sum(rank) + gain) * scale_[rank]; }
+  [[nodiscard]] double penalty(double scaled_value) const {
+    double const distance = scaled_value - 1;
+    return std::max(0.0, scaled_value - scaled_threshold_) + kSquareWeight * distance * distance;
   }
   [[nodiscard]] double relief(std::size_t rank, double gain) const {
-    return penalty(state_.value(rank)) - penalty_with(rank, gain);
+    return penalty_now_[rank] - penalty(scaled(rank, gain));
+  }
+  void note_penalties() {
+    for (std::size_t const rank : cluster_.live) {
+      penalty_now_[rank] = penalty(scaled(rank, 0));
+    }
   }
 
   [[nodiscard]] bool is_refused(Change const& change) const {
@@ -114,13 +128,18 @@ class MovePath {
   }
 
   void look_at_exchanges_with(std::size_t slot, std::size_t expert, std::size_t rank) {
+    double const scaled_limit = limit_ / options_.level;
+    double const share = state_.share(expert);
     for (std::size_t other = cluster_.first_slot[rank]; other < cluster_.first_slot[rank + 1]; ++other) {
       std::size_t const back = state_.expert_at(other);
-      double const given = state_.share(expert) - state_.share(back);
-      if (given <= 0 || (state_.sum(rank) + given) / cluster_.speed[rank] >= limit_) {
+      double const given = share - state_.share(back);
+      if (given <= 0 || scaled(rank, given) >= scaled_limit) {
         continue;
       }
       double const gain = relief(hot_, -given) + relief(rank, given);
+      if (2 * gain <= best_.gain_per_fetch) {
+        continue;
+      }
       std::int64_t const added = fetches_.added(hot_, expert, back) + fetches_.added(rank, back, expert);
       consider({Change::Kind::exchange, slot, other, kNone, kNone, 0}, gain, added);
     }
@@ -203,7 +222,7 @@ class MovePath {
         gain += holds_both ? relief(holder, rise - fall) - relief(holder, -fall) : relief(holder, rise);
       }
     }
-    if (value_after_retarget(state_, slot, expert, limit_) < limit_) {
+    if (2 * gain > best_.gain_per_fetch && value_after_retarget(state_, slot, expert, limit_) < limit_) {
       consider({Change::Kind::retarget, slot, kNone, kNone, expert, 0}, gain, fetches_.added(rank, old, expert));
     }
   }
@@ -212,6 +231,9 @@ class MovePath {
   FetchCount& fetches_;
   Cluster const& cluster_;
   MovePathOptions options_;
+  double scaled_threshold_;
+  std::vector<double> scale_;        // [ranks]
+  std::vector<double> penalty_now_;  // [ranks]
   std::size_t filled_ = 0;
   std::size_t hot_ = 0;
   double limit_ = 0;
