@@ -53,30 +53,35 @@ void with_size(std::int64_t size, Function const& function) {
   function(size);
 }
 
-/// The order of magnitudes is the order of their bits, so an integer maximum needs no order of operands.
-template <typename Size>
-std::uint32_t absmax_bits(float const* values, Size count) {
+std::uint32_t bits_of(float value) {
+  return hd::bits_to<std::uint32_t>(value);
+}
+template <typename T>
+std::uint32_t bits_of(T value) {
+  return value.bits;
+}
+
+/// The order of magnitudes is the order of their bits, so an integer maximum needs no order of operands; 16-bit types
+/// are compared as they are. @return the float bits of the largest number
+template <typename T, typename Size>
+std::uint32_t absmax_bits(T const* __restrict values, Size count) {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint16_t>;
+  constexpr std::int32_t kInfinity = sizeof(T) == 4 ? 0x7f800000 : std::is_same_v<T, bf16_t> ? 0x7f80 : 0x7c00;
+  constexpr std::uint32_t kMagnitude = sizeof(T) == 4 ? 0x7fffffffu : 0x7fffu;
   std::int32_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i) {
-    auto const magnitude = static_cast<std::int32_t>(hd::bits_to<std::uint32_t>(values[i]) & 0x7fffffffu);
-    std::int32_t const number = magnitude & -static_cast<std::int32_t>(magnitude <= 0x7f800000);
+    auto const magnitude = static_cast<std::int32_t>(bits_of(values[i]) & kMagnitude);
+    std::int32_t const number = magnitude & -static_cast<std::int32_t>(magnitude <= kInfinity);
     largest = std::max(largest, number);
   }
-  return static_cast<std::uint32_t>(largest);
+  return hd::bits_to<std::uint32_t>(hd::widen(hd::bits_to<T>(static_cast<Bits>(largest))));
 }
 
 constexpr std::int64_t kTile = 2048;  // values widened at a time; even, so that half-byte codes never straddle tiles
 
 template <typename T>
 float absmax_of(T const* values, std::int64_t count) {
-  std::uint32_t largest = 0;
-  float tile[kTile];
-  for (std::int64_t i = 0; i < count; i += kTile) {
-    std::int64_t const n = std::min(kTile, count - i);
-    for (std::int64_t k = 0; k < n; ++k) tile[k] = hd::widen(values[i + k]);
-    largest = std::max(largest, absmax_bits(tile, n));
-  }
-  return hd::bits_to<float>(largest);
+  return hd::bits_to<float>(absmax_bits(values, count));
 }
 
 float absmax(void const* values, DType dtype, std::int64_t count) {
@@ -89,10 +94,22 @@ constexpr bool has_byte_scale(QuantScheme scheme) {
   return scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::mxfp8 || scheme == QuantScheme::nvfp4;
 }
 
-/// Codes of one run of values that share a factor, one byte each. Bytes may alias anything, hence restrict.
+/// Codes of groups of `size` values that share a factor, one byte each. Bytes may alias anything, hence restrict. One
+/// loop over all groups: the constants of the arithmetic are loaded once.
 template <QuantScheme kScheme, typename Size>
-void encode_run(float const* __restrict values, float factor, Size count, std::uint8_t* __restrict codes) {
-  for (std::int64_t i = 0; i < count; ++i) codes[i] = static_cast<std::uint8_t>(hd::encode<kScheme>(values[i], factor));
+void encode_groups(float const* __restrict values, float const* __restrict factors, std::int64_t groups, Size size,
+                   std::uint8_t* __restrict codes) {
+  for (std::int64_t g = 0; g < groups; ++g) {
+    float const factor = factors[g];
+    for (std::int64_t i = 0; i < size; ++i)
+      codes[g * size + i] = static_cast<std::uint8_t>(hd::encode<kScheme>(values[g * size + i], factor));
+  }
+}
+
+/// The largest magnitudes of groups of `size` values.
+template <typename T, typename Size>
+void absmax_groups(T const* __restrict values, std::int64_t groups, Size size, std::uint32_t* __restrict largest) {
+  for (std::int64_t g = 0; g < groups; ++g) largest[g] = absmax_bits(values + g * size, size);
 }
 
 /// Two codes per byte; `codes` has room for one more.
@@ -140,9 +157,10 @@ template <QuantScheme kScheme>
 void encode_tile(Tile& tile, std::int64_t group, std::int64_t count, std::byte* codes) {
   constexpr bool kHalves = kScheme == QuantScheme::nvfp4;
   auto* const to = kHalves ? tile.codes : reinterpret_cast<std::uint8_t*>(codes);
-  for (std::int64_t i = 0, g = 0; i < count; i += group, ++g)
-    with_size(std::min(group, count - i),
-              [&](auto size) { encode_run<kScheme>(tile.values + i, tile.factors[g], size, to + i); });
+  std::int64_t const whole = count / group;
+  std::int64_t const done = whole * group;
+  with_size(group, [&](auto size) { encode_groups<kScheme>(tile.values, tile.factors, whole, size, to); });
+  if (done < count) encode_groups<kScheme>(tile.values + done, tile.factors + whole, 1, count - done, to + done);
   if constexpr (kHalves) join_halves(tile.codes, count, codes);
 }
 
@@ -156,10 +174,11 @@ void quantize_small_groups(QuantizeTask const& task, hd::QuantParameters const& 
   for (std::int64_t first = 0; first < count; first += span) {
     std::int64_t const n = std::min(span, count - first);
     widen_run(values + first, n, tile.values);
-    std::int64_t groups = 0;
-    for (std::int64_t i = 0; i < n; i += task.group, ++groups)
-      with_size(std::min(task.group, n - i),
-                [&](auto size) { tile.largest[groups] = absmax_bits(tile.values + i, size); });
+    std::int64_t const whole = n / task.group;
+    std::int64_t const groups = (n + task.group - 1) / task.group;
+    T const* const from = values + first;
+    with_size(task.group, [&](auto size) { absmax_groups(from, whole, size, tile.largest); });
+    if (whole < groups) tile.largest[whole] = absmax_bits(from + whole * task.group, n - whole * task.group);
     scale_groups<kScheme>(parameters, tile, groups, scales + first / task.group * kScaleBytes);
     encode_tile<kScheme>(tile, task.group, n, codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first));
   }

@@ -89,6 +89,10 @@ SWITCHYARD_HD inline float larger(float a, float b) noexcept {
 SWITCHYARD_HD inline float e4m3_value(std::uint32_t code) noexcept {
   return mul_rn(bits_to<float>(code << 20), 0x1p120f);
 }
+/// 2^-k of the scale 2^k, k < 128: multiplying with it is dividing by the scale, to the bit.
+SWITCHYARD_HD inline float inverse_power(e8m0_t power) noexcept {
+  return widen(e8m0_t{static_cast<std::uint8_t>(254u - power.bits)});
+}
 }  // namespace detail
 
 /// The scale of a group whose largest magnitude is `absmax` (not a NaN, no sign).
@@ -110,7 +114,7 @@ SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const&
   } else if constexpr (kScheme == QuantScheme::fp8_group_ue8m0) {
     float const scale = div_rn(detail::larger(absmax, kSmallest), kE4m3Largest);
     e8m0_t const power = round_to_e8m0(detail::larger(scale, kSmallest), ScaleRounding::up, Saturation::saturate);
-    return {widen(power), widen(power), power.bits};
+    return {widen(power), detail::inverse_power(power), power.bits};
   } else if constexpr (kScheme == QuantScheme::fp8_deepep) {
     float const largest = detail::larger(absmax, 1e-4f);
     return {mul_rn(largest, div_rn(1.0f, kE4m3Largest)), div_rn(kE4m3Largest, largest), 0};
@@ -122,7 +126,7 @@ SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const&
     return {scale, scale, 0};
   } else if constexpr (kScheme == QuantScheme::mxfp8) {
     e8m0_t const power = round_to_e8m0(div_rn(absmax, kE4m3Largest), ScaleRounding::up, Saturation::saturate);
-    return {widen(power), widen(power), power.bits};
+    return {widen(power), detail::inverse_power(power), power.bits};
   } else {
     float const wanted = mul_rn(parameters.tensor_scale, mul_rn(absmax, div_rn(1.0f, 6.0f)));
     std::uint32_t const code = encode_e4m3(wanted);
@@ -134,8 +138,7 @@ SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const&
 
 /// Whether values are divided by the factor (else they are multiplied with it).
 constexpr bool divides(QuantScheme scheme) noexcept {
-  return scheme == QuantScheme::fp8_token || scheme == QuantScheme::fp8_group ||
-         scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::int8_group || scheme == QuantScheme::mxfp8;
+  return scheme == QuantScheme::fp8_token || scheme == QuantScheme::fp8_group || scheme == QuantScheme::int8_group;
 }
 
 /// The code of one value, in the low bits.
