@@ -5,3 +5,5 @@ switchyard_add_test(gather_paths_test LABEL property SOURCES property/gather_pat
 switchyard_add_test(gather_peer_memory_test LABEL unit SOURCES unit/gather_peer_memory_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(gather_peer_memory_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cpu/internal)
+switchyard_add_test(gather_split_test LABEL property SOURCES property/gather_split_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)

@@ -9,6 +9,7 @@
 
 #include "combine_recipes.hpp"
 #include "gather_map.hpp"
+#include "split_dispatch.hpp"
 #include "stages.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
 #include "switchyard/cpu/peer_memory.hpp"
@@ -27,10 +28,13 @@ struct CpuExecutor::State {
   State(Communicator& communicator, ExecutionPath path) : comm(communicator), execution(path) {}
 
   void require_plan(DispatchPlan const& plan) const {
+    require_member(plan);
+    require_valid(plan);
+  }
+  void require_member(DispatchPlan const& plan) const {
     SWITCHYARD_REQUIRE(plan.rank == comm.rank() && plan.setup.grid.world() == comm.size(), invalid_argument,
                        "the plan is for rank {} of {}, the communicator is rank {} of {}", plan.rank.value(),
                        plan.setup.grid.world(), comm.rank().value(), comm.size());
-    require_valid(plan);
   }
 
   /// The scratch buffer that does not hold `current`.
@@ -50,8 +54,11 @@ struct CpuExecutor::State {
 
   /// All stages of a dispatch; the last one writes `out`.
   void run_stages(StageContext const& context, ConstRows current, Rows out) {
+    run_stages_from(context, 0, current, out);
+  }
+  void run_stages_from(StageContext const& context, std::size_t first, ConstRows current, Rows out) {
     auto const& stages = context.plan.stages;
-    for (std::size_t i = 0; i < stages.size(); ++i) {
+    for (std::size_t i = first; i < stages.size(); ++i) {
       bool const last = i + 1 == stages.size();
       Rows const target = last ? out : next_buffer().rows(output_rows(stages[i]), current.row_bytes);
       run_forward(context, stages[i], current, target);
@@ -123,6 +130,11 @@ struct CpuExecutor::State {
   /// A joining stage backwards for names: the parts of a row become neighbours.
   ConstRows gather_parts(StageContext const& context, DispatchStage const& stage, ConstRows in, GatherMap& map);
 
+  // A dispatch in two halves (split_dispatch.cpp).
+
+  void start(StageContext const& context, ConstRows tokens, DType dtype);
+  void finish(DispatchPlan const& plan, Rows rows, DType dtype, std::int64_t hidden);
+
   Communicator& comm;
   ExecutionPath execution;
   GatherMap dispatch_map;  ///< of the plans executed last
@@ -132,6 +144,8 @@ struct CpuExecutor::State {
   ScratchBuffer widened;
   ScratchBuffer partials;
   PartialBuffers rank_sums;
+  ScratchBuffer in_flight[2];  ///< sent and received rows of a started dispatch
+  std::optional<StartedDispatch> started;
 };
 
 }  // namespace switchyard::cpu

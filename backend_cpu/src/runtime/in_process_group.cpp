@@ -5,13 +5,47 @@
 
 #include "posting.hpp"
 #include "rendezvous.hpp"
+#include "switchyard/cpu/split_calls.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::cpu {
 namespace {
 
+/// A call between its halves. `under_way` belongs to the communicator, which refuses other calls meanwhile.
+class StartedExchange final : public StartedCall {
+ public:
+  StartedExchange(Rendezvous& rendezvous, RankId rank, bool& under_way)
+      : rendezvous_(rendezvous), rank_(rank), under_way_(under_way) {}
+  StartedExchange(StartedExchange const&) = delete;
+  StartedExchange& operator=(StartedExchange const&) = delete;
+  ~StartedExchange() override {
+    if (finished_) return;
+    under_way_ = false;
+    rendezvous_.abandon(rank_);
+  }
+  /// A step of its own: once a posting is out, nothing may fail before there is an object that stands for it.
+  void start(Posting posting, Duration deadline) {
+    ticket_ = rendezvous_.post(rank_, std::move(posting), deadline);
+    finished_ = false;
+    under_way_ = true;
+  }
+  void finish() override {
+    SWITCHYARD_REQUIRE(!finished_, invalid_argument, "rank {} finishes a started call twice", rank_.value());
+    finished_ = true;
+    under_way_ = false;
+    rendezvous_.complete(rank_, ticket_);
+  }
+
+ private:
+  Rendezvous& rendezvous_;
+  RankId rank_;
+  Rendezvous::Ticket ticket_{};
+  bool& under_way_;
+  bool finished_ = true;
+};
+
 /// One rank's view of the group: numbers its calls and puts them into a posting.
-class InProcessCommunicator final : public Communicator, public PeerMemory {
+class InProcessCommunicator final : public Communicator, public PeerMemory, public SplitCalls {
  public:
   InProcessCommunicator(Rendezvous& rendezvous, RankId rank) : rendezvous_(rendezvous), rank_(rank) {}
 
@@ -33,6 +67,18 @@ class InProcessCommunicator final : public Communicator, public PeerMemory {
     Posting posting = open(CallKind::all_to_all_v, options);
     fill_all_to_all_v(posting, size(), send, send_bytes, receive, receive_bytes);
     meet(std::move(posting), options);
+  }
+
+  [[nodiscard]] std::unique_ptr<StartedCall> start_all_to_all_v(std::span<std::byte const> send,
+                                                                std::span<std::int64_t const> send_bytes,
+                                                                std::span<std::byte> receive,
+                                                                std::span<std::int64_t const> receive_bytes,
+                                                                CallOptions const& options) override {
+    Posting posting = open(CallKind::all_to_all_v, options);
+    fill_all_to_all_v(posting, size(), send, send_bytes, receive, receive_bytes);
+    auto started = std::make_unique<StartedExchange>(rendezvous_, rank_, under_way_);
+    started->start(std::move(posting), deadline_of(options));
+    return started;
   }
 
   void exchange(std::span<SendMessage const> sends, std::span<ReceiveMessage const> receives,
@@ -63,18 +109,25 @@ class InProcessCommunicator final : public Communicator, public PeerMemory {
 
  private:
   Posting open(CallKind kind, CallOptions const& options) {
+    SWITCHYARD_REQUIRE(!under_way_, invalid_argument,
+                       "rank {} calls {} while a call that it has started is under way: finish that one first",
+                       rank_.value(), to_string(kind));
     return Posting{.kind = kind,
                    .sequence = next_sequence_++,
                    .configuration = options.configuration,
                    .operation = std::string(options.operation)};
   }
   void meet(Posting posting, CallOptions const& options) {
-    rendezvous_.meet(rank_, std::move(posting), options.deadline.value_or(rendezvous_.options().default_deadline));
+    rendezvous_.meet(rank_, std::move(posting), deadline_of(options));
+  }
+  [[nodiscard]] Duration deadline_of(CallOptions const& options) const {
+    return options.deadline.value_or(rendezvous_.options().default_deadline);
   }
 
   Rendezvous& rendezvous_;
   RankId rank_;
   std::int64_t next_sequence_ = 0;
+  bool under_way_ = false;  ///< a started call has not been finished
 };
 
 int require_ranks(int num_ranks) {

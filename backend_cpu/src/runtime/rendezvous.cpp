@@ -40,15 +40,26 @@ Rendezvous::Rendezvous(Scheduler& scheduler, int num_ranks, GroupOptions const& 
       finished_(postings_.size()),
       ended_(postings_.size()) {}
 
-void Rendezvous::meet(RankId rank, Posting posting, Duration deadline) {
+Rendezvous::Ticket Rendezvous::post(RankId rank, Posting posting, Duration deadline) {
   if (options_.check == CheckLevel::full) add_checksums(posting);
   if (faults_) faults_->before_post(rank, posting.sequence);
   Instant const entry = scheduler_.now();
-  Lock lock(scheduler_);
+  Lock const lock(scheduler_);
   throw_if_failed();
-  std::int64_t const round = completed_;
-  arrive(rank, std::move(posting), entry, deadline);
-  if (completed_ > round) return;  // a barrier is complete when all have arrived
+  Ticket const ticket{completed_, entry, deadline};
+  postings_[rank.index()] = std::move(posting);
+  arrived_[rank.index()] = true;
+  ++num_arrived_;
+  fail_if_someone_ended();
+  if (num_arrived_ == size()) match();
+  return ticket;
+}
+
+void Rendezvous::complete(RankId rank, Ticket const& ticket) {
+  Lock lock(scheduler_);
+  Phase const phase{"the arrival of all ranks", "arrived", "missing", arrived_};
+  wait([&] { return matched_ > ticket.round; }, ticket, phase, rank);
+  if (completed_ > ticket.round) return;  // a barrier is complete when all have arrived
   if (failure_) leave_failed();
   ++num_copying_;
   std::optional<GroupFailure> damage;
@@ -56,18 +67,19 @@ void Rendezvous::meet(RankId rank, Posting posting, Duration deadline) {
   --num_copying_;
   if (damage) set_failure(damage->code, damage->text);
   if (failure_) leave_failed();
-  leave(rank, round, entry, deadline);
+  leave(rank, ticket);
 }
 
-void Rendezvous::arrive(RankId rank, Posting posting, Instant entry, Duration deadline) {
-  std::int64_t const round = matched_;
-  postings_[rank.index()] = std::move(posting);
-  arrived_[rank.index()] = true;
-  ++num_arrived_;
-  fail_if_someone_ended();
-  if (num_arrived_ == size()) match();
-  Phase const phase{"the arrival of all ranks", "arrived", "missing", arrived_};
-  wait([&] { return matched_ > round; }, entry, deadline, phase, rank);
+void Rendezvous::abandon(RankId rank) noexcept {
+  Lock const lock(scheduler_);
+  try {
+    set_failure(ErrorCode::aborted, fmt::format("{}: rank {} started the call and went away without finishing it",
+                                                postings_[rank.index()].label(), rank.value()));
+    wait_for_copies();
+  } catch (...) {  // out of memory for the text: a shorter one that needs none
+    set_failure(ErrorCode::aborted, {});
+    scheduler_.notify_all();
+  }
 }
 
 /// The last rank to arrive decides for all.
@@ -143,7 +155,7 @@ void Rendezvous::verify(Posting const& theirs, RankId rank, RankId sender,
   }
 }
 
-void Rendezvous::leave(RankId rank, std::int64_t round, Instant entry, Duration deadline) {
+void Rendezvous::leave(RankId rank, Ticket const& ticket) {
   finished_[rank.index()] = true;
   if (++num_finished_ == size()) {
     complete_round();
@@ -151,18 +163,18 @@ void Rendezvous::leave(RankId rank, std::int64_t round, Instant entry, Duration 
     return;
   }
   Phase const phase{"copying the messages", "finished", "not finished", finished_};
-  wait([&] { return completed_ > round; }, entry, deadline, phase, rank);
+  wait([&] { return completed_ > ticket.round; }, ticket, phase, rank);
 }
 
-void Rendezvous::wait(std::function<bool()> const& done, Instant entry, Duration deadline, Phase const& phase,
-                      RankId rank) {
+void Rendezvous::wait(std::function<bool()> const& done, Ticket const& ticket, Phase const& phase, RankId rank) {
   try {
-    scheduler_.wait_until(deadline_after(entry, deadline), [&] { return done() || failure_.has_value(); });
+    scheduler_.wait_until(deadline_after(ticket.entry, ticket.deadline),
+                          [&] { return done() || failure_.has_value(); });
   } catch (Error const& error) {
     set_failure(error.code(), fmt::format("{}: {}", postings_[rank.index()].label(), error.message()));
   }
   if (done()) return;
-  if (!failure_) set_failure(ErrorCode::timeout, expiry_text(phase, deadline, rank));
+  if (!failure_) set_failure(ErrorCode::timeout, expiry_text(phase, ticket.deadline, rank));
   leave_failed();
 }
 
@@ -177,9 +189,13 @@ std::string Rendezvous::expiry_text(Phase const& phase, Duration deadline, RankI
 
 /// A failed round's buffers may still be in use by ranks that copy; copying never waits, so this ends.
 void Rendezvous::leave_failed() {
+  wait_for_copies();
+  throw Error(failure_->code, failure_->text);
+}
+
+void Rendezvous::wait_for_copies() {
   scheduler_.notify_all();
   scheduler_.wait_until(kNever, [&] { return num_copying_ == 0; });
-  throw Error(failure_->code, failure_->text);
 }
 
 void Rendezvous::throw_if_failed() const {

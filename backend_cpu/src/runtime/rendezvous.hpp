@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "compare_postings.hpp"
@@ -27,8 +28,23 @@ class Rendezvous {
   [[nodiscard]] int size() const noexcept { return static_cast<int>(postings_.size()); }
   [[nodiscard]] GroupOptions const& options() const noexcept { return options_; }
 
+  /// A call that a rank has posted and not completed.
+  struct Ticket {
+    std::int64_t round;
+    Instant entry;
+    Duration deadline;
+  };
+
   /// Takes part in one call. @throws Error as Communicator documents.
-  void meet(RankId rank, Posting posting, Duration deadline);
+  void meet(RankId rank, Posting posting, Duration deadline) {
+    complete(rank, post(rank, std::move(posting), deadline));
+  }
+  /// The first half: says what this rank wants and waits for nobody. @throws Error when the group has failed.
+  Ticket post(RankId rank, Posting posting, Duration deadline);
+  /// The second half: waits for the others, copies and leaves with them. @throws Error as meet().
+  void complete(RankId rank, Ticket const& ticket);
+  /// Instead of complete(): fails the group, and returns when nobody reads this rank's buffers any more.
+  void abandon(RankId rank) noexcept;
 
   /// Poisons the group unless it is poisoned already.
   void fail(ErrorCode code, std::string const& text);
@@ -44,17 +60,17 @@ class Rendezvous {
     std::vector<bool> const& flags;
   };
 
-  void arrive(RankId rank, Posting posting, Instant entry, Duration deadline);
   void match();
   std::optional<GroupFailure> copy(RankId rank);
   void copy_from(Posting const& mine, RankId rank, RankId sender);
   void read_from_all(Posting const& mine, RankId rank);
   void verify(Posting const& theirs, RankId rank, RankId sender, std::span<std::span<std::byte> const> received);
-  void leave(RankId rank, std::int64_t round, Instant entry, Duration deadline);
+  void leave(RankId rank, Ticket const& ticket);
   /// Waits until `done`; on failure of the group or expiry throws.
-  void wait(std::function<bool()> const& done, Instant entry, Duration deadline, Phase const& phase, RankId rank);
+  void wait(std::function<bool()> const& done, Ticket const& ticket, Phase const& phase, RankId rank);
   std::string expiry_text(Phase const& phase, Duration deadline, RankId rank) const;
   [[noreturn]] void leave_failed();
+  void wait_for_copies();
   void throw_if_failed() const;
   void fail_if_someone_ended();
   void set_failure(ErrorCode code, std::string const& text);

@@ -147,29 +147,31 @@ RowExchange exchange_with_all(DispatchPlan const& plan, int owner, int blocks, G
   return exchange;
 }
 
-/// forward_once: one rank, bins filled straight from the tokens.
-void add_local_stages(MegaBlocksConfig const& config, DispatchPlan& plan, RowGather gather) {
-  Counts const& arrived = plan.rows_per_slot;
-  plan.tokens_per_local_expert = bin_sizes(config, plan, arrived);
-  if (config.bins != ExpertBins::exact) gather = binned(gather, bin_rows(arrived, plan.tokens_per_local_expert));
-  plan.stages.emplace_back(std::move(gather));
+/// Whether `sends` ends where plan_megablocks_sends() left it.
+bool ends_with_sending(DispatchPlan const& sends, int world) {
+  if (sends.stages.empty() || !sends.tokens_per_local_expert.empty()) return false;
+  return world == 1 ? std::holds_alternative<RowGather>(sends.stages.back())
+                    : std::holds_alternative<RowExchange>(sends.stages.back());
 }
 
-/// parallel_forward_once.
-void add_parallel_stages(MegaBlocksConfig const& config, DispatchPlan& plan, RowGather gather, int num_local,
-                         int blocks, GatheredCounts const& counts) {
+/// forward_once: one rank, bins filled straight from the tokens.
+void bin_local_rows(MegaBlocksConfig const& config, DispatchPlan& plan) {
+  Counts const& arrived = plan.rows_per_slot;
+  plan.tokens_per_local_expert = bin_sizes(config, plan, arrived);
+  if (config.bins == ExpertBins::exact) return;
+  auto& gather = std::get<RowGather>(plan.stages.front());
+  gather = binned(gather, bin_rows(arrived, plan.tokens_per_local_expert));
+}
+
+/// parallel_forward_once, after the exchange.
+void sort_arrivals(MegaBlocksConfig const& config, DispatchPlan& plan, int num_local, GatheredCounts const& counts) {
   Counts arrived(to_size(num_local), 0);
   for (int local = 0; local < num_local; ++local)
     for (int source = 0; source < config.world; ++source)
       arrived[to_size(local)] =
           checked_add(arrived[to_size(local)], counts.rows(RankId{source}, plan.first_slot + local));
   plan.tokens_per_local_expert = bin_sizes(config, plan, arrived);
-  auto const rows = static_cast<std::int64_t>(gather.token_of_row.size());
-  plan.stages.emplace_back(std::move(gather));
-  if (plan.setup.hidden_shards > 1) plan.stages.emplace_back(ShardRepeat{rows, plan.setup.hidden_shards});
-  RowExchange exchange = exchange_with_all(plan, plan.rank.value() % blocks, blocks, counts);
-  Counts const received = exchange.receive_rows;
-  plan.stages.emplace_back(std::move(exchange));
+  Counts const received = std::get<RowExchange>(plan.stages.back()).receive_rows;
   if (num_local > 1) plan.stages.emplace_back(sort_rows(plan, num_local, counts, received));
   if (config.bins != ExpertBins::exact) plan.stages.emplace_back(bin_rows(arrived, plan.tokens_per_local_expert));
 }
@@ -223,8 +225,9 @@ std::vector<std::int64_t> padded_bins(std::span<std::int64_t const> tokens_per_e
   return bins;
 }
 
-DispatchPlan plan_megablocks(MegaBlocksConfig const& config, RowAssignment assignment, ExpertPlacement const& placement,
-                             int layer, std::span<std::int64_t const> gathered_counts) {
+DispatchPlan plan_megablocks_sends(MegaBlocksConfig const& config, RowAssignment assignment,
+                                   ExpertPlacement const& placement, int layer,
+                                   std::span<std::int64_t const> gathered_counts) {
   require_config(config, placement);
   GatheredCounts const counts(gathered_counts, config.world, placement);
   require_own_counts(assignment, counts);
@@ -237,11 +240,35 @@ DispatchPlan plan_megablocks(MegaBlocksConfig const& config, RowAssignment assig
   plan.num_tokens = input_rows(assignment.gather);
   plan.slot_columns = assignment.slot_columns;
   plan.rows_per_slot = std::move(assignment.rows_per_slot);
-  if (config.world == 1)
-    add_local_stages(config, plan, std::move(assignment.gather));
-  else
-    add_parallel_stages(config, plan, std::move(assignment.gather), placement.layout().slots_of(owner), blocks, counts);
+  auto const rows = static_cast<std::int64_t>(assignment.gather.token_of_row.size());
+  plan.stages.emplace_back(std::move(assignment.gather));
+  if (plan.setup.hidden_shards > 1) plan.stages.emplace_back(ShardRepeat{rows, plan.setup.hidden_shards});
+  if (config.world > 1) plan.stages.emplace_back(exchange_with_all(plan, owner.value(), blocks, counts));
   return plan;
+}
+
+DispatchPlan complete_megablocks(MegaBlocksConfig const& config, DispatchPlan sends, ExpertPlacement const& placement,
+                                 std::span<std::int64_t const> gathered_counts) {
+  require_config(config, placement);
+  GatheredCounts const counts(gathered_counts, config.world, placement);
+  SWITCHYARD_REQUIRE(
+      sends.setup == megablocks_setup(config, placement, sends.setup.layer) && ends_with_sending(sends, config.world),
+      invalid_plan,
+      "the sends of rank {} are of another configuration or placement, or are complete: pass what "
+      "plan_megablocks_sends() gave",
+      sends.rank.value());
+  RankId const owner{sends.rank.value() % placement.num_ranks()};
+  if (config.world == 1)
+    bin_local_rows(config, sends);
+  else
+    sort_arrivals(config, sends, placement.layout().slots_of(owner), counts);
+  return sends;
+}
+
+DispatchPlan plan_megablocks(MegaBlocksConfig const& config, RowAssignment assignment, ExpertPlacement const& placement,
+                             int layer, std::span<std::int64_t const> gathered_counts) {
+  auto sends = plan_megablocks_sends(config, std::move(assignment), placement, layer, gathered_counts);
+  return complete_megablocks(config, std::move(sends), placement, gathered_counts);
 }
 
 DispatchPlan plan_megablocks(Communicator& comm, MegaBlocksConfig const& config, RoutingMap const& routing,

@@ -52,6 +52,20 @@ class CpuExecutor {
   void dispatch(DispatchPlan const& plan, ConstTensorView tokens, TensorView rows,
                 std::optional<Duration> deadline = {});
 
+  /// dispatch() in two halves: rows are in flight between them, and the caller may do what needs no communication, such
+  /// as planning the rest (complete_megablocks()). The same bytes as dispatch(); stages copy their rows on this path.
+  /// Where the communicator cannot split its calls (split_calls()), or the plan has no exchange, all happens in the
+  /// second half. To its peers it makes no difference whether a rank dispatches in one call, staged, or in two.
+  ///
+  /// @param sends a plan, or its first half (plan_megablocks_sends()): stages up to the exchange are read.
+  /// @param tokens as in dispatch(); stays untouched until finish_dispatch() returns.
+  /// @throws as dispatch(); Error{invalid_argument} when a dispatch has been started already.
+  void start_dispatch(DispatchPlan const& sends, ConstTensorView tokens, std::optional<Duration> deadline = {});
+  /// @param plan the complete plan. @param rows as in dispatch().
+  /// @throws as dispatch(); Error{invalid_plan} when the plan does not begin with the exchange that was started;
+  ///         Error{invalid_argument} when none was.
+  void finish_dispatch(DispatchPlan const& plan, TensorView rows);
+
   /// Brings the experts' results back and adds every token's rows with their weights, at the source rank.
   ///
   /// @param expert_rows [plan.num_expert_rows(), H] in the order dispatch() gave, of out's dtype or f32. With TP > 1 it

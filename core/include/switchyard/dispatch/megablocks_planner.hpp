@@ -79,6 +79,19 @@ struct MegaBlocksIndices {
                                            ExpertPlacement const& placement, int layer,
                                            std::span<std::int64_t const> gathered_counts);
 
+/// plan_megablocks() in two halves, so that rows can fly while the second one works (MegaBlocks computes its local sort
+/// under an asynchronous exchange; CpuExecutor::start_dispatch()).
+/// @return what sending needs: the stages up to the exchange. Not a complete plan: validate() refuses it.
+/// @throws as plan_megablocks(). @note pure; O(rows + world * slots).
+[[nodiscard]] DispatchPlan plan_megablocks_sends(MegaBlocksConfig const& config, RowAssignment assignment,
+                                                 ExpertPlacement const& placement, int layer,
+                                                 std::span<std::int64_t const> gathered_counts);
+/// The second half: the sort of what arrives, and the bins. @param sends with the same configuration, placement, counts
+/// @return what plan_megablocks() returns. @throws Error{invalid_plan} when `sends` is something else.
+[[nodiscard]] DispatchPlan complete_megablocks(MegaBlocksConfig const& config, DispatchPlan sends,
+                                               ExpertPlacement const& placement,
+                                               std::span<std::int64_t const> gathered_counts);
+
 /// Both steps over `comm`. Collective. @throws as plan_alltoall() over a communicator; Error{desync} also when hidden
 /// shards with a capacity factor hold different numbers of tokens (a rank's capacity follows from its own, so shards of
 /// one block would drop different rows; MegaBlocks assumes equal numbers).
