@@ -21,3 +21,7 @@ switchyard_add_test(dispatch_families LABEL property SOURCES property/dispatch_f
   LIBS switchyard::core switchyard::backend_cpu)
 switchyard_add_test(dispatch_families_test LABEL unit
   SOURCES unit/dispatch_families_test.cpp unit/dispatch_families_validation_test.cpp LIBS switchyard::core)
+switchyard_add_test(dispatch_edge_cases LABEL property SOURCES property/dispatch_edge_cases_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
+switchyard_add_test(dispatch_exhaustive LABEL property SOURCES property/dispatch_exhaustive_test.cpp
+  LIBS switchyard::core switchyard::backend_cpu)
