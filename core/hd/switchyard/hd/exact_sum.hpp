@@ -170,7 +170,12 @@ class ExactSum {
 
   /// @return the 64 bits from `position` up; positions below 0 hold zeros, those past the top too.
   SWITCHYARD_HD constexpr std::uint64_t bits_from(int position) const noexcept {
-    if (position < 0) return position <= -64 ? 0 : bits_from(0) << -position;
+    if (position >= 0) return bits_at(position);
+    return position <= -64 ? 0 : bits_at(0) << -position;
+  }
+
+  /// Apart from bits_from, because a function that calls itself costs a GPU thread a stack of unknown depth.
+  SWITCHYARD_HD constexpr std::uint64_t bits_at(int position) const noexcept {
     int const first = position >> 5;
     int const shift = position & 31;
     std::uint64_t const low = digit_or_zero(first) | (digit_or_zero(first + 1) << 32);
