@@ -4,3 +4,11 @@ switchyard_add_test(experts_engine_test LABEL property SOURCES property/experts_
 switchyard_add_test(experts_backward_test LABEL property SOURCES property/experts_backward_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(experts_quantized_test LABEL property SOURCES property/experts_quantized_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(experts_formats_test LABEL unit SOURCES unit/experts_formats_test.cpp LIBS switchyard::core)
+
+# The quantisers promise plain multiplications; fused operations belong to the chains of expert_kernels only.
+find_program(SWITCHYARD_OBJDUMP objdump)
+if(SWITCHYARD_OBJDUMP)
+  add_test(NAME quantization_no_fma_host COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/style/no_fma.sh host
+    $<FILTER:$<TARGET_OBJECTS:switchyard_backend_cpu>,INCLUDE,quantize_kernels> COMMAND_EXPAND_LISTS)
+  set_tests_properties(quantization_no_fma_host PROPERTIES LABELS style)
+endif()
