@@ -131,6 +131,25 @@ void check_exact_everywhere(RecipeBatch const& batch, DType dtype, bool weights_
       }
 }
 
+/// One recipe, grid and kind of weights through every dispatcher and route that offers it: the same bits everywhere.
+void check_dispatchers(RecipeBatch const& batch, RecipeRun run, DType dtype) {
+  Codes const expected = oracle_codes(batch, run, dtype);
+  bool const needs_partials = run.recipe.tp_join == TpJoin::as_ranks;
+  for (Dispatcher const dispatcher : support::kDispatchers) {
+    bool const by_partials = run.recipe.multiply == MultiplyAt::expert_rank && reduces_at_experts(dispatcher);
+    CAPTURE(std::string(support::name_of(dispatcher)));
+    run.dispatcher = dispatcher;
+    if (by_partials || !needs_partials) {
+      run.route = CombineRoute::automatic;
+      CHECK(differences(run_once(batch, run, dtype, 3), expected) == 0);
+    }
+    if (by_partials && !needs_partials) {
+      run.route = CombineRoute::rows;
+      CHECK(differences(run_once(batch, run, dtype, 3), expected) == 0);
+    }
+  }
+}
+
 RecipeBatch batch_of(std::uint64_t seed) {
   RecipeBatch batch;
   batch.seed = seed;
@@ -166,28 +185,54 @@ TEST_CASE("exact takes fp64 weights and a shared expert as exact terms") {
 }
 
 TEST_CASE("every recipe equals its plain loops wherever a plan supports it") {
+  RecipeBatch batch = batch_of(14);
+  batch.hidden = 8;
   for (auto const dtype : {DType::bf16, DType::f32, DType::f16})
     for (auto const grid : kGrids)
-      for (Dispatcher const dispatcher : support::kDispatchers)
-        for (auto const& named : all_recipes()) {
-          std::string const& name = named.first;
+      for (auto const& named : all_recipes())
+        for (bool const weights_f64 : {false, true}) {
           CombineRecipe const& recipe = named.second;
-          bool const at_experts = recipe.multiply == MultiplyAt::expert_rank;
-          if (name == "exact" || (at_experts && !reduces_at_experts(dispatcher))) continue;
-          for (bool const weights_f64 : {false, true}) {
-            RecipeBatch batch = batch_of(14);
-            batch.hidden = 8;
-            RecipeRun run = make_run(recipe, grid, dispatcher);
-            run.weights_f64 = weights_f64;
-            CAPTURE(name);
-            CAPTURE(std::string(support::name_of(dispatcher)));
-            CAPTURE(std::string(to_string(dtype)));
-            CAPTURE(grid.tp);
-            CAPTURE(grid.ep);
-            CAPTURE(weights_f64);
-            CHECK(differences(run_once(batch, run, dtype, 3), oracle_codes(batch, run, dtype)) == 0);
-          }
+          if (named.first == "exact" || (weights_f64 && dtype != DType::bf16)) continue;
+          RecipeRun run = make_run(recipe, grid);
+          run.weights_f64 = weights_f64;
+          CAPTURE(named.first);
+          CAPTURE(std::string(to_string(dtype)));
+          CAPTURE(grid.tp);
+          CAPTURE(grid.ep);
+          CAPTURE(weights_f64);
+          check_dispatchers(batch, run, dtype);
         }
+}
+
+TEST_CASE(
+    "one swapped addition changes the bits of every ordered recipe, through every dispatcher, and never exact's") {
+  RecipeBatch batch = batch_of(17);
+  batch.hidden = 16;
+  RecipeBatch slots = batch;
+  slots.swap_slots = true;
+  RecipeBatch inside = batch;
+  inside.swap_experts = 15;  // of the only rank: the order inside its sum is reversed
+  RecipeBatch ranks = batch;
+  ranks.swap_experts = 4;  // of neighbouring ranks: the order of their partials
+  for (auto const& named : all_recipes()) {
+    CombineRecipe const& recipe = named.second;
+    CAPTURE(named.first);
+    // Two terms commute, so every sum needs more: of one rank's experts, and of four ranks.
+    Codes const on_one = oracle_codes(batch, make_run(recipe, {1, 1}), DType::f32);
+    Codes const on_four = oracle_codes(batch, make_run(recipe, {1, 4}), DType::f32);
+    for (Dispatcher const dispatcher : support::kDispatchers) {
+      if (recipe.tp_join == TpJoin::as_ranks && !reduces_at_experts(dispatcher)) continue;
+      CAPTURE(std::string(support::name_of(dispatcher)));
+      auto const changes = [&](RecipeBatch const& mutant, int ep) {
+        auto const codes = run_once(mutant, make_run(recipe, {1, ep}, dispatcher), DType::f32, 0);
+        return differences(codes, ep == 1 ? on_one : on_four) > 0;
+      };
+      bool const by_expert = recipe.order == SumOrder::source_expert || recipe.order == SumOrder::rank_then_expert;
+      CHECK(changes(slots, 4) == (recipe.order == SumOrder::source_slot));
+      CHECK(changes(inside, 1) == by_expert);
+      CHECK(changes(ranks, 4) == by_expert);
+    }
+  }
 }
 
 TEST_CASE("rank sums follow the placement, sums at the source do not") {
