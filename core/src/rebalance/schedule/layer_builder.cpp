@@ -44,6 +44,7 @@ LayerBuilder::LayerBuilder(RebalanceSchedule const& schedule, int layer, Tiers c
     for (Holder const& holder : needs.holders(expert)) sources_[expert.index()].push_back(holder.rank);
     remaining_[expert.index()] = static_cast<int>(needs.of_expert[expert.index()].size());
     rows_.set_guardian(expert, RankId(guardians[i]));
+    rows_.set_lacked(expert, true);
     ++guarded_[to_size(guardians[i])];
     guards_[to_size(guardians[i])].push_back(expert);
   }
@@ -53,11 +54,12 @@ LayerSchedule LayerBuilder::build(RoundScript const* script) {
   LayerSchedule out;
   while (total_lacking_ > 0) {
     start_round();
-    if (script != nullptr && out.rounds.size() < script->size())
-      for (Hop const& hop : (*script)[out.rounds.size()]) take(hop);
-    if (tiers_.one_tier())
-      choose_by_matching();
-    else {
+    bool const scripted = script != nullptr && out.rounds.size() < script->size();
+    auto const hops = scripted ? std::span<Hop const>((*script)[out.rounds.size()]) : std::span<Hop const>();
+    if (tiers_.one_tier()) {
+      choose_by_matching(hops);
+    } else {
+      for (Hop const& hop : hops) take(hop);
       if (script == nullptr) choose_network_hops();
       choose_node_hops();
     }
@@ -127,7 +129,7 @@ void LayerBuilder::arrive(RowTransfer const& transfer) {
   auto& lacking = lacking_[to.index()];
   lacking.erase(std::find(lacking.begin(), lacking.end(), expert));
   --total_lacking_;
-  --remaining_[expert.index()];
+  rows_.set_lacked(expert, --remaining_[expert.index()] > 0);
   sources_[expert.index()].push_back(to);
   if (RankId const guardian = rows_.guardian(expert); guardian.valid()) {
     --guarded_[guardian.index()];
@@ -135,16 +137,18 @@ void LayerBuilder::arrive(RowTransfer const& transfer) {
   }
 }
 
+/// The best dead row: one that is no good as a source, its own slot before others; slots before spare rows.
 LocalExpertId LayerBuilder::landing_row(RankId rank, ExpertId expert) const {
   auto const& busy = busy_rows_[rank.index()];
-  LocalExpertId found(-1);
-  int const first = buffered_ ? rows_.num_slots(rank) : 0;
-  for (LocalExpertId row(first); row.value() < rows_.num_rows(rank); ++row) {
+  LocalExpertId best(-1);
+  int best_rating = -1;
+  for (LocalExpertId row(buffered_ ? rows_.num_slots(rank) : 0); row.value() < rows_.num_rows(rank); ++row) {
     if (!rows_.is_dead(rank, row) || std::find(busy.begin(), busy.end(), row) != busy.end()) continue;
-    if (rows_.is_final_for(rank, row, expert)) return row;
-    if (!found.valid()) found = row;
+    int const rating = (rows_.is_useful(rank, row) ? 0 : 2) + (rows_.is_final_for(rank, row, expert) ? 1 : 0);
+    if (rating > best_rating) best = row;
+    best_rating = std::max(best_rating, rating);
   }
-  return found;
+  return best;
 }
 
 void LayerBuilder::finish(LayerSchedule& out) {
@@ -192,10 +196,12 @@ void LayerBuilder::sort_needs(RankId rank) {
   std::sort(lacking.begin(), lacking.end(), [&](ExpertId a, ExpertId b) { return key(a) < key(b); });
 }
 
-void LayerBuilder::choose_by_matching() {
+/// What a script has planned and is possible goes first; what it leaves free is filled like any other round.
+void LayerBuilder::choose_by_matching(std::span<Hop const> script) {
   auto const receivers = receivers_by_need();
   std::vector<RankId> waiting;
-  offer_from_burdened_guardians();
+  for (Hop const& hop : script) offer_if_possible(hop);
+  if (script.empty()) offer_from_burdened_guardians();
   auto served = std::count(served_.begin(), served_.end(), true);
   int const limit = schedule_.limits.max_transfers_per_round;
   for (RankId const to : receivers) {
@@ -218,6 +224,12 @@ void LayerBuilder::choose_by_matching() {
   }
   for (auto const& offer : offer_)
     if (offer) hops_.push_back(*offer);
+}
+
+void LayerBuilder::offer_if_possible(Hop hop) {
+  if (!contains(lacking_[hop.to.index()], hop.expert) || !can_land(hop.to) || !can_offer(hop.from, hop.expert)) return;
+  offer_[hop.from.index()] = hop;
+  served_[hop.to.index()] = true;
 }
 
 /// A guardian with as many experts to hand over as any rank has rounds left must send in every one of them.

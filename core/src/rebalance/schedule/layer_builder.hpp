@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -26,8 +27,9 @@ class LayerBuilder {
   LayerBuilder(RebalanceSchedule const& schedule, int layer, Tiers const& tiers, LayerNeeds const& needs,
                std::vector<int> const& guardians);
 
-  /// Builds rounds until nobody lacks anything. @param script hops of the first rounds (two tiers: the network's); the
-  /// builder adds what fits. Without a script it chooses all hops.
+  /// Builds rounds until nobody lacks anything. @param script hops of the first rounds, with at most one send and one
+  /// receive per rank. Two tiers: the network's hops, all of which are taken; the builder adds those inside nodes. One
+  /// tier: hops that rows do not allow at that time are left for later. Without a script it chooses all hops.
   LayerSchedule build(RoundScript const* script = nullptr);
   /// Builds exactly the rounds of `script`, which must bring everything.
   LayerSchedule replay(RoundScript const& script);
@@ -37,7 +39,8 @@ class LayerBuilder {
   void end_round(LayerSchedule& out);
   void finish(LayerSchedule& out);
 
-  void choose_by_matching();
+  void choose_by_matching(std::span<Hop const> script);
+  void offer_if_possible(Hop hop);
   void offer_from_burdened_guardians();
   [[nodiscard]] RankId neediest_receiver(ExpertId expert) const;
   bool serve_freely(RankId to);

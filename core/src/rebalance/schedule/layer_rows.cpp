@@ -6,7 +6,9 @@
 namespace switchyard::rebalance {
 
 LayerRows::LayerRows(RebalanceSchedule const& schedule, int layer)
-    : ranks_(to_size(schedule.before.num_ranks())), guardian_(to_size(schedule.before.num_experts()), RankId(-1)) {
+    : ranks_(to_size(schedule.before.num_ranks())),
+      guardian_(to_size(schedule.before.num_experts()), RankId(-1)),
+      lacked_(guardian_.size(), false) {
   for (RankId id(0); id.index() < ranks_.size(); ++id) {
     Rank& rank = ranks_[id.index()];
     auto const before = schedule.before.rank_slots(layer, id);
@@ -99,10 +101,21 @@ void LayerRows::copy(RankId rank, LocalExpertId from, LocalExpertId to, std::vec
   write(rank, to, expert);
 }
 
-bool LayerRows::place_once(RankId rank, std::vector<RowCopy>& out) {
+bool LayerRows::is_useful(RankId rank, LocalExpertId row) const {
+  ExpertId const expert = ranks_[rank.index()].content[row.index()];
+  return expert.valid() && lacked_[expert.index()];
+}
+
+bool LayerRows::has_room(RankId rank) const {
+  LocalExpertId row(0);
+  while (row.value() < num_rows(rank) && !(is_dead(rank, row) && !is_useful(rank, row))) ++row;
+  return row.value() < num_rows(rank);
+}
+
+bool LayerRows::place_once(RankId rank, bool sparing, std::vector<RowCopy>& out) {
   bool moved = false;
   for (LocalExpertId row(0); row.value() < num_slots(rank); ++row) {
-    if (!is_misplaced(rank, row) || !is_dead(rank, row)) continue;
+    if (!is_misplaced(rank, row) || !is_dead(rank, row) || (sparing && is_useful(rank, row))) continue;
     copy(rank, first_row_with(rank, ranks_[rank.index()].after[row.index()]), row, out);
     moved = true;
   }
@@ -126,8 +139,8 @@ bool LayerRows::break_one_cycle(RankId rank, std::vector<RowCopy>& out) {
 
 void LayerRows::place(RankId rank, bool finish, std::vector<RowCopy>& out) {
   do {
-    while (place_once(rank, out)) {
-    }
+    bool sparing = !finish;
+    while (place_once(rank, sparing, out) || (sparing && !has_room(rank))) sparing = sparing && has_room(rank);
   } while (finish && break_one_cycle(rank, out));
 }
 

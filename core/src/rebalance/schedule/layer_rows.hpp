@@ -31,10 +31,16 @@ class LayerRows {
   /// The guardian keeps its copy of an expert until the first rank that wants it has it.
   void set_guardian(ExpertId expert, RankId rank) { guardian_[expert.index()] = rank; }
   void release(ExpertId expert) { guardian_[expert.index()] = RankId(-1); }
+  /// Whether somebody lacks the expert: then its dead copies are still good as sources.
+  void set_lacked(ExpertId expert, bool lacked) { lacked_[expert.index()] = lacked; }
+  [[nodiscard]] bool is_useful(RankId rank, LocalExpertId row) const;
   [[nodiscard]] RankId guardian(ExpertId expert) const { return guardian_[expert.index()]; }
 
   /// Copies experts that are on the rank to the slots that want them, as far as dead slots allow.
-  /// @param finish everything the rank wants is there: breaks cycles by way of a dead row, spare rows first.
+  /// Dead copies that are useful are spared while the rank has another dead row.
+  /// @param finish everything the rank wants is there: spares nothing and breaks cycles by way of a dead row, spare
+  /// rows
+  ///        first.
   void place(RankId rank, bool finish, std::vector<RowCopy>& out);
 
  private:
@@ -55,12 +61,14 @@ class LayerRows {
   static Share const* find(Rank const& rank, ExpertId expert);
   [[nodiscard]] LocalExpertId first_row_with(RankId rank, ExpertId expert) const;
   void copy(RankId rank, LocalExpertId from, LocalExpertId to, std::vector<RowCopy>& out);
-  bool place_once(RankId rank, std::vector<RowCopy>& out);
+  bool place_once(RankId rank, bool sparing, std::vector<RowCopy>& out);
+  [[nodiscard]] bool has_room(RankId rank) const;
   bool break_one_cycle(RankId rank, std::vector<RowCopy>& out);
   [[nodiscard]] bool is_misplaced(RankId rank, LocalExpertId row) const;
 
   std::vector<Rank> ranks_;
   std::vector<RankId> guardian_;  // [experts]
+  std::vector<bool> lacked_;      // [experts]
 };
 
 }  // namespace switchyard::rebalance

@@ -88,8 +88,19 @@ class Planner {
   }
 
   LayerSchedule plan_layer(int layer, LayerNeeds const& needs, Guardians const& guardians) const {
-    if (!is_buffered(schedule_.limits)) return builder(layer, needs, guardians).build();
+    if (!is_buffered(schedule_.limits)) return plan_few_rows(layer, needs, guardians);
     return tiers_.one_tier() ? plan_one_tier(layer, needs, guardians) : plan_two_tiers(layer, needs, guardians);
+  }
+
+  /// One tier: follows the rounds that full buffering would have as far as rows allow.
+  LayerSchedule plan_few_rows(int layer, LayerNeeds const& needs, Guardians const& guardians) const {
+    if (!tiers_.one_tier()) return builder(layer, needs, guardians).build();
+    auto const direct = choose_direct_senders(needs);
+    auto const script = rounds_of(direct.hops, {});
+    LayerSchedule followed = builder(layer, needs, guardians).build(&script);
+    if (direct.largest <= direct.largest_receives) return followed;
+    LayerSchedule chosen = builder(layer, needs, guardians).build();
+    return chosen.rounds.size() < followed.rounds.size() ? chosen : followed;
   }
 
   LayerSchedule plan_one_tier(int layer, LayerNeeds const& needs, Guardians const& guardians) const {
