@@ -23,5 +23,6 @@ switchyard_add_test(dispatch_families_test LABEL unit
   SOURCES unit/dispatch_families_test.cpp unit/dispatch_families_validation_test.cpp LIBS switchyard::core)
 switchyard_add_test(dispatch_edge_cases LABEL property SOURCES property/dispatch_edge_cases_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
-switchyard_add_test(dispatch_exhaustive LABEL property SOURCES property/dispatch_exhaustive_test.cpp
+# The long time-out is for SWITCHYARD_EXHAUSTIVE=1.
+switchyard_add_test(dispatch_exhaustive LABEL property TIMEOUT 14400 SOURCES property/dispatch_exhaustive_test.cpp
   LIBS switchyard::core switchyard::backend_cpu)
