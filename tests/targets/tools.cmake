@@ -8,8 +8,9 @@ target_compile_definitions(tools_options_test PRIVATE SWITCHYARD_CLI_DOC="${PROJ
 # The built program as a user runs it. The demo has a program of its own, because it takes seconds.
 switchyard_add_test(tools_cli_test LABEL unit
   SOURCES unit/tools_plan_test.cpp unit/tools_vectors_test.cpp unit/tools_verify_test.cpp LIBS switchyard::core)
+switchyard_add_test(tools_operator_test LABEL unit SOURCES unit/tools_operator_test.cpp LIBS switchyard::core)
 switchyard_add_test(tools_demo_test LABEL unit SOURCES unit/tools_demo_test.cpp LIBS switchyard::core)
-foreach(test tools_cli_test tools_demo_test)
+foreach(test tools_cli_test tools_operator_test tools_demo_test)
   target_compile_definitions(${test} PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
   add_dependencies(${test} switchyard_cli)
 endforeach()

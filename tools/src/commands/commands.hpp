@@ -8,6 +8,7 @@
 
 namespace switchyard::cli {
 
+[[nodiscard]] Command backtest_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command convert_command();
 [[nodiscard]] Command demo_command();
@@ -18,6 +19,7 @@ namespace switchyard::cli {
 [[nodiscard]] Command plan_command();
 [[nodiscard]] Command replay_command();
 [[nodiscard]] Command schedule_command();
+[[nodiscard]] Command simulate_command();
 [[nodiscard]] Command vectors_command();
 [[nodiscard]] Command verify_command();
 [[nodiscard]] Command version_command();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard verify: proves a plan file and carries it out on emulated ranks, byte for byte.
+// switchyard verify: proves a plan or schedule file and carries it out on emulated ranks, byte for byte.
 #include <fmt/format.h>
 
 #include "cli/progress.hpp"
@@ -52,12 +52,21 @@ RehearsalOutcome rehearse_mode(std::string const& text, std::string const& file,
 /// A file that is no plan is bad input; a plan whose own digest disagrees with its content was altered: found wrong.
 void read_plan(std::string const& text, VerifyReport& report) {
   try {
-    report.plan = io::rebalance_plan_from_json(text, report.file);
-    report.violations = validate(*report.plan);
+    report.plan = io::rebalance_from_json(text, report.file);
+    report.violations = std::visit([](auto const& plan) { return validate(plan); }, *report.plan);
   } catch (Error const& error) {
     if (error.code() != ErrorCode::invalid_plan) throw;
     report.refusal = error.message();
   }
+}
+
+/// A schedule with few spare rows overwrites served rows on its way: it can only run in place.
+bool can_be_buffered(std::variant<RebalancePlan, RebalanceSchedule> const& plan) {
+  auto const* const schedule = std::get_if<RebalanceSchedule>(&plan);
+  if (schedule == nullptr) return true;
+  for (int layer = 0; layer < schedule->after.num_layers(); ++layer)
+    if (!is_buffered(*schedule, layer)) return false;
+  return true;
 }
 
 ExitCode run_verify(ParsedOptions const& options) {
@@ -69,7 +78,8 @@ ExitCode run_verify(ParsedOptions const& options) {
   read_plan(text, report);
   if (report.plan && report.violations.empty()) {
     Progress progress("rehearsal", 2);
-    report.rehearsals.push_back(rehearse_mode(text, report.file, rehearsal, cpu::RebalanceMode::buffered));
+    if (can_be_buffered(*report.plan))
+      report.rehearsals.push_back(rehearse_mode(text, report.file, rehearsal, cpu::RebalanceMode::buffered));
     progress.set(1);
     report.rehearsals.push_back(rehearse_mode(text, report.file, rehearsal, cpu::RebalanceMode::in_place));
   }
@@ -82,11 +92,11 @@ ExitCode run_verify(ParsedOptions const& options) {
 Command verify_command() {
   return {
       "verify",
-      "proves a plan file and rehearses it on emulated ranks",
+      "proves a plan or schedule file and rehearses it on emulated ranks",
       "Proves every list of the plan on symbolic rows, then executes it twice, buffered and in place: every emulated\n"
       "rank parses the file itself, holds real bytes and reaches the others through a communicator only. Expected\n"
       "bytes come from (layer, expert, tensor, offset) and the target placement, never from the plan's lists.\n",
-      {{"PLAN", OptionKind::positional, "PLAN", "", "plan file"},
+      {{"PLAN", OptionKind::positional, "PLAN", "", "plan or schedule file"},
        {"tensor-bytes", OptionKind::optional, "LIST", "64,24", "row sizes of the tensors that an expert is given"},
        {"scheduler", OptionKind::optional, "cooperative|threads", "cooperative",
         "all ranks on one thread in a drawn order, or one thread each"},

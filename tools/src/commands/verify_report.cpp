@@ -30,6 +30,22 @@ std::string plan_lines(RebalancePlan const& plan) {
                      grouped(sums.unchanged));
 }
 
+std::string plan_lines(RebalanceSchedule const& schedule) {
+  ScheduleTotals const sums = totals(schedule);
+  return fmt::format("schedule   {} layers x {} experts, {} slots on {} ranks, fingerprint {}\n",
+                     schedule.after.num_layers(), schedule.after.num_experts(), schedule.after.num_slots(),
+                     schedule.after.num_ranks(), schedule.fingerprint().to_hex()) +
+         fmt::format("rounds     {} (bound {}), {} transfers, {} copies, {} spare rows, {} slots to reload\n",
+                     grouped(sums.rounds), grouped(sums.bound_rounds),
+                     grouped(sums.network_transfers + sums.intra_transfers), grouped(sums.copies), sums.spare_rows_used,
+                     grouped(static_cast<std::int64_t>(schedule.reloads.size())));
+}
+
+std::string fingerprint_of(VerifyReport const& report) {
+  if (!report.plan) return {};
+  return std::visit([](auto const& plan) { return plan.fingerprint().to_hex(); }, *report.plan);
+}
+
 std::string violation_lines(std::vector<PlanViolation> const& violations) {
   if (violations.empty()) return "proof      ok: every list replayed on symbolic rows gives the target placement\n";
   std::string text = fmt::format("proof      WRONG: {} violation(s)\n", violations.size());
@@ -70,7 +86,10 @@ bool VerifyReport::good() const {
 std::string to_table(VerifyReport const& report) {
   std::string text;
   if (!report.plan) text += fmt::format("plan       WRONG: {}\n", report.refusal);
-  if (report.plan) text += plan_lines(*report.plan) + violation_lines(report.violations);
+  if (report.plan) {
+    text += std::visit([](auto const& plan) { return plan_lines(plan); }, *report.plan);
+    text += violation_lines(report.violations);
+  }
   for (RehearsalOutcome const& run : report.rehearsals) text += rehearsal_line(run);
   return text + fmt::format("{}: {}\n", report.file, report.good() ? "ok" : "WRONG");
 }
@@ -85,11 +104,10 @@ std::string to_json(VerifyReport const& report) {
   }
   nlohmann::ordered_json rehearsals = nlohmann::ordered_json::array();
   for (RehearsalOutcome const& run : report.rehearsals) rehearsals.push_back(rehearsal_json(run));
-  nlohmann::ordered_json const root{
-      {"schema_version", 1},       {"plan", report.file},
-      {"ok", report.good()},       {"fingerprint", report.plan ? report.plan->fingerprint().to_hex() : ""},
-      {"refusal", report.refusal}, {"violations", violations},
-      {"rehearsals", rehearsals}};
+  nlohmann::ordered_json const root{{"schema_version", 1},       {"plan", report.file},
+                                    {"ok", report.good()},       {"fingerprint", fingerprint_of(report)},
+                                    {"refusal", report.refusal}, {"violations", violations},
+                                    {"rehearsals", rehearsals}};
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/// VerifyReport: what `switchyard verify` found out about a plan file, as a table or as JSON.
+/// VerifyReport: what `switchyard verify` found out about a plan or schedule file, as a table or as JSON.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "switchyard/cpu/rehearsal.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
+#include "switchyard/rebalance/rebalance_schedule.hpp"
 
 namespace switchyard::cli {
 
@@ -20,8 +22,9 @@ struct RehearsalOutcome {
 
 struct VerifyReport {
   std::string file;
-  std::optional<RebalancePlan> plan{};  ///< absent when the file's own digest refused it
-  std::string refusal{};                ///< then the reason
+  /// Absent when the file's own digest refused it.
+  std::optional<std::variant<RebalancePlan, RebalanceSchedule>> plan{};
+  std::string refusal{};  ///< then the reason
   std::vector<PlanViolation> violations{};
   std::vector<RehearsalOutcome> rehearsals{};  ///< none when the proof failed
 

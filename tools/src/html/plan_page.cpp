@@ -47,13 +47,8 @@ std::string cards(PlanPage const& page) {
 
 /// [layers][ranks] figure over the layer's even figure.
 std::vector<std::vector<double>> ratios_of(ExpertLoad const& load, ExpertPlacement const& placement,
-                                           PolicyRequest request) {
-  if (placement.num_ranks() != request.num_ranks) {
-    request = PolicyRequest{};
-    request.num_ranks = placement.num_ranks();
-    request.num_slots = placement.num_slots();
-    request.slot_layout = placement.layout();
-  }
+                                           PolicyRequest const& asked) {
+  PolicyRequest const request = request_served(asked, placement);
   std::vector<std::vector<double>> ratios;
   for (LayerObjective const& layer : measure_objective(load, placement, request).layers) {
     auto& row = ratios.emplace_back(layer.rank_figures);

@@ -68,8 +68,9 @@ std::string text_of(BoundSums const& sums, std::int64_t expert_bytes, bool full)
   if (full)
     text +=
         fmt::format(", {:.4f} of the best split over these replicas (max-flow)", ratio(sums.achieved, sums.fractional));
-  text += fmt::format("\n           the move needs at least {} rounds over all layers ({} in one layer)\n",
-                      grouped(sums.moves.rounds), grouped(sums.max_layer_rounds));
+  text += fmt::format(
+      "\n           one tier of links, no forwarding: the move needs {} rounds at least ({} in one layer)\n",
+      grouped(sums.moves.rounds), grouped(sums.max_layer_rounds));
   if (full)
     text += fmt::format(
         "           fetches {}; at least {} ({}) when ranks may swap contents, {} for these replica counts\n",

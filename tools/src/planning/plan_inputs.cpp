@@ -63,9 +63,14 @@ void read_window(ParsedOptions const& options, PolicyRequest& request) {
   }
 }
 
+/// A backtest has no such option: its GPUs stay.
+bool is_scaling(ParsedOptions const& options) {
+  return options.has("scale") && options.text("scale") != "none";
+}
+
 /// Which old rank becomes which new one. Scaling up keeps the numbers; scaling down closes the gaps.
 RankMapping read_mapping(ParsedOptions const& options, int old_ranks, int new_ranks) {
-  std::string const scale = options.choice("scale", {"none", "up", "down"});
+  std::string const scale = options.has("scale") ? options.choice("scale", {"none", "up", "down"}) : "none";
   if (scale == "none") {
     if (old_ranks != new_ranks)
       throw UsageError(fmt::format("--current is for {} GPUs, --gpus is {}: give --scale {}", old_ranks, new_ranks,
@@ -97,14 +102,14 @@ RankMapping read_mapping(ParsedOptions const& options, int old_ranks, int new_ra
 
 int ranks_of_current(ParsedOptions const& options, PolicyRequest const& request) {
   if (options.has("current-gpus")) return options.small_integer("current-gpus", 1, kMaxRanks);
-  return options.text("scale") == "none" ? request.num_ranks : 0;
+  return is_scaling(options) ? 0 : request.num_ranks;
 }
 
 void read_current(ParsedOptions const& options, PlanInputs& inputs) {
   ExpertLoad const& load = inputs.source.load;
   PolicyRequest const& request = inputs.request;
   if (!options.has("current")) {
-    if (options.text("scale") != "none") throw UsageError("--scale needs --current: give the placement being served");
+    if (is_scaling(options)) throw UsageError("--scale needs --current: give the placement being served");
     inputs.before = ExpertPlacement::trivial(load.num_layers(), load.num_experts(), slot_layout_of(request));
     return;
   }
@@ -119,6 +124,13 @@ void read_current(ParsedOptions const& options, PlanInputs& inputs) {
         fmt::format("{} places {} layers on {} slots, the plan is for {} layers and {} slots: give the "
                     "matching --load and --slots",
                     file, before.num_layers(), before.num_slots(), load.num_layers(), request.num_slots));
+}
+
+bool holds_experts(ExpertPlacement const& placement, RankId rank) {
+  for (int layer = 0; layer < placement.num_layers(); ++layer)
+    for (ExpertId const expert : placement.rank_slots(layer, rank))
+      if (expert != kNoExpert) return true;
+  return false;
 }
 
 /// Speeds, dead ranks or another objective make the plain ratio of loads meaningless.
@@ -216,8 +228,23 @@ ExpertPlacement read_served(std::string const& file, int num_experts, int num_ra
                                violations.size(), to_string(violations.front().rule), violations.front().text));
 }
 
-ImbalanceReport judge(ExpertLoad const& load, ExpertPlacement const& placement, PolicyRequest const& request) {
-  if (is_plain(request) || placement.num_ranks() != request.num_ranks) return measure_imbalance(load, placement);
+PolicyRequest request_served(PolicyRequest request, ExpertPlacement const& placement) {
+  if (placement.num_ranks() != request.num_ranks) {
+    request = PolicyRequest{};
+    request.num_ranks = placement.num_ranks();
+    request.num_slots = placement.num_slots();
+    request.slot_layout = placement.layout();
+    return request;
+  }
+  bool const used = std::any_of(request.dead_ranks.begin(), request.dead_ranks.end(),
+                                [&](RankId rank) { return holds_experts(placement, rank); });
+  if (used) request.dead_ranks.clear();
+  return request;
+}
+
+ImbalanceReport judge(ExpertLoad const& load, ExpertPlacement const& placement, PolicyRequest const& asked) {
+  PolicyRequest const request = request_served(asked, placement);
+  if (is_plain(request)) return measure_imbalance(load, placement);
   ObjectiveReport const figures = measure_objective(load, placement, request);
   ImbalanceReport report;
   bool const has_bound = request.objective.kind == ObjectiveKind::tokens;

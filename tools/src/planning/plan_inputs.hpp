@@ -45,8 +45,12 @@ struct PlanInputs {
 /// A placement that a serving system could run on. @throws UsageError naming the file and the first broken rule.
 [[nodiscard]] ExpertPlacement read_served(std::string const& file, int num_experts, int num_ranks);
 
+/// @return the request that `placement` is judged by: without dead ranks when it still uses them, because it is from
+/// before they died, and with its own sizes when it is for another number of ranks.
+[[nodiscard]] PolicyRequest request_served(PolicyRequest request, ExpertPlacement const& placement);
+
 /// The imbalance of a placement under the request's speeds and dead ranks: PAR is then the largest time of a serving
-/// rank over the even one. Without them it is measure_imbalance().
+/// rank over the even one. Without them it is measure_imbalance(). Judged by request_served().
 [[nodiscard]] ImbalanceReport judge(ExpertLoad const& load, ExpertPlacement const& placement,
                                     PolicyRequest const& request);
 
