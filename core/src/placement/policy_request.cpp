@@ -46,4 +46,10 @@ void require_hierarchy(PolicyRequest const& request, int num_experts) {
                      request.num_ranks, request.num_nodes);
 }
 
+void require_known_experts(ExpertPlacement const& placement) {
+  for (auto const& violation : validate(placement)) {
+    SWITCHYARD_REQUIRE(violation.rule != PlacementRule::id_out_of_range, invalid_placement, "{}", violation.text);
+  }
+}
+
 }  // namespace switchyard::placement

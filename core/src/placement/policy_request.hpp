@@ -15,4 +15,7 @@ void require_even_slots(PolicyRequest const& request, int num_experts);
 /// Experts divide into groups, groups over nodes, ranks over nodes.
 void require_hierarchy(PolicyRequest const& request, int num_experts);
 
+/// No slot names an expert outside [-1, num_experts). @throws Error{invalid_placement} naming the slot.
+void require_known_experts(ExpertPlacement const& placement);
+
 }  // namespace switchyard::placement

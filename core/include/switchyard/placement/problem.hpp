@@ -127,4 +127,18 @@ void validate(PolicyRequest const& request, int num_layers, int num_experts);
 /// @return how many slots `layer` may fill: its budget, or every slot of a live rank.
 [[nodiscard]] int slots_to_fill(PolicyRequest const& request, int layer);
 
+/// A part of a request that a placement does not keep.
+struct RequestViolation {
+  RequestPart part;
+  int layer;
+  std::string text;  ///< one sentence with the values
+};
+
+/// @return every violation of slot_layout, dead_ranks, layer_slots and the node limits, ascending by (part, layer);
+///         empty when the placement is what the request asks for. The other parts are wishes, see measure_objective().
+/// @throws as validate(request), Error{invalid_placement} for an unknown expert, Error{invalid_argument} for a group
+///         limit when experts do not divide into groups. @note pure; O(layers * slots).
+[[nodiscard]] std::vector<RequestViolation> request_violations(ExpertPlacement const& placement,
+                                                               PolicyRequest const& request);
+
 }  // namespace switchyard

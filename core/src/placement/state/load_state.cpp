@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "../policy_request.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -28,12 +29,6 @@ void require_config(LoadStateConfig const& config) {
                      config.window_passes, is_window ? config.window_passes : 1);
   SWITCHYARD_REQUIRE(config.skip.utilisation_passes >= 1, invalid_argument,
                      "mean utilisation of {} passes: at least 1 is needed", config.skip.utilisation_passes);
-}
-
-void require_known_experts(ExpertPlacement const& placement) {
-  for (auto const& violation : validate(placement)) {
-    SWITCHYARD_REQUIRE(violation.rule != PlacementRule::id_out_of_range, invalid_placement, "{}", violation.text);
-  }
 }
 
 /// vLLM's counter starts that far from the interval.
@@ -64,7 +59,7 @@ ExpertLoadState::ExpertLoadState(LoadStateConfig const& config, ExpertPlacement 
       open_pass_(placement_.slot_to_expert().size(), 0),
       average_(config.average == LoadAverage::exponential ? logical_size(placement_) : 0, 0.0) {
   require_config(config_);
-  require_known_experts(placement_);
+  placement::require_known_experts(placement_);
   step_ = initial_step(config_);
 }
 
@@ -192,7 +187,7 @@ void ExpertLoadState::commit(ExpertPlacement placement) {
       placement.num_layers() == placement_.num_layers() && placement.num_experts() == placement_.num_experts(),
       shape_mismatch, "the new placement has {} layers x {} experts, the loads {} x {}", placement.num_layers(),
       placement.num_experts(), placement_.num_layers(), placement_.num_experts());
-  require_known_experts(placement);
+  placement::require_known_experts(placement);
   placement_ = std::move(placement);
   open_pass_.assign(placement_.slot_to_expert().size(), 0);
   phase_ = LoadPhase::recording;
