@@ -118,10 +118,16 @@ BENCHMARK_CAPTURE(policy, global, false)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy, vllm, "vllm")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy, sglang_vec, "sglang-vec")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy, tensorrt_llm, "tensorrt-llm")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy, ascend_default, "ascend-default")
+    ->Arg(32)
+    ->Arg(72)
+    ->Arg(144)
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy, swift, "swift")->Arg(32)->Arg(72)->Arg(144)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy_large, vllm, "vllm")->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy_large, sglang_vec, "sglang-vec")->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy_large, tensorrt_llm, "tensorrt-llm")->Arg(512)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(peer_policy_large, ascend_default, "ascend-default")->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(peer_policy_large, swift, "swift")->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK(policy_large)->Arg(144)->Arg(512)->Unit(benchmark::kMillisecond);
 BENCHMARK(transfer_plan)->Unit(benchmark::kMillisecond);

@@ -38,7 +38,8 @@ class PlacementPolicy {
 ///   "deepseek-hierarchical", "deepseek-global";
 /// - baselines that ignore the loads: "contiguous" (ExpertPlacement::trivial), "round-robin"
 ///   (ExpertPlacement::round_robin);
-/// - other peers': "vllm", "sglang-vec", "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm", "swift".
+/// - other peers': "vllm", "sglang-vec", "sglang-vec-hierarchical", "sglang-elastic", "tensorrt-llm",
+///   "ascend-default", "swift".
 /// Of our own: "balanced" (balanced.hpp) and "incremental" (incremental.hpp, with its default options).
 /// @throws Error{invalid_argument} for another name; the text lists the known ones.
 [[nodiscard]] std::unique_ptr<PlacementPolicy const> make_policy(std::string_view name);
