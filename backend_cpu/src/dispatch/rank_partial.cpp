@@ -6,6 +6,7 @@
 // more on the weights; the partials go the same way back. With a TP join every rank of an expert holds the same joined
 // rows, and a token's partials come from the ranks of its source's own lane, so that no expert counts twice.
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 #include "by_dtype.hpp"
@@ -84,16 +85,23 @@ struct TermRange {
   std::int64_t count;
 };
 
-/// fp32 sums of a rank, rounded to the wire.
+/// fp32 sums of a rank, rounded to the wire: the loops of the active instruction set.
 template <typename T, typename WireType>
 struct Fp32Sums {
   using Weight = float;
   using Wire = WireType;
-  static void partial(T const* rows, std::int64_t hidden, TermRange terms, float const* weights, Wire* out) {
-    hd::combine_row<T, Wire>(rows, hidden, hidden, terms.rows, weights, terms.count, out);
+  static void partial(ElementKernels const& kernels, T const* rows, std::int64_t hidden, TermRange terms,
+                      float const* weights, Wire* out) {
+    SumToken sum = kernels.sum_products;
+    if constexpr (!std::is_same_v<Wire, T>)
+      sum = std::is_same_v<Wire, float> ? kernels.partial_f32 : kernels.partial_bf16;
+    sum({rows, hidden, terms.rows, weights, terms.count, nullptr, out});
   }
-  static void join(Wire const* partials, std::int64_t hidden, TermRange terms, T const*, T* out) {
-    hd::combine_row<Wire, T, hd::JoinPartials<float>>(partials, hidden, hidden, terms.rows, nullptr, terms.count, out);
+  static void join(ElementKernels const& kernels, Wire const* partials, std::int64_t hidden, TermRange terms, T const*,
+                   T* out) {
+    SumToken sum = kernels.join_rows;
+    if constexpr (!std::is_same_v<Wire, T>) sum = std::is_same_v<Wire, float> ? kernels.join_f32 : kernels.join_bf16;
+    sum({partials, hidden, terms.rows, nullptr, terms.count, nullptr, out});
   }
 };
 
@@ -101,10 +109,12 @@ template <typename T>
 struct Fp64Sums {
   using Weight = double;
   using Wire = double;
-  static void partial(T const* rows, std::int64_t hidden, TermRange terms, double const* weights, double* out) {
+  static void partial(ElementKernels const&, T const* rows, std::int64_t hidden, TermRange terms, double const* weights,
+                      double* out) {
     hd::combine_row<T, double, hd::Fp64Product>(rows, hidden, hidden, terms.rows, weights, terms.count, out);
   }
-  static void join(double const* partials, std::int64_t hidden, TermRange terms, T const*, T* out) {
+  static void join(ElementKernels const&, double const* partials, std::int64_t hidden, TermRange terms, T const*,
+                   T* out) {
     hd::combine_row<double, T, hd::JoinPartials<double>>(partials, hidden, hidden, terms.rows, nullptr, terms.count,
                                                          out);
   }
@@ -115,11 +125,13 @@ template <typename T, typename WeightType>
 struct ExactSums {
   using Weight = WeightType;
   using Wire = hd::ExactSumState<Weight, T>;
-  static void partial(T const* rows, std::int64_t hidden, TermRange terms, Weight const* weights, Wire* out) {
+  static void partial(ElementKernels const&, T const* rows, std::int64_t hidden, TermRange terms, Weight const* weights,
+                      Wire* out) {
     for (std::int64_t c = 0; c < hidden; ++c)
       out[c] = hd::exact_partial_element<Weight>(rows, hidden, c, terms.rows, weights, terms.count);
   }
-  static void join(Wire const* partials, std::int64_t hidden, TermRange terms, T const* shared, T* out) {
+  static void join(ElementKernels const&, Wire const* partials, std::int64_t hidden, TermRange terms, T const* shared,
+                   T* out) {
     for (std::int64_t c = 0; c < hidden; ++c)
       out[c] = hd::exact_join_element<T, Weight, T>(partials, hidden, c, terms.rows, terms.count,
                                                     shared == nullptr ? nullptr : shared + c);
@@ -149,6 +161,7 @@ class RankSum {
       : context_(context),
         recipe_(recipe),
         buffers_(buffers),
+        kernels_(kernels_of(context.kernels, dtype_of<T>::value)),
         path_(internal::partial_path(context.plan, recipe.tp_join)) {}
 
   void run(ConstRows results, std::span<Weight const> weights, T const* shared, T* out) {
@@ -185,8 +198,8 @@ class RankSum {
         for (std::int64_t input = first + from; input < first + to; ++input) {
           std::int64_t const term = expansion.row_begin[to_size(input)];
           TermRange const terms{expansion.rows_of_token.data() + term, expansion.row_begin[to_size(input) + 1] - term};
-          Sums::partial(reinterpret_cast<T const*>(results.data), context_.hidden, terms, weights.data() + term,
-                        partials + input * context_.hidden);
+          Sums::partial(kernels_, reinterpret_cast<T const*>(results.data), context_.hidden, terms,
+                        weights.data() + term, partials + input * context_.hidden);
         }
       });
     }
@@ -197,8 +210,8 @@ class RankSum {
       for (std::int64_t token = from; token < to; ++token) {
         std::int64_t const term = path_.begin[to_size(token)];
         TermRange const terms{path_.partials.data() + term, path_.begin[to_size(token) + 1] - term};
-        Sums::join(returned, context_.hidden, terms, shared == nullptr ? nullptr : shared + token * context_.hidden,
-                   out + token * context_.hidden);
+        Sums::join(kernels_, returned, context_.hidden, terms,
+                   shared == nullptr ? nullptr : shared + token * context_.hidden, out + token * context_.hidden);
       }
     });
   }
@@ -206,6 +219,7 @@ class RankSum {
   StageContext const& context_;
   CombineRecipe const& recipe_;
   PartialBuffers& buffers_;
+  ElementKernels const& kernels_;
   PartialPath path_;
 };
 

@@ -27,6 +27,11 @@ struct ElementKernels {
   SumToken sum_row_products;  ///< products rounded to the row dtype (hd/recipes.hpp)
   SumToken sum_exactly;       ///< hd/recipes_exact.hpp
   SumToken sum_exactly_f64;   ///< the same with fp64 weights
+  SumToken partial_bf16;      ///< sum_products stored as bf16: a rank's part of a sum, on the wire
+  SumToken partial_f32;
+  SumToken join_rows;  ///< partials of the row dtype, added in fp32; weights are not read
+  SumToken join_bf16;  ///< the same of bf16 partials
+  SumToken join_f32;
   void (*widen)(void const* in, float* out, std::int64_t begin, std::int64_t end);
   void (*narrow)(float const* in, void* out, std::int64_t begin, std::int64_t end);
 };

@@ -42,11 +42,12 @@ void join_partials(float* partials, std::int64_t stride, std::int64_t count, std
   }
 }
 
-template <typename T, typename Step>
+/// @tparam In of the rows or partials, Out of the result
+template <typename In, typename Out, typename Step>
 void sum_rounded(TokenSumTask const& task) {
-  hd::combine_row<T, T, Step>(static_cast<T const*>(task.rows), task.hidden, task.hidden, task.row_of_term,
-                              static_cast<typename Step::Weight const*>(task.weights), task.count,
-                              static_cast<T*>(task.out));
+  hd::combine_row<In, Out, Step>(static_cast<In const*>(task.rows), task.hidden, task.hidden, task.row_of_term,
+                                 static_cast<typename Step::Weight const*>(task.weights), task.count,
+                                 static_cast<Out*>(task.out));
 }
 
 template <typename T, typename Weight>
@@ -70,10 +71,16 @@ void narrow_elements(float const* in, void* out, std::int64_t begin, std::int64_
 
 template <typename T>
 constexpr ElementKernels element_kernels() {
-  return {sum_rounded<T, hd::Fp32Product>,
-          sum_rounded<T, hd::RowProduct>,
+  using Join = hd::JoinPartials<float>;
+  return {sum_rounded<T, T, hd::Fp32Product>,
+          sum_rounded<T, T, hd::RowProduct>,
           sum_exactly<T, float>,
           sum_exactly<T, double>,
+          sum_rounded<T, bf16_t, hd::Fp32Product>,
+          sum_rounded<T, float, hd::Fp32Product>,
+          sum_rounded<T, T, Join>,
+          sum_rounded<bf16_t, T, Join>,
+          sum_rounded<float, T, Join>,
           widen_elements<T>,
           narrow_elements<T>};
 }
