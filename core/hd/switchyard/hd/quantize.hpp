@@ -32,33 +32,44 @@ struct GroupScale {
   std::uint8_t code = 0;  ///< of e8m0 and e4m3 scales
 };
 
+namespace detail {
+
+/// The code (without sign) of a magnitude that is at most the format's largest value; nearest, ties to even.
+template <int kMantissaBits, int kBias>
+SWITCHYARD_HD inline std::uint32_t encode_bounded(float size) noexcept {
+  constexpr int kShift = kFloatMantissaBits - kMantissaBits;
+  // Its last place is the unit of the format's subnormal codes, so that adding it rounds to that unit.
+  float const rounder = power_of_two_f32(1 - kBias - kMantissaBits + kFloatMantissaBits);
+  std::uint32_t const magnitude = bits_to<std::uint32_t>(size);
+  std::uint32_t const half = (std::uint32_t{1} << (kShift - 1)) - 1;
+  std::uint32_t const normal = ((magnitude + half + ((magnitude >> kShift) & 1u)) >> kShift) -
+                               (static_cast<std::uint32_t>(kFloatBias - kBias) << kMantissaBits);
+  std::uint32_t const subnormal = bits_to<std::uint32_t>(add_rn(size, rounder)) - bits_to<std::uint32_t>(rounder);
+  std::uint32_t const least_normal = static_cast<std::uint32_t>(kFloatBias + 1 - kBias) << kFloatMantissaBits;
+  std::uint32_t const below = 0u - static_cast<std::uint32_t>(magnitude < least_normal);
+  return (subnormal & below) | (normal & ~below);
+}
+
+/// All ones for a NaN.
+SWITCHYARD_HD inline std::uint32_t nan_mask(float x) noexcept {
+  return 0u - static_cast<std::uint32_t>((bits_to<std::uint32_t>(x) & kFloatMagnitude) > kFloatInfinity);
+}
+
+}  // namespace detail
+
 /// round_to_e4m3(x, saturate) for vector loops: tests compare the two over all floats.
 SWITCHYARD_HD inline std::uint32_t encode_e4m3(float x) noexcept {
-  std::uint32_t const bits = bits_to<std::uint32_t>(x);
   float const size = detail::magnitude_at_most(detail::magnitude(x), kE4m3Largest);
-  std::uint32_t const magnitude = bits_to<std::uint32_t>(size);
-  // Normal codes: round the mantissa to 3 bits and move the exponent from bias 127 to 7.
-  std::uint32_t const normal = ((magnitude + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20) - (120u << 3);
-  // Subnormal codes count units of 2^-9, the last place of 2^14: the addition rounds.
-  std::uint32_t const subnormal = bits_to<std::uint32_t>(add_rn(size, 0x1p14f)) - bits_to<std::uint32_t>(0x1p14f);
-  std::uint32_t const below = 0u - static_cast<std::uint32_t>(magnitude < bits_to<std::uint32_t>(0x1p-6f));
-  std::uint32_t const code = (subnormal & below) | (normal & ~below);
-  std::uint32_t const is_nan = 0u - static_cast<std::uint32_t>((bits & 0x7fffffffu) > 0x7f800000u);
-  return (is_nan & kCanonicalNanFp8) | (~is_nan & (code | ((bits >> 24) & 0x80u)));
+  std::uint32_t const code = detail::encode_bounded<3, 7>(size) | ((bits_to<std::uint32_t>(x) >> 24) & 0x80u);
+  std::uint32_t const is_nan = detail::nan_mask(x);
+  return (is_nan & kCanonicalNanFp8) | (~is_nan & code);
 }
 
 /// Nearest E2M1 code, ties to the even code, saturating; NaN gives 7 (+6).
 SWITCHYARD_HD inline std::uint32_t encode_e2m1(float x) noexcept {
-  std::uint32_t const bits = bits_to<std::uint32_t>(x);
-  std::uint32_t const size = bits & 0x7fffffffu;
-  // One step for every boundary passed; the even neighbour owns the boundary itself.
-  auto const past = [size](float bound, std::uint32_t inclusive) {
-    return static_cast<std::uint32_t>(size + inclusive > bits_to<std::uint32_t>(bound));
-  };
-  std::uint32_t const code =
-      past(0.25f, 0) + past(0.75f, 1) + past(1.25f, 0) + past(1.75f, 1) + past(2.5f, 0) + past(3.5f, 1) + past(5.0f, 0);
-  std::uint32_t const number = 0u - static_cast<std::uint32_t>(size <= 0x7f800000u);
-  return code | (((bits >> 28) & 8u) & number);
+  float const size = detail::magnitude_at_most(detail::magnitude(x), 6.0f);  // a NaN becomes 6
+  std::uint32_t const sign = (bits_to<std::uint32_t>(x) >> 28) & 8u;
+  return detail::encode_bounded<1, 1>(size) | (sign & ~detail::nan_mask(x));
 }
 
 /// Nearest integer, halves away from zero, clamped to [-127, 127]; NaN gives 0. In two's complement.
