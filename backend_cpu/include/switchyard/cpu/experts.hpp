@@ -13,7 +13,8 @@
 namespace switchyard::cpu {
 
 /// Same bits for every number of workers and every instruction set (fused multiply-adds are emulated where the
-/// processor has none: correct, but some hundred times slower). Parallel over columns of outputs and over rows of activations.
+/// processor has none: correct, but some hundred times slower). Parallel over columns of outputs and over rows of
+/// activations.
 class ExactExperts final : public Experts {
  public:
   /// @throws what ExpertMlp::validate throws
