@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Rebalance plans and placements. A plan whose fingerprint does not fit is tried again with the right one written in,
-/// so that the fuzzer reaches plans that someone forged with care; validate() must then report, never crash.
+/// Rebalance plans, schedules and placements. A plan whose fingerprint does not fit is tried again with the right one
+/// written in, so that the fuzzer reaches plans that someone forged with care; validate() must then report, never
+/// crash.
+#include <variant>
+
 #include "fuzz/fuzz_check.hpp"
 #include "switchyard/io/plan_json.hpp"
 
@@ -8,7 +11,7 @@ namespace {
 
 using switchyard::ErrorCode;
 using switchyard::io::placement_from_json;
-using switchyard::io::rebalance_plan_from_json;
+using switchyard::io::rebalance_from_json;
 using switchyard::io::to_json;
 
 constexpr std::size_t kFingerprintDigits = 16;
@@ -23,9 +26,11 @@ std::string forge(std::string text, std::string const& message) {
   return text.replace(place, kFingerprintDigits, message.substr(actual + 16, kFingerprintDigits));
 }
 
-std::optional<switchyard::RebalancePlan> read_plan(std::string const& text, std::string* message) {
-  return fuzz::attempt([&] { return rebalance_plan_from_json(text, "in"); },
-                       {ErrorCode::parse, ErrorCode::invalid_plan}, message);
+using Plan = std::variant<switchyard::RebalancePlan, switchyard::RebalanceSchedule>;
+
+std::optional<Plan> read_plan(std::string const& text, std::string* message) {
+  return fuzz::attempt([&] { return rebalance_from_json(text, "in"); }, {ErrorCode::parse, ErrorCode::invalid_plan},
+                       message);
 }
 
 void check_plan(std::string const& text) {
@@ -34,11 +39,16 @@ void check_plan(std::string const& text) {
   std::string const forged = plan ? std::string() : forge(text, message);
   if (!forged.empty()) plan = read_plan(forged, &message);
   if (!plan) return;
-  (void)validate(*plan);
-  (void)validate(*plan, true);
-  std::string const written = to_json(*plan);
-  auto const again = rebalance_plan_from_json(written, "in");
-  fuzz::require(again == *plan && to_json(again) == written, "a plan changed on its way through JSON");
+  if (auto const* only_plan = std::get_if<switchyard::RebalancePlan>(&*plan)) (void)validate(*only_plan, true);
+  std::visit(
+      [](auto const& read) {
+        (void)validate(read);
+        std::string const written = to_json(read);
+        Plan const again = rebalance_from_json(written, "in");
+        std::string const rewritten = std::visit([](auto const& other) { return to_json(other); }, again);
+        fuzz::require(again == Plan(read) && rewritten == written, "a plan changed on its way through JSON");
+      },
+      *plan);
 }
 
 void check_placement(std::string const& text) {

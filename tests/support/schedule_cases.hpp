@@ -27,8 +27,9 @@ inline std::vector<std::vector<int>> plain_ranks(switchyard::ExpertPlacement con
 inline oracle::PlainSchedule plain(switchyard::RebalanceSchedule const& schedule, int layer) {
   oracle::PlainSchedule out{plain_ranks(schedule.before, layer), plain_ranks(schedule.after, layer), {}, {}, {}};
   for (auto const& slots : out.before)
-    out.spare_rows.push_back(schedule.limits.spare_rows < 0 ? static_cast<int>(slots.size())
-                                                            : schedule.limits.spare_rows);
+    out.spare_rows.push_back(schedule.limits.spare_rows < 0
+                                 ? static_cast<int>(slots.size())
+                                 : std::min(schedule.limits.spare_rows, std::max(1, static_cast<int>(slots.size()))));
   auto const& steps = schedule.layers[static_cast<std::size_t>(layer)];
   for (auto const& round : steps.rounds) {
     auto& plain_round = out.rounds.emplace_back();

@@ -147,7 +147,7 @@ std::string_view to_string(BoundKind kind) noexcept {
 
 int RebalanceSchedule::spare_rows_of(RankId rank) const {
   int const slots = before.layout().slots_of(rank);
-  return limits.spare_rows == ScheduleLimits::kFullyBuffered ? slots : limits.spare_rows;
+  return limits.spare_rows == ScheduleLimits::kFullyBuffered ? slots : std::min(limits.spare_rows, std::max(1, slots));
 }
 
 Fingerprint RebalanceSchedule::fingerprint() const {

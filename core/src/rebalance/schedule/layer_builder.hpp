@@ -2,6 +2,7 @@
 /// LayerBuilder: turns needs into the rounds of one layer, round by round, on rows.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <utility>
@@ -13,6 +14,10 @@
 #include "round_script.hpp"
 
 namespace switchyard::rebalance {
+
+[[nodiscard]] inline bool contains(std::vector<ExpertId> const& experts, ExpertId expert) {
+  return std::find(experts.begin(), experts.end(), expert) != experts.end();
+}
 
 /// Buffered: every row that arrives gets a spare row of its own, slots change in the commit only. Otherwise it lands in
 /// a dead row, its own slot first, and slots are set right as soon as they are dead.

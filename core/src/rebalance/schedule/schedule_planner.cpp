@@ -12,9 +12,6 @@ namespace switchyard {
 namespace rebalance {
 namespace {
 
-/// More than any port pair differs by; keeps a strange ratio of rates inside an int.
-constexpr std::int64_t kMaxIntraPerRound = 1 << 10;
-
 bool is_buffered(ScheduleLimits const& limits) {
   return limits.spare_rows == ScheduleLimits::kFullyBuffered;
 }

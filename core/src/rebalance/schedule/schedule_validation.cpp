@@ -25,7 +25,8 @@ void check_limits(RebalanceSchedule const& schedule, Violations& out) {
   int const ranks = schedule.before.num_ranks();
   if (limits.num_nodes < 0 || limits.num_nodes > ranks || (limits.num_nodes > 0 && ranks % limits.num_nodes != 0))
     add(out, PlanRule::wrong_claim, fmt::format("{} nodes do not share {} ranks evenly", limits.num_nodes, ranks));
-  if (limits.intra_per_round < 1 || limits.max_transfers_per_round < 0 || schedule.expert_bytes < 0)
+  if (limits.intra_per_round < 1 || limits.intra_per_round > rebalance::kMaxIntraPerRound ||
+      limits.max_transfers_per_round < 0 || schedule.expert_bytes < 0)
     add(out, PlanRule::wrong_claim,
         fmt::format("{} transfers inside a node, at most {} per round, experts of {} bytes: out of range",
                     limits.intra_per_round, limits.max_transfers_per_round, schedule.expert_bytes));
@@ -108,7 +109,8 @@ class BoundCheck {
       case BoundKind::none: return ranks == 0 ? 0 : -1;
       case BoundKind::receive: return ranks == 1 ? ceil_div(count_imports(bound.ranks), tiers_.ports()) : -1;
       case BoundKind::node: return is_node(bound.ranks) ? ceil_div(count_imports(bound.ranks), ranks) : -1;
-      case BoundKind::send: return ranks > 0 ? ceil_div(count_exports(bound.ranks), ranks * tiers_.ports()) : -1;
+      case BoundKind::send:
+        return ranks > 0 ? ceil_div(count_exports(bound.ranks), std::int64_t{ranks} * tiers_.ports()) : -1;
       case BoundKind::spread: return ranks == 0 && bound.expert.valid() ? spread(bound.expert) : -1;
     }
     return -1;
@@ -117,7 +119,9 @@ class BoundCheck {
  private:
   using Pairs = std::set<std::pair<ExpertId, RankId>>;
 
-  static int ceil_div(int amount, int per_round) { return (amount + per_round - 1) / per_round; }
+  static int ceil_div(std::int64_t amount, std::int64_t per_round) {
+    return static_cast<int>((amount + per_round - 1) / per_round);
+  }
   static bool contains(std::vector<RankId> const& ranks, RankId rank) {
     return std::binary_search(ranks.begin(), ranks.end(), rank);
   }

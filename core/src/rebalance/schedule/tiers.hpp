@@ -9,6 +9,9 @@
 
 namespace switchyard::rebalance {
 
+/// More than any two links differ by; keeps a strange ratio of rates, or a hostile file, inside an int.
+inline constexpr int kMaxIntraPerRound = 1 << 10;
+
 /// With one node, or one rank per node, there is one tier of links.
 class Tiers {
  public:
