@@ -2,3 +2,8 @@
 switchyard_add_test(simulator_test LABEL unit SOURCES unit/simulator_network_test.cpp unit/simulator_traffic_test.cpp
                     LIBS switchyard::sim)
 switchyard_add_test(simulator_laws_test LABEL property SOURCES property/simulator_laws_test.cpp LIBS switchyard::sim)
+if(TARGET switchyard_cli)
+  switchyard_add_test(tools_simulate_test LABEL unit SOURCES unit/tools_simulate_test.cpp LIBS switchyard::core)
+  target_compile_definitions(tools_simulate_test PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
+  add_dependencies(tools_simulate_test switchyard_cli)
+endif()

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// `switchyard simulate` as a user runs it.
+//
+// Worked example: the rebalance below moves experts of 1,000 bytes on one node of 2 GPUs with ports of 1 GB/s, no
+// latency: 8 experts on 2 GPUs from contiguous halves to round robin, 2 experts cross each way, 2 us.
+#include <doctest/doctest.h>
+
+#include "support/cli_runner.hpp"
+#include "support/error_text.hpp"
+
+using support::CliRunner;
+using support::contains;
+
+namespace {
+
+void make_group(CliRunner const& cli) {
+  REQUIRE(cli.run("generate routing --preset log-normal --ranks 16 --experts 64 --topk 4 --tokens 32 --seed 3 "
+                  "--out routing.jsonl")
+              .exit_code == 0);
+  REQUIRE(cli.run("dispatch --routing routing.jsonl --tp 1 --ep 16 --family flex --out group.jsonl").exit_code == 0);
+}
+
+char const* const kBox = R"({"format": "switchyard-topology", "schema_version": 1, "name": "box", "nodes": 1,
+ "gpus_per_node": 2, "intra_node": {"fabric": "nvswitch", "gpu_gb_per_s": 1, "peer_gb_per_s": 1, "latency_us": 0,
+ "message_us": 0}})";
+
+}  // namespace
+
+TEST_CASE("a rebalance on a box worked by hand") {
+  CliRunner const cli;
+  cli.write("box.json", kBox);
+  cli.write("load.json", R"({"logical_count": [[1, 1, 1, 1, 1, 1, 1, 1]]})");
+  auto const plan =
+      cli.run("plan --load load.json --experts 8 --gpus 2 --slots 8 --policy round-robin --out plan.json");
+  CAPTURE(plan.err);
+  REQUIRE(plan.exit_code == 0);
+  auto const result = cli.run("simulate plan.json --cluster box.json --expert-bytes 1000 --format json");
+  CAPTURE(result.out);
+  CAPTURE(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK(contains(result.out, "\"time_us\": 2.0"));
+  CHECK(contains(result.out, "\"kind\": \"rebalance\""));
+}
+
+TEST_CASE("a group runs on every preset and fidelity; the cluster comes back as a file") {
+  CliRunner const cli;
+  make_group(cli);
+  for (char const* preset : {"dgx-h100", "dgx-h200", "dgx-b200", "gb200-nvl72", "dgx-a100", "l40s-8"})
+    for (char const* fidelity : {"t0", "t1", "t2"}) {
+      std::string const call = std::string("simulate group.jsonl --cluster ") + preset + " --fidelity " + fidelity;
+      CAPTURE(call);
+      auto const result = cli.run(call + " --cluster-out cluster.json");
+      CAPTURE(result.err);
+      REQUIRE(result.exit_code == 0);
+      CHECK(contains(result.out, "dispatch: exchange"));
+      auto const again = cli.run(std::string("simulate group.jsonl --cluster cluster.json --fidelity ") + fidelity);
+      CHECK(again.out == result.out);
+    }
+  auto const result = cli.run("simulate group.jsonl --cluster dgx-h100 --sensitivity");
+  CHECK(contains(result.out, "network.nic_gb_per_s"));
+}
+
+TEST_CASE("what cannot be simulated is refused with what to do") {
+  CliRunner const cli;
+  make_group(cli);
+  cli.write("box.json", kBox);
+  auto const refused = [&](std::string const& arguments, char const* text) {
+    auto const result = cli.run("simulate " + arguments);
+    CAPTURE(arguments);
+    CAPTURE(result.err);
+    CHECK(result.exit_code == 2);
+    CHECK(contains(result.err, text));
+  };
+  refused("group.jsonl --cluster dgx-h1000", "is no preset (dgx-h100,");
+  refused("group.jsonl --cluster box.json", "is outside the cluster \"box\" of 2 ranks");
+  refused("group.jsonl --cluster box.json --nodes 2", "--nodes is for presets");
+  refused("group.jsonl --cluster dgx-h100 --fidelity t3", "t3");
+  refused("box.json --cluster dgx-h100", "kind");
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/simulate_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "cli/table.hpp"
+
+namespace switchyard::cli {
+namespace {
+
+constexpr std::size_t kPhasesShown = 8;
+constexpr double kMatters = 0.005;  // of the time: a constant that moves it less is not listed
+
+std::string us(double value) {
+  return fmt::format("{:.1f}", value);
+}
+
+/// Numbers of the phases to show: the slowest ones, in plan order.
+std::vector<std::size_t> shown_phases(SimulateReport const& report) {
+  auto const& phases = report.cost.phases;
+  std::vector<std::size_t> order(phases.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (report.all_phases || order.size() <= kPhasesShown) return order;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return phases[a].time_us > phases[b].time_us; });
+  order.resize(kPhasesShown);
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+std::string phase_table(SimulateReport const& report) {
+  TextTable table({"phase", "flows", "bytes", "local", "bound us", "time us", "bound by"});
+  auto const shown = shown_phases(report);
+  for (std::size_t const i : shown) {
+    auto const& phase = report.cost.phases[i];
+    table.add_row({phase.name, grouped(phase.flows), human_bytes(phase.bytes), human_bytes(phase.local_bytes),
+                   us(phase.lower_bound_us), us(phase.time_us),
+                   phase.bottleneck.empty() ? "one pair or messages" : phase.bottleneck});
+  }
+  std::string text = table.str();
+  if (shown.size() < report.cost.phases.size())
+    text += fmt::format("(the {} slowest of {} phases; --all-phases shows every one)\n", shown.size(),
+                        report.cost.phases.size());
+  return text;
+}
+
+std::string link_table(sim::PlanCost const& cost) {
+  TextTable table({"link class", "links", "bytes", "busiest link", "GB/s each"});
+  for (auto const& use : cost.links)
+    table.add_row({std::string(to_string(use.link_class)), grouped(use.links), human_bytes(use.bytes),
+                   human_bytes(use.max_link_bytes), fmt::format("{:.1f}", use.bytes_per_us / 1000)});
+  return table.str();
+}
+
+std::string sensitivity_lines(SimulateReport const& report) {
+  std::string text;
+  for (auto const& one : report.sensitivities) {
+    double const largest =
+        std::max(std::abs(one.lower_us - report.cost.time_us), std::abs(one.higher_us - report.cost.time_us));
+    if (largest < kMatters * report.cost.time_us) continue;
+    text += fmt::format("  {:<34} -20 %: {} us, +20 %: {} us\n", one.constant, us(one.lower_us), us(one.higher_us));
+  }
+  if (report.sensitivities.empty()) return {};
+  return "hangs on\n" + (text.empty() ? "  no constant by more than 0.5 %\n" : text);
+}
+
+nlohmann::ordered_json json_of(sim::PhaseCost const& phase) {
+  return {{"name", phase.name},
+          {"flows", phase.flows},
+          {"bytes", phase.bytes},
+          {"local_bytes", phase.local_bytes},
+          {"lower_bound_us", phase.lower_bound_us},
+          {"time_us", phase.time_us},
+          {"bottleneck", phase.bottleneck},
+          {"merge_error_us", phase.merge_error_us}};
+}
+
+nlohmann::ordered_json json_of(sim::LinkClassUse const& use) {
+  return {{"class", to_string(use.link_class)},
+          {"links", use.links},
+          {"bytes", use.bytes},
+          {"busiest_link_bytes", use.max_link_bytes},
+          {"gb_per_s", use.bytes_per_us / 1000}};
+}
+
+}  // namespace
+
+std::string to_table(SimulateReport const& report) {
+  auto const& cluster = report.cluster;
+  return fmt::format("plan       {} ({}), digest {}\n", report.plan_name, report.plan_kind, report.plan_digest) +
+         fmt::format("cluster    {}: {} nodes x {} GPUs, routing {}, digest {}\n", cluster.name, cluster.nodes,
+                     cluster.gpus_per_node, to_string(cluster.network.routing), report.cluster_digest) +
+         fmt::format("model      {}: bandwidths and latencies of the links; no kernels, not calibrated\n\n",
+                     to_string(report.fidelity)) +
+         phase_table(report) + "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
+         fmt::format("total      {} us, at least {} us\n", us(report.cost.time_us), us(report.cost.lower_bound_us));
+}
+
+std::string to_json(SimulateReport const& report) {
+  nlohmann::ordered_json root{{"schema_version", 1},
+                              {"plan", report.plan_name},
+                              {"kind", report.plan_kind},
+                              {"plan_digest", report.plan_digest},
+                              {"cluster", report.cluster.name},
+                              {"cluster_digest", report.cluster_digest},
+                              {"fidelity", to_string(report.fidelity)},
+                              {"time_us", report.cost.time_us},
+                              {"lower_bound_us", report.cost.lower_bound_us}};
+  root["phases"] = nlohmann::ordered_json::array();
+  for (auto const& phase : report.cost.phases) root["phases"].push_back(json_of(phase));
+  root["links"] = nlohmann::ordered_json::array();
+  for (auto const& use : report.cost.links) root["links"].push_back(json_of(use));
+  root["sensitivity_20_percent"] = nlohmann::ordered_json::array();
+  for (auto const& one : report.sensitivities)
+    root["sensitivity_20_percent"].push_back(
+        {{"constant", one.constant}, {"lower_us", one.lower_us}, {"higher_us", one.higher_us}});
+  return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace switchyard::cli
