@@ -37,10 +37,12 @@ class Results {
     file_ << "{\"name\": \"" << name << "\"";
     for (auto const& field : fields) file_ << ", \"" << field.first << "\": " << field.second;
     file_ << ", \"bytes\": " << static_cast<long long>(bytes) << ", \"median_us\": " << time_us << ", \"gbs\": " << gbs
-          << ", \"of_copy\": " << ratio << ", \"samples_us\": [";
+          << ", \"of_floor\": " << ratio << ", \"samples_us\": [";
     for (std::size_t i = 0; i < samples_us.size(); ++i) file_ << (i == 0 ? "" : ", ") << samples_us[i];
     file_ << "]}\n" << std::flush;
-    std::printf("%-44s %10.1f us %9.1f GB/s %6.3f of copy\n", name.c_str(), time_us, gbs, ratio);
+    std::printf("%-52s %10.1f us %9.1f GB/s", name.c_str(), time_us, gbs);
+    if (floor_gbs > 0) std::printf(" %6.3f of the floor (%.1f GB/s)", ratio, floor_gbs);
+    std::printf("\n");
     std::fflush(stdout);
   }
 

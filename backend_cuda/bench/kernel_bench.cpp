@@ -106,7 +106,12 @@ void bench_rows(Results& results, Timer& timer, std::int64_t rows) {
     results.add(name + " " + size, fields, bytes, floor,
                 timer.sample([&] { cuda::launch_gather_rows(params, stream); }));
   };
-  gather("permute", by_token, once);
+  gather("permute by row", by_token, once);
+  cuda::ScatterRowsParams const scatter{
+      input.data(), output.data(), term_begin.as<std::int64_t const>(), permutation.as<std::int32_t const>(),
+      tokens,       kRowBytes};
+  results.add("permute " + size, fields, once, floor,
+              timer.sample([&] { cuda::launch_scatter_rows(scatter, stream); }));
   gather("unpermute", permutation, both);
   std::vector<std::int32_t> chunks;
   for (std::int32_t chunk = 0; chunk < 2 * 128; ++chunk) {

@@ -20,6 +20,7 @@
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/event.hpp"
+#include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
 
@@ -39,13 +40,15 @@ class Board {
  public:
   Board(Results& results, int ranks) : results_(results), ranks_(ranks) {}
   void hand_in(std::string const& name, std::vector<std::pair<std::string, double>> const& fields, double bytes,
-               std::vector<double> const& samples) {
+               std::vector<double> const& samples, double floor_us = 0) {
     std::lock_guard const lock(mutex_);
     merged_.resize(samples.size(), 0);
     for (std::size_t i = 0; i < samples.size(); ++i) merged_[i] = std::max(merged_[i], samples[i]);
+    floor_us_ = std::max(floor_us_, floor_us);
     if (++handed_in_ < ranks_) return;
-    results_.add(name, fields, bytes, 0, merged_);
+    results_.add(name, fields, bytes, floor_us_ > 0 ? bytes / floor_us_ * 1e-3 : 0, merged_);
     handed_in_ = 0;
+    floor_us_ = 0;
     merged_.clear();
   }
 
@@ -54,6 +57,7 @@ class Board {
   int ranks_;
   std::mutex mutex_;
   int handed_in_ = 0;
+  double floor_us_ = 0;
   std::vector<double> merged_;
 };
 
@@ -94,6 +98,34 @@ RoutingMap draw_routing(int rank, std::int64_t tokens) {
   return RoutingMap::from_topk(tokens, kExperts, kTopK, std::move(ids), std::move(weights));
 }
 
+/// The bare exchange of a plan's rows between peers, one message each: what dispatch and combine cannot go below with
+/// NCCL. @return its median in microseconds
+double wire_floor_us(RankBench& bench, DispatchPlan const& plan) {
+  RowExchange exchange;
+  for (DispatchStage const& stage : plan.stages)
+    if (auto const* found = std::get_if<RowExchange>(&stage)) exchange = *found;
+  std::int64_t const sent = std::accumulate(exchange.send_rows.begin(), exchange.send_rows.end(), std::int64_t{0});
+  std::int64_t const got = std::accumulate(exchange.receive_rows.begin(), exchange.receive_rows.end(), std::int64_t{0});
+  cuda::DeviceBuffer const out(sent * kHidden * 2);
+  cuda::DeviceBuffer const in(got * kHidden * 2);
+  std::vector<cuda::DeviceSend> sends;
+  std::vector<cuda::DeviceReceive> receives;
+  std::int64_t out_bytes = 0;
+  std::int64_t in_bytes = 0;
+  for (std::size_t peer = 0; peer < exchange.send_rows.size(); ++peer) {
+    RankId const id(static_cast<std::int32_t>(peer));
+    std::int64_t const to = exchange.send_rows[peer] * kHidden * 2;
+    std::int64_t const from = exchange.receive_rows[peer] * kHidden * 2;
+    if (id != bench.bare.rank()) {
+      sends.push_back({id, out.as<std::byte>() + out_bytes, to});
+      receives.push_back({id, in.as<std::byte>() + in_bytes, from});
+    }
+    out_bytes += to;
+    in_bytes += from;
+  }
+  return median(bench.sample([&] { bench.bare.exchange_on(bench.stream, sends, receives, {.operation = "floor"}); }));
+}
+
 /// One plan through dispatch, combine and both.
 void bench_plan(RankBench& bench, std::string const& name, DispatchPlan const& plan, CombineRecipe const& recipe,
                 cuda::ReceiveLayout layout, bool check) {
@@ -124,12 +156,53 @@ void bench_plan(RankBench& bench, std::string const& name, DispatchPlan const& p
                            (layout == cuda::ReceiveLayout::chunks ? " chunks" : " blocks") +
                            (check ? "" : " unchecked");
   double const bytes = static_cast<double>(rows * kHidden * 2);
+  double const floor_us = wire_floor_us(bench, plan);
+  bench.board.hand_in("dispatch " + full, fields, bytes, bench.sample(dispatch), floor_us);
+  bench.board.hand_in("combine " + full, fields, bytes, bench.sample(combine), floor_us);
+  bench.board.hand_in("round trip " + full, fields, 2 * bytes, bench.sample([&] {
+    dispatch();
+    combine();
+  }),
+                      2 * floor_us);
+}
+
+/// The fused path on the same plan; says why where it is not available.
+void bench_fused(RankBench& bench, DispatchPlan const& plan) {
+  auto const attempt = cuda::FusedExecutor::create(bench.checked, {plan.num_tokens, kHidden * 2, kTopK});
+  if (attempt.executor == nullptr) {
+    if (plan.rank.value() == 0) std::printf("fused path not available: %s\n", attempt.reason.c_str());
+    return;
+  }
+  cuda::DevicePlan const device_plan(plan);
+  auto fused_plan = attempt.executor->prepare(device_plan);
+  std::int64_t const rows = plan.num_expert_rows();
+  cuda::DeviceBuffer const tokens(plan.num_tokens * kHidden * 2);
+  cuda::DeviceBuffer const expert_rows(rows * kHidden * 2);
+  cuda::DeviceBuffer const out(plan.num_tokens * kHidden * 2);
+  cuda::fill_bytes(tokens, 0x3c, bench.stream);
+  auto const weights =
+      cuda::upload(std::vector<float>(static_cast<std::size_t>(plan.num_tokens * kTopK), 0.125F), bench.stream);
+  auto const token_view = tokens.view(DType::bf16, {plan.num_tokens, kHidden});
+  auto const row_view = expert_rows.view(DType::bf16, {rows, kHidden});
+  auto const dispatch = [&] {
+    attempt.executor->dispatch(fused_plan, token_view, weights.view(DType::f32, {plan.num_tokens, kTopK}), row_view,
+                               bench.stream);
+  };
+  auto const combine = [&] {
+    attempt.executor->combine(fused_plan, row_view, out.view(DType::bf16, {plan.num_tokens, kHidden}), bench.stream);
+  };
+  std::vector<std::pair<std::string, double>> const fields{{"tokens", static_cast<double>(plan.num_tokens)},
+                                                           {"ranks", static_cast<double>(bench.bare.size())}};
+  std::string const full = "fused rank_partial T=" + std::to_string(plan.num_tokens);
+  double const bytes = static_cast<double>(rows * kHidden * 2);
   bench.board.hand_in("dispatch " + full, fields, bytes, bench.sample(dispatch));
   bench.board.hand_in("combine " + full, fields, bytes, bench.sample(combine));
   bench.board.hand_in("round trip " + full, fields, 2 * bytes, bench.sample([&] {
     dispatch();
     combine();
   }));
+  attempt.executor->check(bench.stream);
+  bench.checked.barrier({.operation = "fused end"});
 }
 
 void bench_dispatch(RankBench& bench, std::int64_t tokens) {
@@ -144,9 +217,10 @@ void bench_dispatch(RankBench& bench, std::int64_t tokens) {
   alltoall.grid = {1, ranks};
   auto const flex_plan = plan_flex_group(flex, routings, placement, 0)[me];
   auto const plan = plan_alltoall_group(alltoall, routings, placement, 0)[me];
+  bench_fused(bench, flex_plan);
   for (bool const check : {true, false}) {
-    bench_plan(bench, "flex", flex_plan, CombineRecipe::rank_partial(), cuda::ReceiveLayout::chunks, check);
-    for (auto const layout : {cuda::ReceiveLayout::chunks, cuda::ReceiveLayout::blocks})
+    bench_plan(bench, "flex", flex_plan, CombineRecipe::rank_partial(), cuda::ReceiveLayout::blocks, check);
+    for (auto const layout : {cuda::ReceiveLayout::blocks, cuda::ReceiveLayout::chunks})
       bench_plan(bench, "alltoall", plan, CombineRecipe::source_slot_order(), layout, check);
   }
 }
@@ -199,7 +273,7 @@ void run_rank(Board& board, int port, int rank, int ranks) {
   cuda::NcclOptions off;
   off.check = CheckLevel::off;
   // Both speak through one NCCL communicator, one after the other.
-  cuda::NcclCommunicator bare(cuda::NcclHandle::borrow(handle.get()), control, off);
+  cuda::NcclCommunicator bare(handle.share(), control, off);
   cuda::NcclCommunicator checked(std::move(handle), control);
   try {
     RankBench bench{board, checked, bare};

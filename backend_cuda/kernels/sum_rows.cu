@@ -5,6 +5,7 @@
 #include "cuda_error.hpp"
 #include "dtype_switch.cuh"
 #include "grid_stride.cuh"
+#include "sum_packs.cuh"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/hd/recipes.hpp"
 
@@ -22,44 +23,6 @@ __global__ void sum_columns_kernel(SumRowsParams params) {
     static_cast<Out*>(params.output)[i] = hd::combine_element<T, Out, Step>(
         static_cast<T const*>(params.rows), params.columns, i % params.columns, params.term_rows + first,
         weights == nullptr ? nullptr : weights + first, params.term_begin[sum + 1] - first);
-  }
-}
-
-template <typename T>
-inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
-
-template <typename T>
-struct alignas(16) Pack {
-  T value[kPack<T>];
-};
-
-template <typename T>
-__device__ Pack<T> load_pack(T const* from) {
-  uint4 const bits = __ldcs(reinterpret_cast<uint4 const*>(from));
-  return __builtin_bit_cast(Pack<T>, bits);
-}
-
-/// Terms whose rows are loaded together before the first is added; the additions keep their order.
-constexpr int kTermsInFlight = 4;
-
-template <typename T, typename Step>
-__device__ void add_terms(T const* columns_of_rows, std::int64_t columns, std::int64_t const* rows,
-                          typename Step::Weight const* weights, std::int64_t count, typename Step::Sum* sums) {
-  for (std::int64_t begin = 0; begin < count; begin += kTermsInFlight) {
-    Pack<T> packs[kTermsInFlight];
-    std::int64_t row[kTermsInFlight];
-#pragma unroll
-    for (int i = 0; i < kTermsInFlight; ++i) {
-      row[i] = begin + i < count ? rows[begin + i] : -1;
-      if (row[i] >= 0) packs[i] = load_pack(columns_of_rows + row[i] * columns);
-    }
-#pragma unroll
-    for (int i = 0; i < kTermsInFlight; ++i) {
-      if (row[i] < 0) continue;
-      auto const weight = Step::weight_of(weights, begin + i);
-#pragma unroll
-      for (int c = 0; c < kPack<T>; ++c) sums[c] = Step::add(sums[c], weight, packs[i].value[c]);
-    }
   }
 }
 

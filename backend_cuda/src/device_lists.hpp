@@ -19,11 +19,19 @@ struct DeviceMap {
   bool is_wide = false;
 };
 
+/// The same map by source, where a source has several places: each row is read once. Empty where it does not pay.
+struct DevicePlaces {
+  DeviceBuffer begin;   ///< [sources + 1] i64
+  DeviceBuffer places;  ///< [rows] i32
+  std::int64_t num_sources = 0;
+};
+
 /// A path step whose map lies on the device.
 struct DeviceStep {
   PathStep step;          ///< a MapStep keeps no host map
   std::int64_t rows = 0;  ///< after the step
   DeviceMap map;
+  DevicePlaces places;
 };
 using DevicePath = std::vector<DeviceStep>;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -21,12 +22,31 @@ DeviceMap upload_map(Integers const& map, StreamView stream) {
   return {upload(std::vector<std::int32_t>(map.begin(), map.end()), stream), false};
 }
 
+/// @return nothing for a map with holes, with wide indices, or whose sources have one place each on average.
+DevicePlaces upload_places(Integers const& map, StreamView stream) {
+  if (map.empty() || map.size() > to_size(std::numeric_limits<std::int32_t>::max())) return {};
+  auto const [least, largest] = std::minmax_element(map.begin(), map.end());
+  std::int64_t const sources = *largest + 1;
+  if (*least < 0 || static_cast<std::int64_t>(map.size()) < checked_mul(sources, 2)) return {};
+  Integers begin(to_size(sources) + 1, 0);
+  for (std::int64_t const source : map) ++begin[to_size(source) + 1];
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  std::vector<std::int32_t> places(map.size());
+  Integers next = begin;
+  for (std::size_t row = 0; row < map.size(); ++row)
+    places[to_size(next[to_size(map[row])]++)] = static_cast<std::int32_t>(row);
+  return {upload(begin, stream), upload(places, stream), sources};
+}
+
 DevicePath upload_path(std::vector<PathStep> steps, StreamView stream) {
   DevicePath path;
   for (PathStep& step : steps) {
     DeviceStep placed;
     placed.rows = output_rows_of(step);
-    if (auto* map = std::get_if<MapStep>(&step)) placed.map = upload_map(std::exchange(map->map, {}), stream);
+    if (auto* map = std::get_if<MapStep>(&step)) {
+      placed.places = upload_places(map->map, stream);
+      placed.map = upload_map(std::exchange(map->map, {}), stream);
+    }
     placed.step = std::move(step);
     path.push_back(std::move(placed));
   }

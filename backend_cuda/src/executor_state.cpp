@@ -112,6 +112,10 @@ void CudaExecutor::State::move(StepContext const& context, MoveStep const& step,
 }
 
 void CudaExecutor::State::gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out) {
+  if (step.places.num_sources > 0)
+    return launch_scatter_rows({in.data, out.data, step.places.begin.as<std::int64_t const>(),
+                                step.places.places.as<std::int32_t const>(), step.places.num_sources, out.row_bytes},
+                               context.stream);
   GatherRowsParams params{in.data, out.data, nullptr, out.count, out.row_bytes};
   if (step.map.is_wide) {
     params.map = step.map.data.as<std::int64_t const>();

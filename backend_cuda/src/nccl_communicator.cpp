@@ -11,6 +11,7 @@
 #include "message_lists.hpp"
 #include "nccl_error.hpp"
 #include "scratch.hpp"
+#include "switchyard/cuda/event.hpp"
 #include "switchyard/internal/byte_checksum.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -168,6 +169,25 @@ struct NcclCommunicator::State {
     }
   }
 
+  /// copy_own() beside the exchange with peers: copies that take longer than two events go to a stream of their own.
+  void move_device(StreamView on, std::span<DeviceSend const> sends, std::span<DeviceReceive const> receives,
+                   Duration deadline) {
+    constexpr std::int64_t kWorthForking = std::int64_t{1} << 20;
+    std::int64_t own_bytes = 0;
+    for (DeviceReceive const& receive : receives)
+      if (receive.from.value() == control.rank()) own_bytes += receive.bytes;
+    bool const forks = own_bytes >= kWorthForking;
+    StreamView const beside = forks ? stream.view() : on;
+    if (forks) {
+      forked.view().record(on);
+      beside.wait(forked.view());
+    }
+    copy_own(beside, sends, receives);
+    if (forks) copied.view().record(beside);
+    group(on, sends, receives, deadline);
+    if (forks) on.wait(copied.view());
+  }
+
   /// Host messages by way of pinned and device memory.
   void move_host(MessageLists const& lists, Duration deadline) {
     in_round = true;
@@ -242,6 +262,8 @@ struct NcclCommunicator::State {
   std::int64_t next_sequence = 0;
   bool in_round = false;
   Stream stream;
+  Event forked;
+  Event copied;
   PinnedScratch pinned_out;
   PinnedScratch pinned_in;
   DeviceScratch buffer_out;
@@ -300,10 +322,7 @@ void NcclCommunicator::exchange_on(StreamView stream, std::span<DeviceSend const
     for (DeviceReceive const& receive : receives) note.receive_bytes.at(receive.from.index()).push_back(receive.bytes);
     static_cast<void>(state_->meet(note, state_->deadline_of(options)));
   }
-  state_->guarded([&] {
-    state_->copy_own(stream, sends, receives);
-    state_->group(stream, sends, receives, state_->deadline_of(options));
-  });
+  state_->guarded([&] { state_->move_device(stream, sends, receives, state_->deadline_of(options)); });
 }
 
 void NcclCommunicator::wait(StreamView stream, std::optional<Duration> deadline) {

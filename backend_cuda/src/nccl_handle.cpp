@@ -53,6 +53,18 @@ std::string describe_nccl() {
   return fmt::format("NCCL {} at run time, {} at compile time", version_text(version), version_text(NCCL_VERSION_CODE));
 }
 
+struct NcclHandle::Held {
+  Held(ncclComm* given, bool own) : comm(given), is_owned(own) {}
+  Held(Held const&) = delete;
+  Held& operator=(Held const&) = delete;
+  // Abort, not destroy: it never waits for peers, and every call that was promised to be complete is.
+  ~Held() {
+    if (is_owned && comm != nullptr) (void)ncclCommAbort(comm);
+  }
+  ncclComm* comm;
+  bool is_owned;
+};
+
 NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world_size, Duration deadline) {
   ncclUniqueId unique{};
   SWITCHYARD_REQUIRE(id.size() == sizeof unique, invalid_argument, "an NCCL id has {} bytes, got {}", sizeof unique,
@@ -60,15 +72,15 @@ NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world
   std::memcpy(&unique, id.data(), sizeof unique);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  NcclHandle handle;
-  handle.owned_ = true;
+  auto held = std::make_shared<Held>(nullptr, true);
+  ncclComm*& comm = held->comm;
   auto const last = Clock::now() + deadline;
-  SWITCHYARD_NCCL_TRY(nullptr, ncclCommInitRankConfig(&handle.comm_, world_size, unique, rank, &config));
+  SWITCHYARD_NCCL_TRY(nullptr, ncclCommInitRankConfig(&comm, world_size, unique, rank, &config));
   for (;;) {
     ncclResult_t state = ncclSuccess;
-    SWITCHYARD_NCCL_TRY(handle.comm_, ncclCommGetAsyncError(handle.comm_, &state));
-    if (state == ncclSuccess) return handle;
-    if (state != ncclInProgress) throw_nccl_error(state, "ncclCommInitRankConfig", handle.comm_, __FILE__, __LINE__);
+    SWITCHYARD_NCCL_TRY(comm, ncclCommGetAsyncError(comm, &state));
+    if (state == ncclSuccess) return NcclHandle(std::move(held));
+    if (state != ncclInProgress) throw_nccl_error(state, "ncclCommInitRankConfig", comm, __FILE__, __LINE__);
     SWITCHYARD_REQUIRE(Clock::now() < last, timeout,
                        "rank {} of {} could not join the NCCL communicator in time: a rank was not started, or NCCL "
                        "chose an interface that the others cannot reach (NCCL_SOCKET_IFNAME, NCCL_DEBUG=INFO)",
@@ -78,28 +90,25 @@ NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world
 }
 
 NcclHandle NcclHandle::borrow(ncclComm* comm) noexcept {
-  NcclHandle handle;
-  handle.comm_ = comm;
-  return handle;
+  return NcclHandle(std::make_shared<Held>(comm, false));
 }
 
-NcclHandle::~NcclHandle() {
-  // Abort, not destroy: it never waits for peers, and every call that was promised to be complete is.
-  if (owned_ && comm_ != nullptr) (void)ncclCommAbort(comm_);
+NcclHandle::NcclHandle(std::shared_ptr<Held> held) noexcept : held_(std::move(held)) {}
+NcclHandle::~NcclHandle() = default;
+NcclHandle::NcclHandle(NcclHandle&&) noexcept = default;
+NcclHandle& NcclHandle::operator=(NcclHandle&&) noexcept = default;
+
+NcclHandle NcclHandle::share() const noexcept {
+  return NcclHandle(held_);
 }
 
-NcclHandle::NcclHandle(NcclHandle&& other) noexcept
-    : comm_(std::exchange(other.comm_, nullptr)), owned_(std::exchange(other.owned_, false)) {}
-
-NcclHandle& NcclHandle::operator=(NcclHandle&& other) noexcept {
-  std::swap(comm_, other.comm_);
-  std::swap(owned_, other.owned_);
-  return *this;
+ncclComm* NcclHandle::get() const noexcept {
+  return held_ == nullptr ? nullptr : held_->comm;
 }
 
 void NcclHandle::abort() noexcept {
-  if (comm_ != nullptr) (void)ncclCommAbort(comm_);
-  comm_ = nullptr;
+  if (get() == nullptr) return;
+  (void)ncclCommAbort(std::exchange(held_->comm, nullptr));
 }
 
 }  // namespace switchyard::cuda

@@ -14,6 +14,7 @@
 #include "conformance/ragged_calls.hpp"
 #include "executor_cases.hpp"
 #include "switchyard/cuda/device.hpp"
+#include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 
 namespace cross_backend {
@@ -41,6 +42,68 @@ void compare_executors(PairReport& report, cuda::NcclCommunicator& comm) {
         auto const layout = hidden == 64 ? cuda::ReceiveLayout::chunks : cuda::ReceiveLayout::blocks;
         recipe_rank(report, batch, run, layout, name, comm, comm);
       }
+}
+
+/// The fused path beside CudaExecutor over NCCL, itself compared with the CPU above: the same bytes in a few steps,
+/// with two dispatches in a row among them. Says so where the ranks cannot reach each other's memory.
+void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
+  constexpr std::int64_t kHidden = 64;
+  auto const attempt = cuda::FusedExecutor::create(comm, {64, kHidden * 4, 16});
+  if (attempt.executor == nullptr) {
+    if (comm.rank().value() == 0) std::printf("fused path skipped: %s\n", attempt.reason.c_str());
+    return;
+  }
+  RecipeBatch batch;
+  batch.seed = 90;
+  batch.hidden = kHidden;
+  RecipeRun run;
+  run.grid = {1, comm.size()};
+  run.dispatcher = Dispatcher::flex;
+  auto const part = support::rank_batch(batch, run, comm.rank().value());
+  auto const plan =
+      support::plan_of(run, comm, part.routing, ExpertPlacement::contiguous(1, batch.experts, run.grid.ep));
+  cuda::DevicePlan const device_plan(plan);
+  cuda::CudaExecutor host_path(comm);
+  cuda::FusedExecutor& fused = *attempt.executor;
+  cuda::FusedPlan fused_plan = fused.prepare(device_plan);
+  cuda::Stream const stream;
+  std::int64_t const rows = plan.num_expert_rows();
+  std::vector<float> const values(part.routing.weights().begin(), part.routing.weights().end());
+  auto const weights = cuda::upload(values, stream);
+  cuda::CombineInputs inputs;
+  inputs.weights = weights.view(DType::f32, {plan.num_tokens, plan.slot_columns});
+  for (int step = 0; step < 5; ++step) {
+    std::vector<bf16_t> tokens;
+    for (std::int64_t i = 0; i < plan.num_tokens * kHidden; ++i)
+      tokens.push_back(to_bf16(static_cast<float>((i * 37 + step * 101 + comm.rank().value() * 13) % 509) / 64.0F));
+    auto const in = cuda::upload(tokens, stream);
+    std::vector<cuda::DeviceBuffer> there;
+    std::vector<cuda::DeviceBuffer> back;
+    for (auto const poison : {std::uint8_t{0xa5}, std::uint8_t{0x5a}}) {
+      there.emplace_back(rows * kHidden * 2);
+      back.emplace_back(plan.num_tokens * kHidden * 2);
+      cuda::fill_bytes(there.back(), poison, stream);
+      cuda::fill_bytes(back.back(), poison, stream);
+    }
+    auto const token_view = in.view(DType::bf16, {plan.num_tokens, kHidden});
+    auto const row_view = [&](int i) { return there[static_cast<std::size_t>(i)].view(DType::bf16, {rows, kHidden}); };
+    auto const out_view = [&](int i) {
+      return back[static_cast<std::size_t>(i)].view(DType::bf16, {plan.num_tokens, kHidden});
+    };
+    host_path.dispatch(device_plan, token_view, row_view(0), stream);
+    host_path.combine(device_plan, CombineRecipe::rank_partial(), row_view(0), inputs, out_view(0), stream);
+    comm.wait(stream);
+    for (int repeat = 0; repeat <= step % 2; ++repeat)
+      fused.dispatch(fused_plan, token_view, inputs.weights, row_view(1), stream);
+    fused.combine(fused_plan, row_view(1), out_view(1), stream);
+    fused.check(stream);
+    std::string const name = "fused step " + std::to_string(step);
+    compare_bits(report, name + " dispatch", comm.rank().value(), kHidden, cuda::download<bf16_t>(there[0], stream),
+                 cuda::download<bf16_t>(there[1], stream));
+    compare_bits(report, name + " combine", comm.rank().value(), kHidden, cuda::download<bf16_t>(back[0], stream),
+                 cuda::download<bf16_t>(back[1], stream));
+  }
+  comm.barrier({.operation = "fused end"});
 }
 
 int survive_a_death(cuda::NcclCommunicator& comm, int victim) {
@@ -72,6 +135,7 @@ int run_rank() {
   PairReport report;
   move_messages(comm);
   compare_executors(report, comm);
+  compare_fused(report, comm);
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),
               report.failures());

@@ -12,12 +12,12 @@ namespace switchyard::cuda {
 
 /// How an exchange of single rows lands. Results are equal; all ranks must choose alike (ranks compare it).
 enum class ReceiveLayout : std::uint8_t {
-  chunks,  ///< every (source rank, local expert) chunk goes straight to its place: nothing is sorted afterwards
-  blocks,  ///< one message per peer, sorted by a kernel: fewer messages, one more pass over the rows
+  blocks,  ///< one message per peer, sorted by a kernel: few messages, one more pass over the rows
+  chunks,  ///< every (source rank, local expert) chunk goes straight to its place: no sort, many small messages
 };
 
 struct DevicePlanOptions {
-  ReceiveLayout layout = ReceiveLayout::chunks;
+  ReceiveLayout layout = ReceiveLayout::blocks;
   /// [T * slot_columns] logical experts, as RoutingMap::ids(); read by source_expert_order only. Empty for a dense
   /// routing, whose slots are the experts.
   std::span<std::int32_t const> experts{};

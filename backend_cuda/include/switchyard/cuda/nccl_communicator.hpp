@@ -23,7 +23,7 @@ namespace switchyard::cuda {
 /// @return e.g. "NCCL 2.28.9 at run time, 2.28.9 at compile time".
 [[nodiscard]] std::string describe_nccl();
 
-/// Owns a non-blocking NCCL communicator, or borrows the caller's. Move-only.
+/// Owns a non-blocking NCCL communicator, or borrows the caller's. Move-only; share() makes a second holder.
 class NcclHandle {
  public:
   /// Collective: every rank of the group calls it at the same time, each with its own device current.
@@ -32,19 +32,22 @@ class NcclHandle {
   /// @param comm a ncclComm_t that outlives the handle. Only non-blocking ones can be aborted safely.
   [[nodiscard]] static NcclHandle borrow(ncclComm* comm) noexcept;
   ~NcclHandle();
-  NcclHandle(NcclHandle&& other) noexcept;
-  NcclHandle& operator=(NcclHandle&& other) noexcept;
+  NcclHandle(NcclHandle&&) noexcept;
+  NcclHandle& operator=(NcclHandle&&) noexcept;
   NcclHandle(NcclHandle const&) = delete;
   NcclHandle& operator=(NcclHandle const&) = delete;
 
-  [[nodiscard]] ncclComm* get() const noexcept { return comm_; }
+  /// @return a holder of the same communicator, for use by the same thread: it lives as long as its last holder, and an
+  /// abort by one empties all.
+  [[nodiscard]] NcclHandle share() const noexcept;
+  [[nodiscard]] ncclComm* get() const noexcept;
   /// Stops what is in flight; the handle is empty afterwards. A borrowed communicator is aborted too.
   void abort() noexcept;
 
  private:
-  NcclHandle() = default;
-  ncclComm* comm_ = nullptr;
-  bool owned_ = false;
+  struct Held;
+  explicit NcclHandle(std::shared_ptr<Held> held) noexcept;
+  std::shared_ptr<Held> held_;
 };
 
 struct NcclOptions {

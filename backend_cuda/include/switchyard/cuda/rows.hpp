@@ -19,6 +19,17 @@ struct GatherRowsParams {
   std::int32_t const* map32 = nullptr;  ///< [num_rows] the same in half the bytes, for fewer than 2^31 input rows
 };
 
+/// Row s of the input goes to the output rows places[i], i in [begin[s], begin[s + 1]): the same as a gather whose rows
+/// have many readers, with every source read once. All device memory, not overlapping.
+struct ScatterRowsParams {
+  void const* input;
+  void* output;
+  std::int64_t const* begin;   ///< [num_sources + 1]
+  std::int32_t const* places;  ///< [begin[num_sources]], each output row at most once
+  std::int64_t num_sources;
+  std::int64_t row_bytes;
+};
+
 /// Recipe source_slot_order: token t is the sum over its slots i in [row_begin[t], row_begin[t+1]), ascending, of
 /// row_weights[i] * rows[token_rows[i]], fp32, unfused, rounded once; a negative row adds nothing. All device memory.
 template <typename T>
@@ -35,6 +46,7 @@ struct CombineRowsParams {
 
 /// Asynchronous in `stream`, no allocation, capturable. @throws Error{cuda} if the launch is refused.
 void launch_gather_rows(GatherRowsParams const& params, StreamView stream);
+void launch_scatter_rows(ScatterRowsParams const& params, StreamView stream);
 /// The same; T is float, bf16_t or f16_t.
 template <typename T>
 void launch_combine_rows(CombineRowsParams<T> const& params, StreamView stream);

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cuda/fused_executor.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "cuda_error.hpp"
+#include "executor_state.hpp"
+#include "fused_kernels.hpp"
+#include "fused_lists.hpp"
+#include "fused_window.hpp"
+#include "switchyard/hd/mix.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+constexpr std::int64_t kWordBytes = 16;
+constexpr std::size_t kReasonBytes = 256;
+
+enum class Phase : std::uint64_t { dispatch, combine };
+
+std::int64_t aligned(std::int64_t bytes) {
+  return checked_add(bytes, kWordBytes - 1) / kWordBytes * kWordBytes;
+}
+
+std::uint64_t digest_of(std::uint64_t plan, Phase phase, DType dtype, std::int64_t hidden) {
+  std::uint64_t const call = static_cast<std::uint64_t>(hidden) << 16 | static_cast<std::uint64_t>(dtype) << 8 |
+                             static_cast<std::uint64_t>(phase);
+  return hd::fingerprint_word(1, call, static_cast<std::int64_t>(plan));
+}
+
+/// Every rank's problem, empty where there is none. @return the first, with its rank
+std::string agree(Communicator& comm, std::string const& problem) {
+  auto const world = to_size(comm.size());
+  std::vector<std::byte> mine(kReasonBytes);
+  std::memcpy(mine.data(), problem.data(), std::min(problem.size(), kReasonBytes - 1));
+  std::vector<std::byte> all(world * kReasonBytes);
+  std::vector<std::int64_t> const sizes(world, std::int64_t{kReasonBytes});
+  comm.all_gather_v(mine, all, sizes, {.operation = "fused setup"});
+  for (std::size_t rank = 0; rank < world; ++rank) {
+    std::string const text(reinterpret_cast<char const*>(all.data() + rank * kReasonBytes));
+    if (!text.empty()) return "rank " + std::to_string(rank) + ": " + text;
+  }
+  return {};
+}
+
+/// Runs one rank's part of the setup. @return what went wrong anywhere
+template <typename Part>
+std::string try_together(Communicator& comm, Part const& part) {
+  std::string problem;
+  try {
+    part();
+  } catch (Error const& error) {
+    problem = error.what();
+  }
+  return agree(comm, problem);
+}
+
+std::vector<std::byte> shared_id(Communicator& comm) {
+  std::vector<std::byte> mine;
+  if (comm.rank().value() == 0) mine = make_nccl_id();
+  constexpr std::int64_t kIdBytes = NCCL_UNIQUE_ID_BYTES;
+  std::vector<std::byte> id(to_size(kIdBytes));
+  std::vector<std::int64_t> sizes(to_size(comm.size()), 0);
+  sizes.front() = kIdBytes;
+  comm.all_gather_v(mine, id, sizes, {.operation = "fused setup"});
+  return id;
+}
+
+}  // namespace
+
+struct FusedExecutor::State {
+  State(Communicator& comm, FusedOptions const& given)
+      : options(given),
+        rank(comm.rank()),
+        world(comm.size()),
+        status(2 * sizeof(std::uint64_t)),
+        status_host(sizeof(std::uint64_t)) {
+    windows.rank = rank.value();
+    windows.world = world;
+    windows.weights_offset = aligned(options.max_row_bytes);
+    windows.slot_bytes =
+        checked_add(windows.weights_offset, aligned(checked_mul(options.max_slots, std::int64_t{sizeof(float)})));
+    windows.half_bytes = checked_mul(checked_mul(world, options.max_tokens), windows.slot_bytes);
+    windows.slots_offset = 2 * world * std::int64_t{sizeof(FusedSignal)};
+    windows.generation = status.as<std::uint64_t>();
+    windows.error = status.as<unsigned long long>() + 1;
+    // Generations start at 2: windows are zero before.
+    std::vector<std::byte> bytes(2 * sizeof(std::uint64_t));
+    std::uint64_t const start[] = {2, 0};
+    std::memcpy(bytes.data(), start, sizeof start);
+    Stream const stream;
+    copy_to_device(bytes, status, stream);
+    stream.view().synchronize();
+  }
+
+  void open(NcclHandle handle) {
+    std::int64_t const bytes = checked_add(windows.slots_offset, checked_mul(windows.half_bytes, 2));
+    window.emplace(std::move(handle), world, bytes, windows.slots_offset, options.setup_deadline);
+    windows.own = window->data();
+    windows.peers = window->peers();
+  }
+
+  std::int64_t require_rows(char const* name, ConstTensorView const& view, std::int64_t rows) const {
+    std::int64_t const hidden = require_matrix(name, view, rows, rank);
+    require_row_dtype(view.dtype(), rank);
+    std::int64_t const bytes = checked_mul(hidden, size_of(view.dtype()));
+    SWITCHYARD_REQUIRE(bytes % kWordBytes == 0 && reinterpret_cast<std::uintptr_t>(view.data()) % kWordBytes == 0,
+                       unsupported, "{} of rank {} must have rows and an address in multiples of {} bytes, got {}",
+                       name, rank.value(), kWordBytes, bytes);
+    SWITCHYARD_REQUIRE(bytes <= options.max_row_bytes, unsupported,
+                       "{} of rank {} has rows of {} bytes, the windows were made for {}", name, rank.value(), bytes,
+                       options.max_row_bytes);
+    return hidden;
+  }
+
+  void meet(FusedPlan::Lists const& lists, std::uint64_t digest, bool back, StreamView stream) const {
+    auto const* const sent = (back ? lists.received_rows : lists.sent_rows).as<std::int64_t const>();
+    auto const* const expected = (back ? lists.sent_rows : lists.received_rows).as<std::int64_t const>();
+    auto const deadline = std::chrono::duration_cast<std::chrono::nanoseconds>(options.deadline).count();
+    launch_fused_meet({windows, digest, sent, expected, static_cast<std::uint64_t>(deadline)}, stream);
+  }
+
+  FusedOptions options;
+  RankId rank;
+  int world;
+  FusedWindows windows{};
+  DeviceBuffer status;  ///< generation and error word
+  PinnedBuffer status_host;
+  std::optional<FusedWindow> window;
+};
+
+FusedExecutor::FusedExecutor(std::unique_ptr<State> state) : state_(std::move(state)) {}
+FusedExecutor::~FusedExecutor() = default;
+
+FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions const& options) {
+  SWITCHYARD_REQUIRE(options.max_tokens > 0 && options.max_row_bytes > 0 && options.max_slots > 0, invalid_argument,
+                     "a fused executor of {} tokens of {} bytes with {} slots holds nothing: give positive sizes",
+                     options.max_tokens, options.max_row_bytes, options.max_slots);
+  constexpr int kMostRanks = 1024;  // one thread of the meeting each
+  if (comm.size() < 2 || comm.size() > kMostRanks) return {nullptr, "the fused path joins 2 to 1024 ranks"};
+  auto const id = shared_id(comm);
+  std::optional<NcclHandle> handle;
+  std::unique_ptr<State> state;
+  std::string reason = try_together(comm, [&] {
+    state = std::make_unique<State>(comm, options);
+    handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
+  });
+  if (!reason.empty()) return {nullptr, reason};
+  reason = try_together(comm, [&] { state->open(std::move(*handle)); });
+  if (!reason.empty()) return {nullptr, reason};
+  return {std::unique_ptr<FusedExecutor>(new FusedExecutor(std::move(state))), {}};
+}
+
+std::string FusedExecutor::refusal(DispatchPlan const& plan) const {
+  if (plan.rank != state_->rank || plan.setup.grid.world() != state_->world) return "the plan is for other ranks";
+  if (plan.setup.family != DispatchFamily::megatron_flex || plan.setup.grid.tp != 1)
+    return "only Flex plans without TP are fused";
+  if (plan.stages.size() != 3 || plan.find<RowExchange>() == nullptr) return "the plan exchanges no rows";
+  if (plan.num_tokens > state_->options.max_tokens) return "more tokens than the windows have slots for";
+  if (plan.slot_columns > state_->options.max_slots) return "more weights of a token than the windows hold";
+  auto const& expansion = std::get<RowGather>(plan.stages.back());
+  if (expansion.rows_of_token.size() != expansion.token_of_row.size()) return "padded experts are not fused";
+  return {};
+}
+
+FusedPlan FusedExecutor::prepare(DevicePlan const& plan) const {
+  std::string const reason = refusal(plan.plan());
+  SWITCHYARD_REQUIRE(reason.empty(), unsupported, "rank {}: {}; use CudaExecutor", state_->rank.value(), reason);
+  return FusedPlan(std::make_unique<FusedPlan::Lists>(plan, state_->options.max_tokens));
+}
+
+void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTensorView weights, TensorView rows,
+                             StreamView stream) {
+  FusedPlan::Lists& lists = *fused.lists_;
+  DispatchPlan const& plan = lists.device.plan;
+  std::int64_t const hidden = state_->require_rows("tokens", tokens, plan.num_tokens);
+  require_same_hidden(hidden, state_->require_rows("expert rows", rows, plan.num_expert_rows()), state_->rank);
+  SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype() && weights.dtype() == DType::f32 &&
+                         require_matrix("weights", weights, plan.num_tokens, state_->rank) == plan.slot_columns,
+                     shape_mismatch, "rank {} dispatches {} tokens with {} weights into {} rows", state_->rank.value(),
+                     to_string(tokens.dtype()), to_string(weights.dtype()), to_string(rows.dtype()));
+  std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
+  auto const* const begin = lists.device.expansion().begin.as<std::int64_t const>();
+  auto const* const places = lists.places.as<std::int32_t const>();
+  FusedStoreParams store{};
+  store.windows = state_->windows;
+  store.tokens = tokens.data();
+  store.weights = static_cast<float const*>(weights.data());
+  store.columns = plan.slot_columns;
+  store.row_bytes = row_bytes;
+  store.sent_token = lists.sent_token.as<std::int32_t const>();
+  store.sent_to = lists.sent_to.as<std::int32_t const>();
+  store.sent_slot = lists.sent_slot.as<std::int32_t const>();
+  store.num_sent = lists.num_sent;
+  store.own_token = lists.own_token.as<std::int32_t const>();
+  store.own_begin = begin + lists.first_own;
+  store.num_own = lists.num_own;
+  store.places = places;
+  store.output = rows.data();
+  launch_fused_store(store, stream);
+  state_->meet(lists, digest_of(lists.digest, Phase::dispatch, tokens.dtype(), hidden), false, stream);
+  launch_fused_expand({state_->windows, lists.received_slot.as<std::int32_t const>(), begin, lists.num_received, places,
+                       rows.data(), row_bytes},
+                      stream);
+  launch_fused_weights(
+      {state_->windows, static_cast<float const*>(weights.data()), lists.term_own.as<std::int64_t const>(),
+       lists.term_slot.as<std::int32_t const>(), lists.term_column.as<std::int32_t const>(),
+       lists.term_weights.as<float>(), lists.device.expansion().num_terms},
+      stream);
+}
+
+void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows, TensorView out, StreamView stream) {
+  FusedPlan::Lists& lists = *fused.lists_;
+  DispatchPlan const& plan = lists.device.plan;
+  std::int64_t const hidden = state_->require_rows("output tokens", out, plan.num_tokens);
+  require_same_hidden(hidden, state_->require_rows("expert rows", expert_rows, plan.num_expert_rows()), state_->rank);
+  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype(), shape_mismatch, "rank {} combines {} rows into {} tokens",
+                     state_->rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
+  DeviceTerms const& terms = lists.device.expansion();
+  launch_fused_partials({state_->windows, out.dtype(), expert_rows.data(), hidden, terms.begin.as<std::int64_t const>(),
+                         terms.rows.as<std::int64_t const>(), lists.term_weights.as<float const>(), lists.num_received,
+                         lists.return_to.as<std::int32_t const>(), lists.return_slot.as<std::int32_t const>()},
+                        stream);
+  state_->meet(lists, digest_of(lists.digest, Phase::combine, out.dtype(), hidden), true, stream);
+  launch_fused_join({state_->windows, out.dtype(), lists.join_begin.as<std::int64_t const>(),
+                     lists.join_slots.as<std::int64_t const>(), plan.num_tokens, hidden, out.data()},
+                    stream);
+}
+
+void FusedExecutor::check(StreamView stream) {
+  std::uint64_t word = 0;
+  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->status_host.data(), state_->windows.error, sizeof word,
+                                      cudaMemcpyDeviceToHost, stream.handle()));
+  stream.synchronize();
+  std::memcpy(&word, state_->status_host.data(), sizeof word);
+  auto const peer = static_cast<std::uint32_t>(word);
+  int const rank = state_->rank.value();
+  auto const kind = static_cast<FusedError>(word >> 32);
+  SWITCHYARD_REQUIRE(
+      kind != FusedError::timeout, timeout,
+      "rank {} waited in a kernel for rank {} beyond the deadline: it is slow, stuck or gone; outputs are "
+      "zeros since then; make the group anew",
+      rank, peer);
+  SWITCHYARD_REQUIRE(
+      kind != FusedError::other_call, desync,
+      "rank {} issued another fused call than rank {}: phase, plan, dtype or hidden size differ; outputs "
+      "are zeros since then",
+      peer, rank);
+  SWITCHYARD_REQUIRE(kind != FusedError::other_rows, split_mismatch,
+                     "rank {} stored another number of rows than the plan of rank {} expects; outputs are zeros since "
+                     "then; give all ranks plans of one batch",
+                     peer, rank);
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/// FusedWindow: device memory that every rank of an NVLink domain can address, registered with NCCL.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/nccl_communicator.hpp"
+
+namespace switchyard::cuda {
+
+/// Collective to make; the first bytes are zero. Destroyed after all ranks stopped using it.
+class FusedWindow {
+ public:
+  /// @param zeroed_bytes at the front. @throws Error{out_of_memory, nccl, timeout, unsupported}
+  FusedWindow(NcclHandle handle, int world, std::int64_t bytes, std::int64_t zeroed_bytes, Duration deadline);
+  ~FusedWindow();
+  FusedWindow(FusedWindow const&) = delete;
+  FusedWindow& operator=(FusedWindow const&) = delete;
+
+  [[nodiscard]] std::byte* data() const noexcept;
+  /// [world] addresses of all ranks' windows, device memory.
+  [[nodiscard]] std::byte* const* peers() const noexcept { return peers_.as<std::byte* const>(); }
+
+ private:
+  struct Registration;
+  std::unique_ptr<Registration> registration_;
+  DeviceBuffer peers_;
+};
+
+}  // namespace switchyard::cuda
