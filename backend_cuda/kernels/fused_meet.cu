@@ -59,6 +59,11 @@ __global__ void fused_meet_kernel(FusedMeetParams params) {
 
 }  // namespace
 
+void load_fused_meet() {
+  cudaFuncAttributes attributes{};
+  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_meet_kernel)));
+}
+
 void launch_fused_meet(FusedMeetParams const& params, StreamView stream) {
   auto const threads = static_cast<unsigned>((params.windows.world + 31) / 32 * 32);
   fused_meet_kernel<<<1, threads, 0, stream.handle()>>>(params);

@@ -86,6 +86,13 @@ __global__ void fused_weights_kernel(FusedWeightsParams params) {
 
 }  // namespace
 
+void load_fused_rows() {
+  cudaFuncAttributes attributes{};
+  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_store_kernel)));
+  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_expand_kernel)));
+  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_weights_kernel)));
+}
+
 void launch_fused_store(FusedStoreParams const& params, StreamView stream) {
   if (params.num_sent + params.num_own <= 0) return;
   dim3 const block = block_of_rows(params.row_bytes / static_cast<std::int64_t>(sizeof(uint4)));

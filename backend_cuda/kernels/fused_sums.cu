@@ -60,6 +60,18 @@ __global__ void fused_join_kernel(FusedJoinParams params) {
 
 }  // namespace
 
+void load_fused_sums() {
+  cudaFuncAttributes attributes{};
+  for (DType const dtype : {DType::f32, DType::bf16, DType::f16})
+    by_row_dtype(dtype, [&](auto row) {
+      using T = decltype(row);
+      void const* const partials = reinterpret_cast<void const*>(&fused_partials_kernel<T>);
+      void const* const join = reinterpret_cast<void const*>(&fused_join_kernel<T>);
+      SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, partials));
+      SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, join));
+    });
+}
+
 void launch_fused_partials(FusedPartialParams const& params, StreamView stream) {
   if (params.num_sums <= 0 || params.columns <= 0) return;
   by_row_dtype(params.dtype, [&](auto row) {

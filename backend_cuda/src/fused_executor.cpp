@@ -149,6 +149,9 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
   std::optional<NcclHandle> handle;
   std::unique_ptr<State> state;
   std::string reason = try_together(comm, [&] {
+    load_fused_meet();
+    load_fused_rows();
+    load_fused_sums();
     state = std::make_unique<State>(comm, options);
     handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
   });

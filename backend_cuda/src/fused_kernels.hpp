@@ -61,6 +61,12 @@ class LoadStoreTeam {
 /// Writes every rank's window address, as rank order has them, to `peers`. Device memory.
 void launch_window_pointers(ncclWindow_vidmem* window, int world, std::byte** peers, StreamView stream);
 
+/// Loads the kernels before the first step: one that is loaded while a meeting spins may wait for it under a lock that
+/// another rank of the same process needs. @throws Error{cuda}
+void load_fused_meet();
+void load_fused_rows();
+void load_fused_sums();
+
 /// Remote rows of this rank's tokens to their slots, and its own received rows to their places.
 struct FusedStoreParams {
   FusedWindows windows;
