@@ -10,6 +10,7 @@
 #include "commands/plan_file.hpp"
 #include "commands/simulate_report.hpp"
 #include "switchyard/io/file.hpp"
+#include "switchyard/types/error.hpp"
 
 namespace switchyard::cli {
 namespace {
