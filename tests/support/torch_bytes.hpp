@@ -54,10 +54,10 @@ inline std::string pickle_program(std::string const& body) {
   return "\x80\x02" + body + ".";
 }
 inline std::string pickle_text(std::string_view text) {
-  return "X" + little(text.size(), 4) + std::string(text);
+  return std::string("X") + little(text.size(), 4) + std::string(text);
 }
 inline std::string pickle_int(std::int64_t value) {
-  return "J" + little(static_cast<std::uint64_t>(value), 4);
+  return std::string("J") + little(static_cast<std::uint64_t>(value), 4);
 }
 inline std::string pickle_tuple(std::vector<std::int64_t> const& values) {
   std::string out = "(";
@@ -114,8 +114,9 @@ inline std::string int32_bytes(std::vector<std::int32_t> const& values) {
 inline std::string sglang_stat_file(std::vector<std::int64_t> const& shape, std::vector<std::int32_t> const& counts) {
   auto const held = static_cast<std::int64_t>(counts.size());
   std::string const tensor = pickle_tensor({.held = held, .shape = shape});
-  std::string const program = pickle_program(pickle_dict(
-      {{"rank", "K" + little(0, 1)}, {"logical_count", tensor}, {"average_utilization_rate_over_window", "N"}}));
+  std::string const program = pickle_program(pickle_dict({{"rank", std::string("K") + little(0, 1)},
+                                                          {"logical_count", tensor},
+                                                          {"average_utilization_rate_over_window", "N"}}));
   return torch_file(program, {int32_bytes(counts)});
 }
 

@@ -29,8 +29,8 @@ std::string passes_file(std::string const& map_tensor, std::vector<std::string> 
 }
 
 std::string pass(std::string const& key, std::string const& tensor) {
-  return pickle_dict({{"forward_pass_id", "K" + little(7, 1)},
-                      {"rank", "K" + little(0, 1)},
+  return pickle_dict({{"forward_pass_id", std::string("K") + little(7, 1)},
+                      {"rank", std::string("K") + little(0, 1)},
                       {"gatherer_key", pickle_text(key)},
                       {"global_physical_count", tensor}});
 }
@@ -76,7 +76,7 @@ TEST_CASE("per_pass: the worked example; other gatherers are left out; the map i
 }
 
 TEST_CASE("a pickle that names anything else is refused by name, never called") {
-  std::string const evil = pickle_program("cos\nsystem\n(" + pickle_text("echo owned") + "tR");
+  std::string const evil = pickle_program(std::string("cos\nsystem\n(") + pickle_text("echo owned") + "tR");
   CHECK(contains(refusal(torch_file(evil, {})), "it names 'os.system'"));
   CHECK(contains(refusal(torch_file(pickle_program("ctorch.hub\nloadStorage\n"), {})),
                  "it names 'torch.hub.loadStorage'"));
@@ -93,9 +93,11 @@ TEST_CASE("programs that do not fit their stack are refused with the byte") {
   CHECK(contains(refusal(torch_file(pickle_program("("), {})), "a value that is not there"));
   CHECK(contains(refusal(torch_file(pickle_program("NN"), {})), "left on the stack"));
   CHECK(contains(refusal(torch_file(pickle_program("h\x07"), {})), "memo 7 was never written"));
-  CHECK(contains(refusal(torch_file(pickle_program("X" + little(99, 4) + "abc"), {})), "ends inside a string"));
-  CHECK(contains(refusal(torch_file(pickle_program("}(" + pickle_text("a") + "N" + pickle_text("a") + "Nu"), {})),
-                 "the key 'a' appears twice"));
+  CHECK(contains(refusal(torch_file(pickle_program(std::string("X") + little(99, 4) + "abc"), {})),
+                 "ends inside a string"));
+  CHECK(contains(
+      refusal(torch_file(pickle_program(std::string("}(") + pickle_text("a") + "N" + pickle_text("a") + "Nu"), {})),
+      "the key 'a' appears twice"));
   CHECK(contains(refusal(torch_file(pickle_program("}(Nu"), {})), "a key without a value"));
   CHECK(contains(refusal(torch_file(pickle_program("NNa"), {})), "a list is required on the stack"));
   CHECK(contains(refusal(torch_file(pickle_program("\x8a\x09"), {})), "beyond 64 bits"));
