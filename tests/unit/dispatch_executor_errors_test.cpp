@@ -123,8 +123,8 @@ TEST_CASE("f32 results of bf16 tokens are rounded before they are weighted") {
 TEST_CASE("bad calls are refused by name") {
   CHECK(contains(combine_error(ErrorCode::invalid_argument, {0.5F, kNan, 1.0F, 2.0F}), "token 0, slot 1 on rank 0"));
   CHECK(contains(combine_error(ErrorCode::shape_mismatch, {0.5F, 1.0F, 2.0F}), "3 weights"));
-  auto const other = CombineRecipe::rank_partial();
-  CHECK(contains(combine_error(ErrorCode::unsupported, {1, 1, 1, 1}, other), "one partial per (rank, token)"));
+  auto const other = CombineRecipe::megatron_allgather();
+  CHECK(contains(combine_error(ErrorCode::unsupported, {1, 1, 1, 1}, other), "let it send partials"));
 
   auto const dispatch_error = [](ErrorCode code, auto tokens, auto rows, std::int64_t num_tokens,
                                  std::int64_t num_rows) {
