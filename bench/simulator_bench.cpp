@@ -18,7 +18,8 @@ constexpr int kGroup = 256;
 
 /// Skewed sizes without a table: bytes of the pair from counters.
 std::int64_t pair_bytes(CounterRng const& rng, int from, int to) {
-  return 1 + static_cast<std::int64_t>(rng.bits(static_cast<std::uint64_t>(std::int64_t{from} * kGroup + to % kGroup)) >> 44);
+  return 1 + static_cast<std::int64_t>(
+                 rng.bits(static_cast<std::uint64_t>(std::int64_t{from} * kGroup + to % kGroup)) >> 44);
 }
 
 void link_bytes(benchmark::State& state) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traffic of routings and plans.
 //
-// Worked example: 2 nodes of 2 GPUs, 8 experts, 2 per rank. Rank 0's only token chooses experts 2, 3 (rank 1), 4 (rank 2)
-// and 6 (rank 3). Without deduplication rank 1 gets two rows and ranks 2 and 3 one each; per rank one row each. Per node
-// the token travels once to node 0 (to rank 0 itself, which stands where the source stands) and once to node 1 (rank 2);
-// rank 0 hands it to rank 1, rank 2 keeps a copy (2 -> 2) and hands one to rank 3.
+// Worked example: 2 nodes of 2 GPUs, 8 experts, 2 per rank. Rank 0's only token chooses experts 2, 3 (rank 1), 4 (rank
+// 2) and 6 (rank 3). Without deduplication rank 1 gets two rows and ranks 2 and 3 one each; per rank one row each. Per
+// node the token travels once to node 0 (to rank 0 itself, which stands where the source stands) and once to node 1
+// (rank 2); rank 0 hands it to rank 1, rank 2 keeps a copy (2 -> 2) and hands one to rank 3.
 #include <doctest/doctest.h>
 
 #include <map>

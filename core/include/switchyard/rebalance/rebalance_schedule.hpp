@@ -93,7 +93,8 @@ struct RebalanceSchedule {
   std::int64_t expert_bytes = 0;  ///< of the largest layer, as the planner was told; 0 = not told
   std::vector<LayerSchedule> layers{};
 
-  /// @return the spare rows that `rank` may use: what the limits say, but no more than it has slots (and at least 1). @throws Error{invalid_argument} for a rank outside the group.
+  /// @return the spare rows that `rank` may use: what the limits say, but no more than it has slots (and at least 1).
+  /// @throws Error{invalid_argument} for a rank outside the group.
   [[nodiscard]] int spare_rows_of(RankId rank) const;
   /// Digest of every field above.
   [[nodiscard]] Fingerprint fingerprint() const;
