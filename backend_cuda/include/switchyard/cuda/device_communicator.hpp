@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -37,6 +38,13 @@ class DeviceCommunicator {
   /// it. A rank may send to itself.
   virtual void exchange_on(StreamView stream, std::span<DeviceSend const> sends,
                            std::span<DeviceReceive const> receives, CallOptions const& options = {}) = 0;
+
+  /// Waits until the work on a stream is done. Implementations whose moves run on after exchange_on() watch the group
+  /// and the deadline meanwhile. @throws Error{timeout, aborted, nccl, cuda}
+  virtual void wait(StreamView stream, std::optional<Duration> deadline = {}) {
+    static_cast<void>(deadline);
+    stream.synchronize();
+  }
 
   /// Poisons the group for all ranks. Idempotent.
   virtual void abort(std::string const& reason) noexcept = 0;

@@ -85,7 +85,7 @@ class NcclCommunicator final : public Communicator, public DeviceCommunicator {
 
   /// The watchdog of work on a stream: waits until it is done, NCCL or the group failed, or the deadline passed.
   /// @throws Error{timeout, aborted, nccl, cuda}; the communicator is poisoned then.
-  void wait(StreamView stream, std::optional<Duration> deadline = {});
+  void wait(StreamView stream, std::optional<Duration> deadline = {}) override;
 
   void abort(std::string const& reason) noexcept override;
   /// What a rank's runner says when its body threw: the others get Error{aborted} "rank r failed: reason".
