@@ -4,7 +4,7 @@
 # Usage: check_gpu.sh [folder for logs and JSON]   (default: SWITCHYARD_GPU_OUT, else build/gpu-report)
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor conformance processes kernels ranks);
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor rebalance conformance processes kernels ranks);
 #                    try4 (4 processes on 2 GPUs) and sanitizer are run only when named
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits executor conformance processes kernels ranks}
+stages=${SWITCHYARD_STAGES:-build bits executor rebalance conformance processes kernels ranks}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -48,21 +48,24 @@ ranks_of() {
   shift 2
   pids=""
   rank=0
+  last=""
   while [ "$rank" -lt "$count" ]; do
     env RANK="$rank" WORLD_SIZE="$count" LOCAL_RANK="$rank" MASTER_ADDR=127.0.0.1 MASTER_PORT="$port" \
       ${hostid:+NCCL_HOSTID="$hostid$rank"} "$@" "$program" >"$out/rank$rank.part" 2>&1 &
     pids="$pids $!"
+    [ "$rank" = "${victim:-none}" ] && last=$!
     rank=$((rank + 1))
   done
   status=0
   index=0
   for pid in $pids; do
-    wait "$pid"
-    code=$?
+    code=0
+    [ "$pid" = "$last" ] || wait "$pid" || code=$?
     cat "$out/rank$index.part"
-    [ "$index" = "${victim:-none}" ] || [ "$code" -eq 0 ] || status=1
+    [ "$code" -eq 0 ] || status=1
     index=$((index + 1))
   done
+  [ -z "$last" ] || kill -KILL "$last" 2>/dev/null # it may be stopped, and then never ends by itself
   return $status
 }
 
@@ -94,24 +97,39 @@ fi
 nvidia-smi -L
 
 if wants build; then
-  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_gpu_kernels"
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_rebalance switchyard_gpu_kernels"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
-    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_gpu_ranks"
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance switchyard_gpu_ranks"
   fi
   # shellcheck disable=SC2086
   stage build 550 cmake --build "$build" --target $targets
 fi
 wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
+if wants rebalance; then
+  stage rebalance 200 "$programs/switchyard_cuda_rebalance"
+  [ -x "$programs/switchyard_nccl_rebalance" ] &&
+    SWITCHYARD_GPUS=$gpus stage nccl_rebalance 200 "$programs/switchyard_nccl_rebalance"
+fi
 wants conformance && SWITCHYARD_GPUS=$gpus stage conformance 400 "$programs/switchyard_nccl_conformance"
 if wants processes; then
   SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29511 stage processes 300 sh "$0" "$out"
-  if [ "$gpus" -gt 1 ]; then
-    SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29512 SWITCHYARD_VICTIM=1 stage killed_peer 120 sh "$0" "$out"
-    SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29513 SWITCHYARD_VICTIM=0 stage killed_rank0 120 sh "$0" "$out"
-  fi
+fi
+# One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error.
+fault() {
+  SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=$2 SWITCHYARD_VICTIM=$3 SWITCHYARD_DIE_BY=$4 SWITCHYARD_DIE_IN=$5 \
+    stage "$1" 60 sh "$0" "$out"
+}
+if wants processes && [ "$gpus" -gt 1 ]; then
+  fault killed_peer 29512 1 KILL calls
+  fault killed_rank0 29513 0 KILL calls
+  fault killed_in_exchange 29515 1 KILL exchange
+  fault stopped_peer 29516 1 STOP calls
+  fault stopped_rank0 29517 0 STOP calls
+  fault stopped_in_exchange 29518 1 STOP exchange
+  fault stopped_in_fused 29519 1 STOP fused
 fi
 # An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.
 if wants try4; then

@@ -2,17 +2,17 @@
 // switchyard_nccl_ranks: one rank in one process. Started once per rank (torchrun, srun, mpirun, a shell loop with
 // RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT): joins the group, moves ragged messages with provenance over host
 // memory, then compares CpuExecutor and CudaExecutor over NCCL byte by byte. Exit 0 when all is equal, 1 when not, 77
-// without a GPU. With SWITCHYARD_DIE_AT=<rank> that rank raises SIGKILL in the middle; the others must end with a typed
-// error.
+// without a GPU. rank_faults.hpp says how a rank is killed or stopped in the middle instead.
 #include <cuda_runtime_api.h>
 
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
 
 #include "conformance/ragged_calls.hpp"
 #include "executor_cases.hpp"
+#include "fused_case.hpp"
+#include "graph_replay.hpp"
+#include "rank_faults.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
@@ -44,50 +44,25 @@ void compare_executors(PairReport& report, cuda::NcclCommunicator& comm) {
       }
 }
 
-/// Captures `step` in global mode and runs it `replays` times.
-template <typename Step>
-void replay(cuda::StreamView stream, int replays, Step const& step) {
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t runnable = nullptr;
-  bool ok = cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeGlobal) == cudaSuccess;
-  step();
-  ok = cudaStreamEndCapture(stream.handle(), &graph) == cudaSuccess && ok;
-  ok = ok && cudaGraphInstantiate(&runnable, graph, 0) == cudaSuccess;
-  for (int i = 0; ok && i < replays; ++i) ok = cudaGraphLaunch(runnable, stream.handle()) == cudaSuccess;
-  stream.synchronize();
-  if (runnable != nullptr) static_cast<void>(cudaGraphExecDestroy(runnable));
-  if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
-  if (!ok) throw Error(ErrorCode::cuda, "a fused step could not be captured and replayed");
-}
-
 /// The fused path beside CudaExecutor over NCCL, itself compared with the CPU above: the same bytes in a few steps,
 /// with two dispatches in a row among them. Says so where the ranks cannot reach each other's memory.
 void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
-  constexpr std::int64_t kHidden = 64;
+  constexpr std::int64_t kHidden = FusedCase::kHidden;
   auto const attempt = cuda::FusedExecutor::create(comm, {64, kHidden * 4, 16});
   if (attempt.executor == nullptr) {
     if (comm.rank().value() == 0) std::printf("fused path skipped: %s\n", attempt.reason.c_str());
     return;
   }
-  RecipeBatch batch;
-  batch.seed = 90;
-  batch.hidden = kHidden;
-  RecipeRun run;
-  run.grid = {1, comm.size()};
-  run.dispatcher = Dispatcher::flex;
-  auto const part = support::rank_batch(batch, run, comm.rank().value());
-  auto const plan =
-      support::plan_of(run, comm, part.routing, ExpertPlacement::contiguous(1, batch.experts, run.grid.ep));
-  cuda::DevicePlan const device_plan(plan);
+  FusedCase const fused_case(comm);
+  DispatchPlan const& plan = fused_case.plan;
+  cuda::DevicePlan const& device_plan = fused_case.device_plan;
   cuda::CudaExecutor host_path(comm);
   cuda::FusedExecutor& fused = *attempt.executor;
   cuda::FusedPlan fused_plan = fused.prepare(device_plan);
   cuda::Stream const stream;
   std::int64_t const rows = plan.num_expert_rows();
-  std::vector<float> const values(part.routing.weights().begin(), part.routing.weights().end());
-  auto const weights = cuda::upload(values, stream);
   cuda::CombineInputs inputs;
-  inputs.weights = weights.view(DType::f32, {plan.num_tokens, plan.slot_columns});
+  inputs.weights = fused_case.weight_view();
   for (int step = 0; step < 5; ++step) {
     std::vector<bf16_t> tokens;
     for (std::int64_t i = 0; i < plan.num_tokens * kHidden; ++i)
@@ -115,7 +90,8 @@ void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
       fused.combine(fused_plan, row_view(1), out_view(1), stream);
     };
     if (step < 3) run_step();
-    if (step >= 3) replay(stream, 3, run_step);  // odd and even numbers of operations
+    if (step >= 3 && !replay(stream, 3, run_step))  // odd and even numbers of operations
+      throw Error(ErrorCode::cuda, "a fused step could not be captured and replayed");
     fused.check(stream);
     std::string const name = "fused step " + std::to_string(step);
     compare_bits(report, name + " dispatch", comm.rank().value(), kHidden, cuda::download<bf16_t>(there[0], stream),
@@ -126,32 +102,19 @@ void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
   comm.barrier({.operation = "fused end"});
 }
 
-int survive_a_death(cuda::NcclCommunicator& comm, int victim) {
-  auto const start = std::chrono::steady_clock::now();
-  try {
-    for (int call = 0;; ++call) {
-      if (comm.rank().value() == victim && call == 10) static_cast<void>(std::raise(SIGKILL));
-      switchyard::test::mixed_call(comm, call, 256);
-    }
-  } catch (Error const& error) {
-    auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::printf("rank %d survived for %.2f s: %s\n", comm.rank().value(), seconds, error.what());
-    return error.code() == ErrorCode::aborted || error.code() == ErrorCode::timeout ? 0 : 1;
-  }
-}
-
 int run_rank() {
   auto const config = launch::launch_config({}, launch::launch_environment());
   if (cudaSetDevice(config.local_rank % cuda::device_count()) != cudaSuccess)
     throw Error(ErrorCode::cuda, "the device of this rank cannot be used");
   auto group = launch::join_group(config, cuda::make_nccl_id, std::chrono::seconds(60));
+  auto const fault = asked_fault();
   cuda::NcclCommunicator comm(
       cuda::NcclHandle::create(group.client->blob(), config.rank, config.world_size, std::chrono::seconds(60)),
-      *group.client);
+      *group.client, fault ? options_under(*fault) : cuda::NcclOptions{});
   if (config.rank == 0)
     std::printf("%s; %s; %d ranks by %s\n", cuda::describe_nccl().c_str(), cuda::describe_device().c_str(),
                 config.world_size, config.source.c_str());
-  if (char const* const victim = std::getenv("SWITCHYARD_DIE_AT")) return survive_a_death(comm, std::atoi(victim));
+  if (fault) return survive(comm, *fault);
   PairReport report;
   move_messages(comm);
   compare_executors(report, comm);

@@ -33,6 +33,10 @@ if(SWITCHYARD_HAVE_CUDA)
   switchyard_add_gpu_program(switchyard_cuda_executor SOURCES cross_backend/cuda_executor_test.cpp
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
 
+  switchyard_add_gpu_program(switchyard_cuda_rebalance SOURCES cross_backend/rebalance_device_test.cpp
+    LIBS switchyard::backend_cuda switchyard::backend_cpu)
+  switchyard_use_cuda_headers(switchyard_cuda_rebalance)
+
   # Benchmarks of the GPU: no tests, but built with them so that they stay compilable.
   function(switchyard_add_gpu_bench name source)
     add_executable(${name} ${PROJECT_SOURCE_DIR}/backend_cuda/bench/${source})
@@ -50,5 +54,8 @@ if(SWITCHYARD_HAVE_CUDA)
       LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
     switchyard_use_cuda_headers(switchyard_nccl_conformance)
     switchyard_use_cuda_headers(switchyard_nccl_ranks)
+    switchyard_add_gpu_program(switchyard_nccl_rebalance SOURCES cross_backend/rebalance_nccl_test.cpp
+      LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
+    switchyard_use_cuda_headers(switchyard_nccl_rebalance)
   endif()
 endif()

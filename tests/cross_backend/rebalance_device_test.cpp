@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_rebalance: do both backends leave the same bytes after a rebalance? Random placements with replicas,
+// empty slots and ranks without slots; plans and schedules, with as many spare rows as slots and with one; at once,
+// layer by layer, and as a profile; dead ranks and joining ranks; a row that is damaged on its way, and ranks whose
+// plans differ. Ranks are threads that share one GPU and exchange device memory through the host. SWITCHYARD_CASES=n
+// takes n placements. Exit 0 when all is equal, 1 when not, 77 without a GPU.
+//
+// By hand: two ranks hold experts (0, 1) and (2, 3) and shall hold (2, 1) and (0, 3). Expert 0 goes to rank 1, expert 2
+// to rank 0, each into a spare row; after the acknowledgement each is copied into slot 0. Rows 1 are never written.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "rebalance_pair.hpp"
+#include "support/random_placements.hpp"
+#include "switchyard/cpu/rank_group.hpp"
+#include "switchyard/cuda/device.hpp"
+
+namespace cross_backend {
+namespace {
+
+ExpertPlacement one_layer(int experts, std::vector<std::int32_t> const& slots_per_rank, std::vector<int> const& ids) {
+  std::vector<ExpertId> slots;
+  for (int id : ids) slots.emplace_back(id);
+  return {1, experts, SlotLayout(slots_per_rank), slots};
+}
+
+template <typename Body>
+void run_case(PairReport& report, int ranks, std::string const& name, Body const& body) {
+  auto const scheduler = cpu::make_thread_scheduler();
+  try {
+    cpu::run_ranks(*scheduler, ranks, {}, [&](Communicator& comm) {
+      cuda::HostStagedCommunicator data(comm);
+      body(cuda::RebalanceLinks{comm, data});
+    });
+  } catch (std::exception const& error) {
+    report.failed(name + ": " + error.what());
+  }
+}
+
+void check_random_moves(PairReport& report, int seeds) {
+  for (int seed = 0; seed < seeds; ++seed) {
+    auto const pair = switchyard::test::draw_placements(static_cast<std::uint64_t>(seed));
+    std::string const name = "seed " + std::to_string(seed);
+    run_case(report, pair.before.num_ranks(), name,
+             [&](cuda::RebalanceLinks const& links) { rebalance_case(report, name, pair.before, pair.after, links); });
+  }
+}
+
+/// Rank 1 is dead: ranks 0, 2 and 3 form the group.
+void check_dead_rank(PairReport& report) {
+  auto const before = one_layer(4, {2, 2, 2, 2}, {0, 1, 2, 3, 2, 3, 0, 2});
+  auto const after = one_layer(4, {2, 2, 2, 2}, {3, 1, -1, -1, 2, 0, 1, 2});
+  auto const schedule = plan_schedule(before, after, {}, {.dead_ranks = {RankId(1)}});
+  run_case(report, 3, "dead rank", [&](cuda::RebalanceLinks const& links) {
+    RankId const living[] = {RankId(0), RankId(2), RankId(3)};
+    RankId const me = living[links.control.rank().index()];
+    rebalance_rank(report, "dead rank", schedule, Way::buffered, links, me);
+    rebalance_rank(report, "dead rank", schedule, Way::stepwise, links, me);
+  });
+}
+
+/// Two ranks become four, and four two.
+void check_scaling(PairReport& report) {
+  auto const small = one_layer(4, {2, 2}, {0, 1, 2, 3});
+  auto const large = one_layer(4, {2, 2, 2, 2}, {3, 0, 1, 1, 2, 0, 3, 2});
+  auto const up = plan_rebalance(small, large, {ScaleMode::scale_up, {RankId(0), RankId(2)}});
+  auto const down =
+      plan_rebalance(large, small, {ScaleMode::scale_down, {RankId(1), RankId(-1), RankId(0), RankId(-1)}});
+  run_case(report, 4, "scaling", [&](cuda::RebalanceLinks const& links) {
+    rebalance_rank(report, "scale up", up, Way::in_place, links);
+    rebalance_rank(report, "scale down", down, Way::buffered, links);
+  });
+}
+
+/// Flips a bit of the first row that arrives.
+class DamagingCommunicator final : public cuda::DeviceCommunicator {
+ public:
+  explicit DamagingCommunicator(cuda::DeviceCommunicator& inner) : inner_(inner) {}
+  [[nodiscard]] RankId rank() const noexcept override { return inner_.rank(); }
+  [[nodiscard]] int size() const noexcept override { return inner_.size(); }
+  void exchange_on(cuda::StreamView stream, std::span<cuda::DeviceSend const> sends,
+                   std::span<cuda::DeviceReceive const> receives, CallOptions const& options) override {
+    inner_.exchange_on(stream, sends, receives, options);
+    if (receives.empty() || damaged_) return;
+    damaged_ = true;
+    std::uint8_t byte = 0;
+    bool const read = cudaMemcpy(&byte, receives[0].data, 1, cudaMemcpyDeviceToHost) == cudaSuccess;
+    byte ^= 4;
+    if (!read || cudaMemcpy(receives[0].data, &byte, 1, cudaMemcpyHostToDevice) != cudaSuccess)
+      throw Error(ErrorCode::cuda, "the test could not damage a row");
+  }
+  void abort(std::string const& reason) noexcept override { inner_.abort(reason); }
+
+ private:
+  cuda::DeviceCommunicator& inner_;
+  bool damaged_ = false;
+};
+
+/// What a rank's execution throws, with its memory compared to what it was.
+void expect_failure(PairReport& report, std::string const& name, RebalancePlan const& plan,
+                    cuda::RebalanceLinks const& links, std::initializer_list<ErrorCode> codes) {
+  RankRows const rows(plan.before, links.control.rank());
+  cuda::Stream const stream;
+  auto const memory = cuda::upload(rows.bytes(), stream);
+  cuda::RebalanceExecutor executor(plan);
+  std::optional<ErrorCode> thrown;
+  try {
+    executor.execute(links, rows.at(memory.as<std::byte>()), stream);
+  } catch (Error const& error) {
+    thrown = error.code();
+    if (error.code() == ErrorCode::corrupt_data &&
+        std::string(error.what()).find("expert 2, tensor 0") == std::string::npos)
+      report.failed(name + " does not name the row: " + error.what());
+  }
+  if (!thrown || std::find(codes.begin(), codes.end(), *thrown) == codes.end())
+    report.failed(name + ": ended with " + (thrown ? std::string(to_string(*thrown)) : "no error"));
+  if (bytes_of(memory, stream) != rows.bytes()) report.failed(name + ": weights were written");
+  if (executor.committed_placement() != plan.before) report.failed(name + ": a placement was committed");
+  report.compared(rows.bytes().size());
+}
+
+/// The example of the first comment, which goes wrong on rank 0; then ranks with different plans.
+void check_failures(PairReport& report) {
+  auto const before = one_layer(4, {2, 2}, {0, 1, 2, 3});
+  auto const plan = plan_rebalance(before, one_layer(4, {2, 2}, {2, 1, 0, 3}));
+  auto const other = plan_rebalance(before, one_layer(4, {2, 2}, {0, 2, 1, 3}));
+  run_case(report, 2, "damaged row", [&](cuda::RebalanceLinks const& links) {
+    DamagingCommunicator damaging(links.data);
+    bool const victim = links.control.rank().value() == 0;
+    cuda::RebalanceLinks const bad{links.control, victim ? damaging : links.data};
+    if (victim) expect_failure(report, "damaged row", plan, bad, {ErrorCode::corrupt_data});
+    if (!victim) expect_failure(report, "damaged row elsewhere", plan, bad, {ErrorCode::aborted});
+  });
+  run_case(report, 2, "different plans", [&](cuda::RebalanceLinks const& links) {
+    bool const first = links.control.rank().value() == 0;
+    expect_failure(report, "different plans", first ? plan : other, links, {ErrorCode::desync});
+  });
+}
+
+int run_all() {
+  std::printf("device: %s\n", cuda::describe_device().c_str());
+  PairReport report;
+  char const* const seeds = std::getenv("SWITCHYARD_CASES");
+  check_dead_rank(report);
+  check_scaling(report);
+  check_failures(report);
+  check_random_moves(report, seeds != nullptr ? std::atoi(seeds) : 40);
+  std::printf("%ld comparisons of %zu bytes, %d failed\n", report.comparisons(), report.values(), report.failures());
+  return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cross_backend
+
+int main() {
+  constexpr int kSkipped = 77;
+  if (switchyard::cuda::device_count() == 0) {
+    std::printf("skipped: no CUDA device on this machine\n");
+    return kSkipped;
+  }
+  try {
+    return cross_backend::run_all();
+  } catch (std::exception const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}
