@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Patterns of alltoallv, predicted from the uniform pattern alone.
+#include <algorithm>
+#include <cmath>
+
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/sim/validation.hpp"
+
+namespace switchyard::sim {
+namespace {
+
+constexpr double kBytesPerUsPerGbPerS = 1000;
+
+/// @return the part of a sender's bytes that `from` sends to `to`; 0 as well where `pattern` is unknown.
+double share_of(std::string const& pattern, int from, int to, int ranks) {
+  if (pattern == "uniform") return 1.0 / ranks;
+  if (pattern == "one_hot") return to == 0 ? 1 : 0;
+  if (pattern == "one_direction") return from % 2 == 0 && to == (from + 1) % ranks ? 1 : 0;
+  if (pattern == "half_silent") return from % 2 == 0 ? 1.0 / ranks : 0;
+  if (pattern != "zipf") return 0;
+  double sum = 0;
+  for (int r = 0; r < ranks; ++r) sum += 1.0 / (1 + r);
+  return 1.0 / (1 + (from + to) % ranks) / sum;
+}
+
+std::vector<Flow> flows_of(std::string const& pattern, double total_bytes, int ranks) {
+  std::vector<Flow> flows;
+  for (int from = 0; from < ranks; ++from)
+    for (int to = 0; to < ranks; ++to) {
+      auto const bytes = static_cast<std::int64_t>(std::llround(total_bytes * share_of(pattern, from, to, ranks)));
+      if (bytes > 0) flows.push_back({RankId(from), RankId(to), bytes, 1, 0});
+    }
+  return flows;
+}
+
+/// One node whose constants the calibration replaces.
+ClusterSpec node_of(int ranks) {
+  ClusterSpec spec;
+  spec.name = "measured node";
+  spec.gpus_per_node = ranks;
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = kBytesPerUsPerGbPerS;
+  return spec;
+}
+
+double predicted_us(FittedCurve const& uniform, std::string const& pattern, double total_bytes) {
+  auto const flows = flows_of(pattern, total_bytes, uniform.key.ranks);
+  ClusterTopology const topology(calibrated_cluster(node_of(uniform.key.ranks), std::span(&uniform, 1), flows));
+  return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
+}
+
+CurveValidation validate_pattern(FittedCurve const& uniform, MeasuredCurve const& measured) {
+  auto const split = split_outliers(measured.samples);
+  std::vector<Prediction> points;
+  for (Measurement const& one : medians_by_size(split.kept))
+    points.push_back({one.size, one.us, predicted_us(uniform, measured.key.variant, one.size)});
+  return summarised(to_string(measured.key), true, std::move(points), split.rejected,
+                    measurement_spread(measured.samples));
+}
+
+bool same_run(MeasuredCurve const& a, MeasuredCurve const& b) {
+  return a.provenance == b.provenance && a.key.ranks == b.key.ranks;
+}
+
+/// +1 when a is slower, -1 when b is.
+int verdict(double a, double b) {
+  return a > b ? 1 : a < b ? -1 : 0;
+}
+
+void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreement& agreement) {
+  for (Prediction const& left : a.points)
+    for (Prediction const& right : b.points) {
+      double const noise = 2 * std::max(a.spread * left.measured_us, b.spread * right.measured_us);
+      if (left.size != right.size || std::abs(left.measured_us - right.measured_us) <= noise) continue;
+      ++agreement.compared;
+      if (verdict(left.measured_us, right.measured_us) == verdict(left.predicted_us, right.predicted_us))
+        ++agreement.agreed;
+    }
+}
+
+}  // namespace
+
+std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curves) {
+  std::vector<CurveValidation> results;
+  for (MeasuredCurve const& uniform : curves) {
+    if (uniform.key.operation != "alltoallv" || uniform.key.variant != "uniform") continue;
+    FittedCurve const fitted = fit(uniform);
+    for (MeasuredCurve const& other : curves)
+      if (other.key.operation == "alltoallv" && other.key.variant != "uniform" && same_run(uniform, other) &&
+          !flows_of(other.key.variant, 1 << 20, other.key.ranks).empty())
+        results.push_back(validate_pattern(fitted, other));
+  }
+  return results;
+}
+
+VerdictAgreement verdict_agreement(std::span<CurveValidation const> patterns) {
+  VerdictAgreement agreement;
+  for (std::size_t a = 0; a < patterns.size(); ++a)
+    for (std::size_t b = a + 1; b < patterns.size(); ++b) compare(patterns[a], patterns[b], agreement);
+  return agreement;
+}
+
+}  // namespace switchyard::sim

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/sim/validation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::sim {
+namespace {
+
+/// @return the value that a fraction of the sorted values does not exceed.
+double quantile(std::vector<double> const& sorted, double fraction) {
+  auto const rank = std::ceil(fraction * static_cast<double>(sorted.size()));
+  return sorted[static_cast<std::size_t>(std::max(1.0, rank)) - 1];
+}
+
+double spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return (quantile(values, 0.9) - quantile(values, 0.1)) / 2 / quantile(values, 0.5);
+}
+
+std::vector<std::int64_t> rows_of(GemmSample const& sample) {
+  return std::vector<std::int64_t>(static_cast<std::size_t>(sample.active),
+                                   static_cast<std::int64_t>(std::llround(sample.rows)));
+}
+
+}  // namespace
+
+CurveValidation summarised(std::string name, bool skewed, std::vector<Prediction> points,
+                           std::vector<Rejected> rejected, double spread) {
+  CurveValidation result{std::move(name), skewed, std::move(points), std::move(rejected), 0, 0, 0, spread, false};
+  std::vector<double> errors;
+  for (Prediction const& point : result.points)
+    errors.push_back(std::abs(point.predicted_us - point.measured_us) / point.measured_us);
+  if (errors.empty()) return result;
+  std::sort(errors.begin(), errors.end());
+  result.median_error = quantile(errors, 0.5);
+  result.p90_error = quantile(errors, 0.9);
+  result.max_error = errors.back();
+  ErrorGates const gates = skewed ? kSkewedGates : kUniformGates;
+  result.within_gates = result.median_error <= gates.median && result.p90_error <= gates.p90;
+  return result;
+}
+
+double measurement_spread(std::span<Measurement const> samples) {
+  std::vector<Measurement> sorted(samples.begin(), samples.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](Measurement const& a, Measurement const& b) { return a.size < b.size; });
+  std::vector<double> spreads;
+  for (std::size_t i = 0; i < sorted.size();) {
+    std::vector<double> values;
+    double const size = sorted[i].size;
+    for (; i < sorted.size() && sorted[i].size == size; ++i) values.push_back(sorted[i].us);
+    if (values.size() > 1) spreads.push_back(spread_of(std::move(values)));
+  }
+  std::sort(spreads.begin(), spreads.end());
+  return spreads.empty() ? 0 : quantile(spreads, 0.5);
+}
+
+CurveValidation validate_held_out(MeasuredCurve const& measured) {
+  auto const split = split_outliers(measured.samples);
+  auto const points = medians_by_size(split.kept);
+  SWITCHYARD_REQUIRE(points.size() >= 3, invalid_argument,
+                     "{}: {} sizes are left of {} samples: holding some out takes at least 3", to_string(measured.key),
+                     points.size(), measured.samples.size());
+  std::vector<Measurement> fitted;
+  for (std::size_t i = 0; i < points.size(); i += 2) fitted.push_back(points[i]);
+  CostCurve const curve = fit_curve(fitted).curve;
+  std::vector<Prediction> predictions;
+  for (std::size_t i = 1; i < points.size(); i += 2)
+    predictions.push_back({points[i].size, points[i].us, cost_us(curve, points[i].size)});
+  return summarised(to_string(measured.key), false, std::move(predictions), split.rejected,
+                    measurement_spread(measured.samples));
+}
+
+CurveValidation validate_gemm(MeasuredGemm const& measured) {
+  std::set<int> eps;
+  for (GemmSample const& sample : measured.samples) eps.insert(sample.ep);
+  SWITCHYARD_REQUIRE(eps.size() >= 4, invalid_argument, "{}: {} EP sizes: holding some out takes at least 4",
+                     to_string(measured.key), eps.size());
+  auto const held_out = [&](int ep) { return std::distance(eps.begin(), eps.find(ep)) % 2 == 1; };
+  MeasuredGemm fitted{measured.key, measured.provenance, {}};
+  for (GemmSample const& sample : measured.samples)
+    if (!held_out(sample.ep)) fitted.samples.push_back(sample);
+  GroupedGemmCost const cost = fit_gemm(fitted);
+  std::vector<Prediction> predictions;
+  for (GemmSample const& sample : measured.samples)
+    if (held_out(sample.ep)) predictions.push_back({sample.rows, sample.us, grouped_gemm_us(cost, rows_of(sample))});
+  return summarised("grouped gemm " + to_string(measured.key), false, std::move(predictions), {}, 0);
+}
+
+}  // namespace switchyard::sim
