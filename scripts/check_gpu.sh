@@ -57,15 +57,15 @@ ranks_of() {
     rank=$((rank + 1))
   done
   status=0
-  index=0
   for pid in $pids; do
-    code=0
-    [ "$pid" = "$last" ] || wait "$pid" || code=$?
-    cat "$out/rank$index.part"
-    [ "$code" -eq 0 ] || status=1
-    index=$((index + 1))
+    [ "$pid" = "$last" ] || wait "$pid" || status=1
   done
   [ -z "$last" ] || kill -KILL "$last" 2>/dev/null # it may be stopped, and then never ends by itself
+  rank=0
+  while [ "$rank" -lt "$count" ]; do
+    cat "$out/rank$rank.part"
+    rank=$((rank + 1))
+  done
   return $status
 }
 
