@@ -39,6 +39,13 @@ void join_row(std::span<TensorView const> partials, std::int64_t row, std::int64
   hd::tree_sum_in_place(scratch.data(), hidden, count, hidden);
 }
 
+/// The configuration with the scales that a call brings.
+ExpertMlp scaled(ExpertMlp mlp, ExpertCall const& call) {
+  if (call.a1_scale && mlp.input_quant) mlp.input_quant->given_scale = *call.a1_scale;
+  if (call.a2_scale && mlp.activation_quant) mlp.activation_quant->given_scale = *call.a2_scale;
+  return mlp;
+}
+
 }  // namespace
 
 ExactExperts::ExactExperts(ExpertMlp mlp) : mlp_(mlp) {
@@ -56,11 +63,12 @@ void ExactExperts::apply(ExpertCall const& call, std::span<std::byte> workspace)
   ExpertKernels const& kernels = active_expert_kernels();
   Workspace arena(workspace);
   ExpertBuffers const buffers = take_buffers(arena, kernels, mlp_, largest);
+  ExpertMlp const mlp = scaled(mlp_, call);
   hd::FloatEnvGuard const float_env;
   for (int expert = 0; expert < mlp_.num_local_experts; ++expert) {
     RowBlock const& block = call.blocks[to_size(expert)];
     for (std::int64_t done = 0; done < block.rows; done += kRowsPerPass) {
-      ExpertPass const pass{kernels, mlp_, call.weights, expert, std::min(kRowsPerPass, block.rows - done)};
+      ExpertPass const pass{kernels, mlp, call.weights, expert, std::min(kRowsPerPass, block.rows - done)};
       run_pass(pass, call, block.first_row + done, buffers);
     }
   }

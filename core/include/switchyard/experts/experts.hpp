@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,8 @@ struct ExpertCall {
   /// A factor per row of `rows`, applied to the input and rounded to the row dtype (router weight on input, which is
   /// for top-1 routing); empty = none. The caller's rows are not changed.
   std::span<float const> row_weights{};
+  std::optional<float> a1_scale{};  ///< replaces the given scale of mlp.input_quant by fp8_tensor; else unread
+  std::optional<float> a2_scale{};  ///< the same of mlp.activation_quant
   /// [*, H], same rows as the input: of the row dtype for TP size 1, else this rank's f32 partial without b2. May be
   /// the memory of `rows`. Rows outside all blocks are not written.
   TensorView output{};

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prepared_rows.hpp"
+
+#include <array>
+#include <cstring>
+
+#include "check_call.hpp"
+#include "expert_kernels.hpp"
+#include "switchyard/cpu/quantize.hpp"
+#include "switchyard/hd/float_env.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cpu {
+namespace {
+
+/// The packets on the wire: quantised only when that comes before the exchange.
+RowPackets wire_packets(PrepareTraits const& traits, PrepareShape const& shape) {
+  bool const before = traits.quantize == QuantizeWhen::before_exchange;
+  return {shape.hidden, traits.dtype, before ? traits.quant : std::nullopt};
+}
+
+/// @tparam Batch CpuBatch or CpuBatch const
+template <typename Batch, typename Base>
+Batch& batch_as(Base& batch) {
+  auto* const own = dynamic_cast<Batch*>(&batch);
+  SWITCHYARD_REQUIRE(own != nullptr, invalid_argument, "the batch was prepared by another backend");
+  return *own;
+}
+
+/// tokens times weights, one per row, rounded to the row dtype.
+std::vector<std::byte> weighted_rows(ConstTensorView const& tokens, std::span<float const> weights,
+                                     std::int64_t hidden) {
+  ExpertKernels const& kernels = active_expert_kernels();
+  std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
+  std::vector<std::byte> out(weights.size() * to_size(row_bytes));
+  std::vector<float> row(to_size(hidden));
+  hd::FloatEnvGuard const float_env;
+  for (std::size_t token = 0; token < weights.size(); ++token) {
+    std::size_t const at = token * to_size(row_bytes);
+    kernels.load(static_cast<std::byte const*>(tokens.data()) + at, tokens.dtype(), &weights[token], row.data(),
+                 hidden);
+    kernels.add_and_store(row.data(), nullptr, tokens.dtype(), out.data() + at, hidden);
+  }
+  return out;
+}
+
+}  // namespace
+
+void CpuBatch::require_step(PrepareFinalize const* expected_owner, Step wanted) const {
+  constexpr std::array<std::string_view, 4> kSteps = {"started", "prepared", "being finalised", "finalised"};
+  SWITCHYARD_REQUIRE(owner == expected_owner, invalid_argument,
+                     "the batch was prepared by another object: each finalises its own");
+  SWITCHYARD_REQUIRE(step == wanted, invalid_argument,
+                     "the batch is {}, but the call is for one that is {}: call start and finish of prepare, then of "
+                     "finalize, once each",
+                     kSteps[static_cast<std::size_t>(step)], kSteps[static_cast<std::size_t>(wanted)]);
+}
+
+/// What one batch keeps from prepare to finalize.
+struct CpuPrepare::Memory {
+  std::span<std::byte> arrival;  ///< packets in the standard format; the prepared rows themselves when they are plain
+  std::span<std::byte> rows;     ///< batched plain rows
+  std::span<std::byte> codes;
+  std::span<std::byte> scales;
+};
+
+CpuPrepare::CpuPrepare(PrepareTraits traits, PrepareShape shape)
+    : traits_(std::move(traits)), shape_(shape), packets_(wire_packets(traits_, shape_)) {}
+
+CpuPrepare::Memory CpuPrepare::take_memory(Workspace& arena, CpuBatch const& batch) const {
+  Memory memory;
+  memory.arrival = arena.take<std::byte>("arrived rows", checked_mul(batch.arrival_rows, packets_.row_bytes()));
+  if (batch.quant) {
+    QuantSizes const sizes = quant_sizes(batch.quant->layout(), batch.num_rows(), shape_.hidden);
+    memory.codes = arena.take<std::byte>("codes", sizes.code_bytes);
+    memory.scales = arena.take<std::byte>("scales", sizes.scale_bytes);
+  } else if (traits_.output_format == RowFormat::batched) {
+    memory.rows = arena.take<std::byte>("batched rows", checked_mul(batch.num_rows(), packets_.row_bytes()));
+  }
+  return memory;
+}
+
+void CpuPrepare::check_inputs(PrepareInputs const& inputs) const {
+  SWITCHYARD_REQUIRE(inputs.routing != nullptr && inputs.routing->form() == RoutingForm::topk, invalid_argument,
+                     "{} takes a top-k routing: convert a dense one with to_topk()", traits_.name);
+  RoutingMap const& routing = *inputs.routing;
+  SWITCHYARD_REQUIRE(routing.num_experts() == shape_.num_experts, shape_mismatch,
+                     "the routing is over {} experts, {} over {}", routing.num_experts(), traits_.name,
+                     shape_.num_experts);
+  require_matrix(inputs.tokens, "tokens", routing.num_tokens(), shape_.hidden);
+  SWITCHYARD_REQUIRE(routing.num_tokens() == 0 || inputs.tokens.dtype() == traits_.dtype, shape_mismatch,
+                     "tokens are {}, {} moves {}", to_string(inputs.tokens.dtype()), traits_.name,
+                     to_string(traits_.dtype));
+  SWITCHYARD_REQUIRE(!shape_.max_tokens_per_rank || routing.num_tokens() <= *shape_.max_tokens_per_rank,
+                     invalid_argument, "{} tokens on this rank, {} takes {}: raise the maximum or split the batch",
+                     routing.num_tokens(), traits_.name, shape_.max_tokens_per_rank.value_or(0));
+  SWITCHYARD_REQUIRE(!inputs.router_weight_on_input || routing.top_k() == 1, invalid_argument,
+                     "router weights on the input with top_k {}: a token has one input, so only top_k 1 can do that",
+                     routing.top_k());
+}
+
+void CpuPrepare::make_packets(CpuBatch& batch, PrepareInputs const& inputs) const {
+  std::int64_t const tokens = inputs.routing->num_tokens();
+  ConstTensorView plain(inputs.tokens.data(), traits_.dtype, {tokens, shape_.hidden});
+  batch.weighted_input = inputs.router_weight_on_input;
+  if (batch.weighted_input) {
+    batch.sent_bytes = weighted_rows(plain, inputs.routing->weights(), shape_.hidden);
+    plain = {batch.sent_bytes.data(), traits_.dtype, {tokens, shape_.hidden}};
+  }
+  batch.sent = plain;
+  batch.quant = traits_.quant;
+  if (batch.quant && inputs.a1_scale) batch.quant->given_scale = *inputs.a1_scale;
+  if (traits_.quantize != QuantizeWhen::before_exchange) return;
+  std::vector<std::byte> packets(to_size(checked_mul(tokens, packets_.row_bytes())));
+  packets_.pack(quantize(*batch.quant, plain).view(), packets);
+  batch.sent_bytes = std::move(packets);
+  batch.sent = packets_.carrier(batch.sent_bytes.data(), tokens);
+}
+
+void CpuPrepare::set_format(CpuBatch& batch) const {
+  if (traits_.output_format == RowFormat::standard)
+    return batch.set_blocks(batch.arrival_blocks, batch.arrival_rows, packets_.row_bytes());
+  std::int64_t const max_rows = checked_mul(shape_.max_tokens_per_rank.value_or(0), shape_.num_dispatchers);
+  std::vector<std::int64_t> counts;
+  for (RowBlock const& block : batch.arrival_blocks) counts.push_back(block.rows);
+  batch.set_blocks(batched_blocks(counts, max_rows), checked_mul(shape_.num_local_experts, max_rows),
+                   packets_.row_bytes());
+}
+
+std::unique_ptr<PreparedBatch> CpuPrepare::start_prepare(PrepareInputs const& inputs) {
+  check_inputs(inputs);
+  auto batch = std::make_unique<CpuBatch>();
+  batch->owner = this;
+  batch->routing = inputs.routing;
+  make_packets(*batch, inputs);
+  send(*batch);
+  set_format(*batch);
+  return batch;
+}
+
+std::int64_t CpuPrepare::prepared_bytes(PreparedBatch const& batch) const {
+  Workspace counting;
+  static_cast<void>(take_memory(counting, batch_as<CpuBatch const>(batch)));
+  return counting.bytes();
+}
+
+QuantizedView CpuPrepare::place_codes(CpuBatch const& batch, Memory const& memory) const {
+  QuantSpec const& spec = *batch.quant;
+  QuantizedMatrix after;
+  ConstStridedRows codes{memory.arrival.data(), packets_.row_bytes()};
+  ConstStridedRows scales{memory.arrival.data() + packets_.code_bytes(), packets_.row_bytes()};
+  RowPackets const packets(shape_.hidden, traits_.dtype, spec);
+  if (traits_.quantize == QuantizeWhen::after_exchange) {
+    after = quantize(spec, ConstTensorView(memory.arrival.data(), traits_.dtype, {batch.arrival_rows, shape_.hidden}));
+    codes = {after.codes.data(), packets.code_bytes()};
+    scales = {after.scales.data(), packets.scale_bytes()};
+  }
+  copy_blocks(codes, batch.arrival_blocks, {memory.codes.data(), packets.code_bytes()}, batch.blocks(),
+              packets.code_bytes());
+  copy_blocks(scales, batch.arrival_blocks, {memory.scales.data(), packets.scale_bytes()}, batch.blocks(),
+              packets.scale_bytes());
+  if (packets.scale_bytes() == 0 && !memory.scales.empty()) {  // one scale for all: given, or made after the exchange
+    std::byte const* const given = reinterpret_cast<std::byte const*>(&spec.given_scale);
+    std::memcpy(memory.scales.data(), after.scales.empty() ? given : after.scales.data(), sizeof spec.given_scale);
+  }
+  return {spec.layout(), batch.num_rows(), shape_.hidden, memory.codes, memory.scales, {}, spec.tensor_scale};
+}
+
+PreparedRows CpuPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byte> memory) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::sent);
+  Workspace arena(memory);
+  Memory const parts = take_memory(arena, own);
+  receive(own, packets_.carrier(parts.arrival.data(), own.arrival_rows));
+  own.step = CpuBatch::Step::prepared;
+  PreparedRows prepared;
+  if (own.quant) {
+    prepared.codes = place_codes(own, parts);
+    return prepared;
+  }
+  bool const batched = traits_.output_format == RowFormat::batched;
+  if (batched)
+    copy_blocks({parts.arrival.data(), packets_.row_bytes()}, own.arrival_blocks,
+                {parts.rows.data(), packets_.row_bytes()}, own.blocks(), packets_.row_bytes());
+  prepared.rows = packets_.carrier(batched ? parts.rows.data() : parts.arrival.data(), own.num_rows());
+  return prepared;
+}
+
+void CpuPrepare::start_finalize(PreparedBatch& batch, ConstTensorView const& expert_rows, TensorView const& output) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::prepared);
+  require_matrix(expert_rows, "expert rows", own.num_rows(), shape_.hidden);
+  require_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
+  own.results = expert_rows;
+  own.output = {output.data(), traits_.dtype, {own.routing->num_tokens(), shape_.hidden}};
+  own.step = CpuBatch::Step::finalizing;
+}
+
+void CpuPrepare::finish_finalize(PreparedBatch& batch) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::finalizing);
+  own.step = CpuBatch::Step::done;
+  DType const dtype = own.num_rows() == 0 ? traits_.dtype : own.results.dtype();
+  if (traits_.output_format == RowFormat::standard)
+    return reduce(own, {own.results.data(), dtype, {own.arrival_rows, shape_.hidden}});
+  std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
+  std::vector<std::byte> rows(to_size(checked_mul(own.arrival_rows, row_bytes)));
+  auto const* const results = static_cast<std::byte const*>(own.results.data());
+  copy_blocks({results, row_bytes}, own.blocks(), {rows.data(), row_bytes}, own.arrival_blocks, row_bytes);
+  reduce(own, {rows.data(), dtype, {own.arrival_rows, shape_.hidden}});
+}
+
+}  // namespace switchyard::cpu
