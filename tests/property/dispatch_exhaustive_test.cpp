@@ -5,7 +5,8 @@
 // a smaller number of tokens the executor moves and combines real rows, whose sums come from plain loops.
 //
 // The normal run goes to 2 tokens in total for plans and 1 for bytes; SWITCHYARD_EXHAUSTIVE=1 to 4 and 3,
-// SWITCHYARD_EXHAUSTIVE_TOKENS=N to N and N - 1.
+// SWITCHYARD_EXHAUSTIVE_TOKENS=N to N and N - 1. SWITCHYARD_SHARD=i/n checks every n-th routing from the i-th on only,
+// so that n processes share the work; all of them count them all.
 //
 // By hand: 2 ranks, 1 expert per rank, one token on rank 0 that chose experts 1 and 0 (slots 0 and 1): rank 0 must hold
 // (rank 0, token 0, slot 1), rank 1 (rank 0, token 0, slot 0).
@@ -30,6 +31,23 @@ int max_tokens() {
   if (tokens != nullptr) return std::atoi(tokens);
   char const* const deep = std::getenv("SWITCHYARD_EXHAUSTIVE");
   return deep != nullptr && std::string(deep) == "1" ? 4 : 2;
+}
+
+/// Which of the routings this process checks.
+struct Shard {
+  std::int64_t index = 0;
+  std::int64_t count = 1;
+};
+Shard shard_from_environment() {
+  char const* const text = std::getenv("SWITCHYARD_SHARD");
+  if (text == nullptr) return {};
+  std::string const shard = text;
+  auto const slash = shard.find('/');
+  REQUIRE(slash != std::string::npos);
+  Shard const result{std::stoll(shard.substr(0, slash)), std::stoll(shard.substr(slash + 1))};
+  REQUIRE(result.index >= 0);
+  REQUIRE(result.index < result.count);
+  return result;
 }
 
 /// A row by name; slot -1 where the wire carries one row per token, source -1 in an empty bin.
@@ -235,6 +253,7 @@ void check_grid(int tp, int ep) {
   int const byte_tokens = plan_tokens - 1;
   std::int64_t routings = 0;
   std::int64_t executed = 0;
+  Shard const shard = shard_from_environment();
   auto const scheduler = cpu::make_cooperative_scheduler();
   auto const families = support::all_families();
   for (int experts = 1; experts <= 4; ++experts)
@@ -246,8 +265,8 @@ void check_grid(int tp, int ep) {
       run.input.routing.resize(static_cast<std::size_t>(tp * ep));
       for (int tokens = 0; tokens <= plan_tokens; ++tokens)
         for_all_routings(run, tokens, 0, [&](RunCase const& one) {
-          ++routings;
           executed += tokens <= byte_tokens ? 1 : 0;
+          if (routings++ % shard.count != shard.index) return;
           for (auto const& family : families) {
             check_plans(one, family);
             if (tokens <= byte_tokens) check_bytes(one, family, *scheduler);
@@ -255,7 +274,7 @@ void check_grid(int tp, int ep) {
         });
     }
   MESSAGE("tp " << tp << " x ep " << ep << ": " << routings << " routings planned, " << executed << " executed, by "
-                << families.size() << " dispatchers each");
+                << families.size() << " dispatchers each; shard " << shard.index << " of " << shard.count);
   CHECK(routings == number_of_routings(tp * ep, plan_tokens));
   CHECK(executed == number_of_routings(tp * ep, byte_tokens));
 }
