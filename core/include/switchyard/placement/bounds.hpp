@@ -71,7 +71,7 @@ struct MigrationBounds {
 ///        cannot be sent and counts as a fetch only.
 /// @param speeds as balance_bounds(): a rank of speed 0 neither sends nor takes part in the assignment.
 /// @throws Error{shape_mismatch} when sizes differ.
-/// @note pure; O(ranks^3) in the worst case for fewest_fetches.
+/// @note pure; fewest_fetches takes O(ranks * pairs * log(pairs)) in the worst case, pairs of ranks that share experts.
 [[nodiscard]] MigrationBounds migration_bounds(ExpertPlacement const& before, ExpertPlacement const& after, int layer,
                                                std::span<double const> speeds = {});
 
@@ -79,7 +79,8 @@ struct MigrationBounds {
 /// expert that stays on its rank. Loads per rank are permuted, so PAR does not change.
 /// @param num_nodes > 1: only ranks of one node (consecutive ranks) swap contents, so that a node keeps its experts.
 /// @throws Error{shape_mismatch} when sizes differ, Error{invalid_argument} unless num_nodes divides the ranks.
-/// @note pure; O(layers * ranks^3) in the worst case. DeepSeek's authors suggest this step (deepseek-ai/EPLB #25).
+/// @note pure; O(layers * ranks * pairs * log(pairs)) in the worst case, pairs of ranks that share experts. DeepSeek's
+/// authors suggest this step (deepseek-ai/EPLB #25).
 [[nodiscard]] ExpertPlacement relabel_ranks(ExpertPlacement const& current, ExpertPlacement const& target,
                                             std::span<double const> speeds = {}, int num_nodes = 1);
 

@@ -1,98 +1,149 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "assignment.hpp"
 
-#include <limits>
+#include <algorithm>
+#include <functional>
+#include <queue>
+#include <utility>
 
 namespace switchyard::placement {
 
 namespace {
 
-/// The dual solution and the matching so far. Columns carry an extra entry, `size`, that stands for "the row to add".
+constexpr std::int64_t kFar = std::numeric_limits<std::int64_t>::max();
+
+/// The matching of the rows added so far and its prices. To take column c costs a row top_ - weight; to stay without a
+/// column costs top_, as if every row had a column of its own. Hence all costs are at least 0, and a path may end at a
+/// free column or at a row that gives its column up.
 class Matching {
  public:
-  explicit Matching(CostMatrix const& costs)
-      : costs_(costs), row_price_(costs.size, 0), column_price_(costs.size + 1, 0), row_of_(costs.size + 1, kNone) {}
+  explicit Matching(PairWeights const& weights)
+      : weights_(weights),
+        column_of_(weights.rows.size(), kUnmatched),
+        row_of_(weights.num_columns, kUnmatched),
+        row_price_(weights.rows.size(), 0),
+        column_price_(weights.num_columns, 0),
+        distance_(weights.num_columns, kFar),
+        came_from_(weights.num_columns, kUnmatched),
+        is_done_(weights.num_columns, false) {
+    for (auto const& row : weights.rows) {
+      for (WeightedColumn const& pair : row) {
+        top_ = std::max(top_, pair.weight);
+      }
+    }
+  }
 
+  /// Finds the cheapest way to take in `row`: Dijkstra's search over columns, each settled one continuing with its row.
   void add_row(std::size_t row) {
-    row_of_[costs_.size] = row;
-    distance_.assign(costs_.size, std::numeric_limits<std::int64_t>::max());
-    came_from_.assign(costs_.size, costs_.size);
-    done_.assign(costs_.size + 1, false);
-    std::size_t column = costs_.size;
-    while (row_of_[column] != kNone) {
-      column = extend(column);
-    }
-    flip(column);
-  }
-
-  [[nodiscard]] std::vector<std::size_t> column_of_rows() const {
-    std::vector<std::size_t> columns(costs_.size);
-    for (std::size_t column = 0; column < costs_.size; ++column) {
-      columns[row_of_[column]] = column;
-    }
-    return columns;
-  }
-
- private:
-  static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
-
-  /// Settles `column`, relaxes the others through its row, and @return the nearest one not settled.
-  std::size_t extend(std::size_t column) {
-    done_[column] = true;
-    std::size_t const row = row_of_[column];
-    std::size_t nearest = costs_.size;
-    for (std::size_t other = 0; other < costs_.size; ++other) {
-      if (done_[other]) {
+    start_search(row);
+    while (!queue_.empty()) {
+      auto const [distance, column] = queue_.top();
+      queue_.pop();
+      if (distance >= end_distance_) {
+        break;
+      }
+      if (is_done_[column] || distance > distance_[column]) {
         continue;
       }
-      std::int64_t const reduced = costs_.at(row, other) - row_price_[row] - column_price_[other];
-      if (reduced < distance_[other]) {
-        distance_[other] = reduced;
-        came_from_[other] = column;
+      is_done_[column] = true;
+      settled_.push_back(column);
+      if (row_of_[column] == kUnmatched) {
+        end_distance_ = distance;
+        end_column_ = column;
+        break;
       }
-      if (nearest == costs_.size || distance_[other] < distance_[nearest]) {
-        nearest = other;
-      }
+      look_from(row_of_[column], distance);
     }
-    lower_prices(distance_[nearest]);
-    return nearest;
+    raise_prices(row);
+    flip();
   }
 
-  /// Keeps every reduced cost non-negative and makes the nearest column's zero.
-  void lower_prices(std::int64_t step) {
-    for (std::size_t column = 0; column <= costs_.size; ++column) {
-      if (done_[column]) {
+  [[nodiscard]] std::vector<std::size_t> const& column_of_rows() const { return column_of_; }
+
+ private:
+  using Item = std::pair<std::int64_t, std::size_t>;  // distance, column
+
+  void start_search(std::size_t row) {
+    for (std::size_t const column : seen_) {
+      distance_[column] = kFar;
+      came_from_[column] = kUnmatched;
+      is_done_[column] = false;
+    }
+    seen_.clear();
+    settled_.clear();
+    queue_ = {};
+    end_distance_ = kFar;
+    end_column_ = kUnmatched;
+    end_row_ = kUnmatched;
+    look_from(row, 0);
+  }
+
+  /// Relaxes the row's columns, and the end in which the row goes without one.
+  void look_from(std::size_t row, std::int64_t so_far) {
+    if (std::int64_t const without = so_far + top_ - row_price_[row]; without < end_distance_) {
+      end_distance_ = without;
+      end_row_ = row;
+    }
+    for (WeightedColumn const& pair : weights_.rows[row]) {
+      std::int64_t const reached = so_far + top_ - pair.weight - row_price_[row] - column_price_[pair.column];
+      if (reached < distance_[pair.column]) {
+        if (distance_[pair.column] == kFar) {
+          seen_.push_back(pair.column);
+        }
+        distance_[pair.column] = reached;
+        came_from_[pair.column] = row;
+        queue_.push({reached, pair.column});
+      }
+    }
+  }
+
+  void raise_prices(std::size_t row) {
+    row_price_[row] += end_distance_;
+    for (std::size_t const column : settled_) {
+      std::int64_t const step = end_distance_ - distance_[column];
+      column_price_[column] -= step;
+      if (row_of_[column] != kUnmatched) {
         row_price_[row_of_[column]] += step;
-        column_price_[column] -= step;
-      } else if (distance_[column] != std::numeric_limits<std::int64_t>::max()) {
-        distance_[column] -= step;
       }
     }
   }
 
-  /// Gives the free column to the path's rows, one shifted to the next.
-  void flip(std::size_t column) {
-    while (column != costs_.size) {
-      std::size_t const from = came_from_[column];
-      row_of_[column] = row_of_[from];
-      column = from;
+  /// Shifts the path's columns by one row towards its end.
+  void flip() {
+    std::size_t column = end_column_;
+    if (column == kUnmatched) {
+      column = column_of_[end_row_];
+      column_of_[end_row_] = kUnmatched;
+    }
+    while (column != kUnmatched) {
+      std::size_t const taker = came_from_[column];
+      row_of_[column] = taker;
+      column = std::exchange(column_of_[taker], column);  // none when the taker is the new row
     }
   }
 
-  CostMatrix const& costs_;
+  PairWeights const& weights_;
+  std::vector<std::size_t> column_of_;  // [rows]
+  std::vector<std::size_t> row_of_;     // [columns]
   std::vector<std::int64_t> row_price_;
   std::vector<std::int64_t> column_price_;
-  std::vector<std::size_t> row_of_;  // [columns + 1]
-  std::vector<std::int64_t> distance_{};
-  std::vector<std::size_t> came_from_{};
-  std::vector<bool> done_{};
+  std::vector<std::int64_t> distance_;  // [columns]
+  std::vector<std::size_t> came_from_;  // [columns] row
+  std::vector<bool> is_done_;           // [columns]
+  std::vector<std::size_t> seen_{};
+  std::vector<std::size_t> settled_{};
+  std::priority_queue<Item, std::vector<Item>, std::greater<>> queue_{};
+  std::int64_t top_ = 0;
+  std::int64_t end_distance_ = 0;
+  std::size_t end_column_ = kUnmatched;  // free column at the end of the path, or:
+  std::size_t end_row_ = kUnmatched;     // the row that stays without
 };
 
 }  // namespace
 
-std::vector<std::size_t> cheapest_assignment(CostMatrix const& costs) {
-  Matching matching(costs);
-  for (std::size_t row = 0; row < costs.size; ++row) {
+std::vector<std::size_t> heaviest_matching(PairWeights const& weights) {
+  Matching matching(weights);
+  for (std::size_t row = 0; row < weights.rows.size(); ++row) {
     matching.add_row(row);
   }
   return matching.column_of_rows();

@@ -2,6 +2,7 @@
 /// migration_bounds and relabel_ranks: what a move costs at least, and the renaming of ranks that reaches it.
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "assignment.hpp"
@@ -19,27 +20,28 @@ namespace {
 
 using Holders = std::vector<std::vector<std::size_t>>;  // [experts] ascending ranks
 
-/// [rank of the target * ranks + rank of now]: how many experts a rank would find at home.
+/// How many experts a rank would find at home under another rank's name; most pairs share none and are not stored.
 class Overlaps {
  public:
   Overlaps(Holders const& before, Holders const& after, std::size_t num_ranks)
-      : num_ranks_(num_ranks), shared_(num_ranks * num_ranks, 0), wanted_(num_ranks, 0) {
+      : shared_(num_ranks), wanted_(num_ranks, 0) {
     for (std::size_t expert = 0; expert < after.size(); ++expert) {
       for (std::size_t const target : after[expert]) {
         ++wanted_[target];
         for (std::size_t const now : before[expert]) {
-          ++shared_[target * num_ranks_ + now];
+          ++shared_[target][now];
         }
       }
     }
   }
+  [[nodiscard]] std::map<std::size_t, std::int32_t> const& shared(std::size_t target) const { return shared_[target]; }
   [[nodiscard]] std::int32_t fetches(std::size_t target, std::size_t now) const {
-    return wanted_[target] - shared_[target * num_ranks_ + now];
+    auto const found = shared_[target].find(now);
+    return wanted_[target] - (found == shared_[target].end() ? 0 : found->second);
   }
 
  private:
-  std::size_t num_ranks_;
-  std::vector<std::int32_t> shared_;
+  std::vector<std::map<std::size_t, std::int32_t>> shared_;  // [rank of the target] rank of now -> experts
   std::vector<std::int32_t> wanted_;
 };
 
@@ -60,22 +62,49 @@ std::vector<std::vector<std::size_t>> interchangeable(SlotLayout const& layout, 
   return lists;
 }
 
+/// The overlaps inside one class, by position in it.
+placement::PairWeights weights_of(Overlaps const& overlaps, std::vector<std::size_t> const& ranks) {
+  placement::PairWeights weights{ranks.size(), {}};
+  for (std::size_t const target : ranks) {
+    auto& row = weights.rows.emplace_back();
+    for (auto const& [now, experts] : overlaps.shared(target)) {
+      auto const at = std::lower_bound(ranks.begin(), ranks.end(), now);
+      if (at != ranks.end() && *at == now) {
+        row.push_back({static_cast<std::size_t>(at - ranks.begin()), experts});
+      }
+    }
+  }
+  return weights;
+}
+
+/// Rows without a column get the ones nobody wants, ascending.
+void fill_up(std::vector<std::size_t>& column_of) {
+  std::vector<bool> is_taken(column_of.size(), false);
+  for (std::size_t const column : column_of) {
+    if (column != placement::kUnmatched) {
+      is_taken[column] = true;
+    }
+  }
+  std::size_t next = 0;
+  for (std::size_t& column : column_of) {
+    if (column == placement::kUnmatched) {
+      while (is_taken[next]) {
+        ++next;
+      }
+      column = next++;
+    }
+  }
+}
+
 /// @return for every rank of the target the rank that should hold its contents. [ranks]
 std::vector<std::size_t> cheapest_renaming(Overlaps const& overlaps,
                                            std::vector<std::vector<std::size_t>> const& classes,
                                            std::size_t num_ranks) {
   std::vector<std::size_t> new_name(num_ranks);
-  for (std::size_t rank = 0; rank < num_ranks; ++rank) {
-    new_name[rank] = rank;
-  }
+  std::iota(new_name.begin(), new_name.end(), std::size_t{0});
   for (auto const& ranks : classes) {
-    placement::CostMatrix costs{ranks.size(), {}};
-    for (std::size_t const target : ranks) {
-      for (std::size_t const now : ranks) {
-        costs.cost.push_back(overlaps.fetches(target, now));
-      }
-    }
-    auto const columns = placement::cheapest_assignment(costs);
+    auto columns = placement::heaviest_matching(weights_of(overlaps, ranks));
+    fill_up(columns);
     for (std::size_t i = 0; i < ranks.size(); ++i) {
       new_name[ranks[i]] = ranks[columns[i]];
     }
