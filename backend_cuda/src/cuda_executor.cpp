@@ -137,11 +137,11 @@ void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorVi
   DevicePath const& path = context.lists.gradient_path();
   std::int64_t const first_rows = output_rows(return_path(plan).front());
   Rows const out = rows_of(row_gradients);
-  Rows const first = path.empty() ? out : state_->next_rows(first_rows, out.row_bytes);
+  Rows const first = path.steps.empty() ? out : state_->next_rows(first_rows, out.row_bytes);
   if (terms.num_terms < first_rows && first.row_bytes > 0)
     SWITCHYARD_CUDA_TRY(cudaMemsetAsync(first.data, 0, to_size(first_rows * first.row_bytes), stream.handle()));
   launch_weigh_rows(source, out_gradients.data(), weights, first.data, stream);
-  if (!path.empty()) state_->carry(context, path, first, &out);
+  if (!path.steps.empty()) state_->carry(context, path, first, &out);
 }
 
 void CudaExecutor::check(StreamView stream) {

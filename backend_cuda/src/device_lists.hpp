@@ -33,7 +33,11 @@ struct DeviceStep {
   DeviceMap map;
   DevicePlaces places;
 };
-using DevicePath = std::vector<DeviceStep>;
+/// The steps of a path, and past them the map of the rows that a rank sends to itself.
+struct DevicePath {
+  std::vector<DeviceStep> steps;
+  std::optional<DeviceStep> own;
+};
 
 /// Sums of rows: terms of every sum in order, and where each term's weight stands.
 struct DeviceTerms {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "device_lists.hpp"
+#include "switchyard/cuda/rows.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -22,34 +23,46 @@ DeviceMap upload_map(Integers const& map, StreamView stream) {
   return {upload(std::vector<std::int32_t>(map.begin(), map.end()), stream), false};
 }
 
-/// @return nothing for a map with holes, with wide indices, or whose sources have one place each on average.
+/// @return nothing for a map with rows of zeros, with wide indices, or whose sources have one place each on average.
 DevicePlaces upload_places(Integers const& map, StreamView stream) {
   if (map.empty() || map.size() > to_size(std::numeric_limits<std::int32_t>::max())) return {};
-  auto const [least, largest] = std::minmax_element(map.begin(), map.end());
-  std::int64_t const sources = *largest + 1;
-  if (*least < 0 || static_cast<std::int64_t>(map.size()) < checked_mul(sources, 2)) return {};
+  std::int64_t const sources = *std::max_element(map.begin(), map.end()) + 1;
+  auto const written = std::count_if(map.begin(), map.end(), [](std::int64_t row) { return row != kSkippedRow; });
+  bool const has_zeros = std::find(map.begin(), map.end(), -1) != map.end();
+  if (has_zeros || sources <= 0 || written < checked_mul(sources, 2)) return {};
   Integers begin(to_size(sources) + 1, 0);
-  for (std::int64_t const source : map) ++begin[to_size(source) + 1];
+  for (std::int64_t const source : map)
+    if (source >= 0) ++begin[to_size(source) + 1];
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  std::vector<std::int32_t> places(map.size());
+  std::vector<std::int32_t> places(to_size(written));
   Integers next = begin;
   for (std::size_t row = 0; row < map.size(); ++row)
-    places[to_size(next[to_size(map[row])]++)] = static_cast<std::int32_t>(row);
+    if (map[row] >= 0) places[to_size(next[to_size(map[row])]++)] = static_cast<std::int32_t>(row);
   return {upload(begin, stream), upload(places, stream), sources};
+}
+
+DeviceStep upload_step(PathStep step, StreamView stream) {
+  DeviceStep placed;
+  placed.rows = output_rows_of(step);
+  if (auto* map = std::get_if<MapStep>(&step)) {
+    placed.places = upload_places(map->map, stream);
+    placed.map = upload_map(std::exchange(map->map, {}), stream);
+  }
+  placed.step = std::move(step);
+  return placed;
 }
 
 DevicePath upload_path(std::vector<PathStep> steps, StreamView stream) {
   DevicePath path;
-  for (PathStep& step : steps) {
-    DeviceStep placed;
-    placed.rows = output_rows_of(step);
-    if (auto* map = std::get_if<MapStep>(&step)) {
-      placed.places = upload_places(map->map, stream);
-      placed.map = upload_map(std::exchange(map->map, {}), stream);
-    }
-    placed.step = std::move(step);
-    path.push_back(std::move(placed));
-  }
+  for (PathStep& step : steps) path.steps.push_back(upload_step(std::move(step), stream));
+  return path;
+}
+
+/// A path that own rows pass.
+DevicePath upload_forked_path(std::vector<PathStep> steps, RankId self, StreamView stream) {
+  auto own = take_own_rows(steps, self);
+  DevicePath path = upload_path(std::move(steps), stream);
+  if (!own.empty()) path.own = upload_step(MapStep{std::move(own)}, stream);
   return path;
 }
 
@@ -95,8 +108,8 @@ MoveStep partial_move(DispatchPlan const& plan, TpJoin join, internal::PartialPa
 DevicePlan::Lists::Lists(DispatchPlan checked, DevicePlanOptions const& options)
     : plan(std::move(checked)), layout(options.layout), experts(options.experts.begin(), options.experts.end()) {
   Stream const stream;
-  dispatch = upload_path(forward_steps(plan, plan.stages, layout, false), stream);
-  home = upload_path(inverse_steps(plan, return_path(plan), layout), stream);
+  dispatch = upload_forked_path(forward_steps(plan, plan.stages, layout, false), plan.rank, stream);
+  home = upload_forked_path(inverse_steps(plan, return_path(plan), layout), plan.rank, stream);
 }
 
 DeviceTerms const& DevicePlan::Lists::source_terms(SumOrder order) {
@@ -125,7 +138,8 @@ DevicePartials const& DevicePlan::Lists::partials(TpJoin join) {
 }
 
 DevicePath const& DevicePlan::Lists::gradient_path() {
-  if (!gradient_path_) gradient_path_ = upload_path(forward_steps(plan, return_path(plan), layout, true), Stream());
+  if (!gradient_path_)
+    gradient_path_ = upload_forked_path(forward_steps(plan, return_path(plan), layout, true), plan.rank, Stream());
   return *gradient_path_;
 }
 

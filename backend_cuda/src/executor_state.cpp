@@ -47,6 +47,23 @@ bool takes_floats(DeviceStep const& step) {
   return adds(step) || (move != nullptr && move->of_partials);
 }
 
+/// Copies rows by a step's map.
+void launch_step(DeviceStep const& step, ConstRows in, Rows out, std::int64_t max_blocks, StreamView stream) {
+  if (step.places.num_sources > 0)
+    return launch_scatter_rows(
+        {in.data, out.data, step.places.begin.as<std::int64_t const>(), step.places.places.as<std::int32_t const>(),
+         step.places.num_sources, out.row_bytes, max_blocks},
+        stream);
+  GatherRowsParams params{in.data, out.data, nullptr, out.count, out.row_bytes};
+  params.max_blocks = max_blocks;
+  if (step.map.is_wide) {
+    params.map = step.map.data.as<std::int64_t const>();
+  } else {
+    params.map32 = step.map.data.as<std::int32_t const>();
+  }
+  launch_gather_rows(params, stream);
+}
+
 }  // namespace
 
 std::int64_t require_matrix(char const* name, ConstTensorView const& view, std::int64_t rows, RankId rank) {
@@ -112,38 +129,63 @@ void CudaExecutor::State::move(StepContext const& context, MoveStep const& step,
 }
 
 void CudaExecutor::State::gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out) {
-  if (step.places.num_sources > 0)
-    return launch_scatter_rows({in.data, out.data, step.places.begin.as<std::int64_t const>(),
-                                step.places.places.as<std::int32_t const>(), step.places.num_sources, out.row_bytes},
-                               context.stream);
-  GatherRowsParams params{in.data, out.data, nullptr, out.count, out.row_bytes};
-  if (step.map.is_wide) {
-    params.map = step.map.data.as<std::int64_t const>();
-  } else {
-    params.map32 = step.map.data.as<std::int32_t const>();
-  }
-  launch_gather_rows(params, context.stream);
+  launch_step(step, in, out, kAnyBlocks, context.stream);
+}
+
+void CudaExecutor::State::move_beside_own(StepContext const& context, MoveStep const& step, ConstRows in, Rows out,
+                                          DeviceStep const& own, ConstRows own_in, Rows own_out) {
+  forked.view().record(context.stream);
+  move(context, step, in, out);
+  beside.view().wait(forked.view());
+  launch_step(own, own_in, own_out, kBlocksBeside, beside);
+  passed.view().record(beside);
 }
 
 ConstRows CudaExecutor::State::carry(StepContext const& context, DevicePath const& path, ConstRows current,
                                      Rows const* last_out) {
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    bool const is_last = last_out != nullptr && i + 1 == path.size();
-    Rows const out = is_last ? *last_out : next_rows(path[i].rows, current.row_bytes);
-    if (auto const* step = std::get_if<MoveStep>(&path[i].step)) {
+  if (path.own) return carry_forked(context, path, current, last_out);
+  for (std::size_t i = 0; i < path.steps.size(); ++i) {
+    DeviceStep const& next = path.steps[i];
+    bool const is_last = last_out != nullptr && i + 1 == path.steps.size();
+    Rows const out = is_last ? *last_out : next_rows(next.rows, current.row_bytes);
+    if (auto const* step = std::get_if<MoveStep>(&next.step)) {
       move(context, *step, current, out);
     } else {
-      gather(context, path[i], current, out);
+      gather(context, next, current, out);
     }
     current = out;
   }
   return current;
 }
 
+ConstRows CudaExecutor::State::carry_forked(StepContext const& context, DevicePath const& path, ConstRows input,
+                                            Rows const* last_out) {
+  std::int64_t const rows = path.steps.back().rows;
+  Rows const out =
+      last_out != nullptr ? *last_out : Rows{landed.reserve(checked_mul(rows, input.row_bytes)), rows, input.row_bytes};
+  ConstRows current = input;
+  for (DeviceStep const& step : path.steps) {
+    bool const is_last = &step == &path.steps.back();
+    if (auto const* moved = std::get_if<MoveStep>(&step.step)) {
+      // Not an alternating buffer: one of them may hold the input, which own rows are still read from.
+      Rows const target =
+          is_last ? out : Rows{arrived.reserve(checked_mul(step.rows, input.row_bytes)), step.rows, input.row_bytes};
+      move_beside_own(context, *moved, current, target, *path.own, input, out);
+      current = target;
+    } else {
+      Rows const target = is_last ? out : next_rows(step.rows, input.row_bytes);
+      gather(context, step, current, target);
+      current = target;
+    }
+  }
+  context.stream.wait(passed.view());
+  return out;
+}
+
 ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows current, DType current_dtype,
                                           DType dtype) {
   DevicePath const& path = context.lists.home;
-  bool const joins = std::any_of(path.begin(), path.end(), adds);
+  bool const joins = std::any_of(path.steps.begin(), path.steps.end(), adds);
   auto const convert = [&](DType wanted) {
     Rows const converted = next_rows(current.count, context.hidden * size_of(wanted));
     convert_rows(context, current, current_dtype, converted, wanted);
@@ -151,7 +193,8 @@ ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows 
     current_dtype = wanted;
   };
   if (!joins && current_dtype != dtype) convert(dtype);
-  for (DeviceStep const& step : path) {
+  if (path.own) return carry_forked(context, path, current, nullptr);
+  for (DeviceStep const& step : path.steps) {
     if (takes_floats(step) && current_dtype != DType::f32) convert(DType::f32);
     Rows const out = next_rows(step.rows, context.hidden * size_of(adds(step) ? dtype : current_dtype));
     if (auto const* moved = std::get_if<MoveStep>(&step.step)) {

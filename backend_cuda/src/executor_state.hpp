@@ -9,6 +9,7 @@
 #include "device_lists.hpp"
 #include "scratch.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
+#include "switchyard/cuda/event.hpp"
 #include "switchyard/cuda/pinned_buffer.hpp"
 #include "switchyard/cuda/sums.hpp"
 
@@ -55,9 +56,14 @@ struct CudaExecutor::State {
 
   void move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out);
   void gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out);
+  /// move(), and beside it, on a stream of its own, the rows that pass it. The caller joins `passed` afterwards.
+  void move_beside_own(StepContext const& context, MoveStep const& step, ConstRows in, Rows out, DeviceStep const& own,
+                       ConstRows own_in, Rows own_out);
 
   /// Runs steps that only move. @param last_out where the last step writes, or a scratch buffer when null.
   ConstRows carry(StepContext const& context, DevicePath const& path, ConstRows current, Rows const* last_out);
+  /// The same for a path that own rows pass: every buffer but the last holds rows of others only.
+  ConstRows carry_forked(StepContext const& context, DevicePath const& path, ConstRows input, Rows const* last_out);
   /// @return every (token, slot) row of this rank's tokens, of `dtype`.
   ConstRows bring_home(StepContext const& context, ConstRows current, DType current_dtype, DType dtype);
   /// Rows of `dtype`, joined over the TP ranks of an expert and present on each of them.
@@ -84,6 +90,11 @@ struct CudaExecutor::State {
   DeviceScratch results;
   DeviceScratch partials;
   DeviceScratch returned;
+  DeviceScratch arrived;
+  DeviceScratch landed;
+  Stream beside;
+  Event forked;
+  Event passed;
   DeviceBuffer first_nan;
   PinnedBuffer first_nan_host;
   std::int64_t last_columns = 1;

@@ -211,12 +211,10 @@ void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTens
   state_->meet(lists, digest_of(lists.digest, Phase::dispatch, tokens.dtype(), hidden), false, stream);
   launch_fused_expand({state_->windows, lists.received_slot.as<std::int32_t const>(), begin, lists.num_received, places,
                        rows.data(), row_bytes},
+                      {state_->windows, store.weights, lists.term_own.as<std::int64_t const>(),
+                       lists.term_slot.as<std::int32_t const>(), lists.term_column.as<std::int32_t const>(),
+                       lists.term_weights.as<float>(), lists.device.expansion().num_terms},
                       stream);
-  launch_fused_weights(
-      {state_->windows, static_cast<float const*>(weights.data()), lists.term_own.as<std::int64_t const>(),
-       lists.term_slot.as<std::int32_t const>(), lists.term_column.as<std::int32_t const>(),
-       lists.term_weights.as<float>(), lists.device.expansion().num_terms},
-      stream);
 }
 
 void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows, TensorView out, StreamView stream) {
@@ -229,7 +227,8 @@ void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows,
   DeviceTerms const& terms = lists.device.expansion();
   launch_fused_partials({state_->windows, out.dtype(), expert_rows.data(), hidden, terms.begin.as<std::int64_t const>(),
                          terms.rows.as<std::int64_t const>(), lists.term_weights.as<float const>(), lists.num_received,
-                         lists.return_to.as<std::int32_t const>(), lists.return_slot.as<std::int32_t const>()},
+                         lists.return_to.as<std::int32_t const>(), lists.return_slot.as<std::int32_t const>(),
+                         lists.partial_order.as<std::int32_t const>()},
                         stream);
   state_->meet(lists, digest_of(lists.digest, Phase::combine, out.dtype(), hidden), true, stream);
   launch_fused_join({state_->windows, out.dtype(), lists.join_begin.as<std::int64_t const>(),

@@ -108,8 +108,6 @@ struct FusedExpandParams {
   void* output;
   std::int64_t row_bytes;
 };
-void launch_fused_expand(FusedExpandParams const& params, StreamView stream);
-
 /// output[i] = the weight of term i: own weights, or those that came with its row.
 struct FusedWeightsParams {
   FusedWindows windows;
@@ -120,7 +118,8 @@ struct FusedWeightsParams {
   float* output;
   std::int64_t count;
 };
-void launch_fused_weights(FusedWeightsParams const& params, StreamView stream);
+/// Rows and weights by one kernel: at few tokens a launch costs more than the weights.
+void launch_fused_expand(FusedExpandParams const& rows, FusedWeightsParams const& weights, StreamView stream);
 
 /// Sum s of a token's rows here, fp32 in list order, rounded to the rows' type into slot `slots[s]` of rank `to[s]`.
 struct FusedPartialParams {
@@ -134,6 +133,7 @@ struct FusedPartialParams {
   std::int64_t num_sums;
   std::int32_t const* to;
   std::int32_t const* slots;
+  std::int32_t const* order;  ///< [num_sums] in which sums are made, so that links and memory work at the same time
 };
 void launch_fused_partials(FusedPartialParams const& params, StreamView stream);
 

@@ -57,6 +57,20 @@ SentRows remote_rows(Integers const& token_of_row, Integers const& send_rows, st
   return sent;
 }
 
+/// Rows of concatenated blocks, blocks interleaved in proportion to their sizes: sums for peers are bound by the links
+/// and those for this rank by memory, so each kind runs in the shadow of the other.
+Narrow interleaved(std::vector<BlockPlace> const& rows, Integers const& block_rows) {
+  Narrow order(rows.size());
+  std::iota(order.begin(), order.end(), 0);
+  auto const progress_before = [&](std::int32_t left, std::int32_t right) {
+    BlockPlace const& a = rows[to_size(left)];
+    BlockPlace const& b = rows[to_size(right)];
+    return a.place * block_rows[to_size(b.rank)] < b.place * block_rows[to_size(a.rank)];
+  };
+  std::stable_sort(order.begin(), order.end(), progress_before);
+  return order;
+}
+
 }  // namespace
 
 FusedPlan::Lists::Lists(DevicePlan const& source, std::int64_t capacity)
@@ -96,6 +110,7 @@ FusedPlan::Lists::Lists(DevicePlan const& source, std::int64_t capacity)
     back.push_back(narrow(self * capacity + row.place));
   }
   received_slot = upload(slots, stream);
+  partial_order = upload(interleaved(received, exchange.receive_rows), stream);
   return_to = upload(to, stream);
   return_slot = upload(back, stream);
   places = upload(Narrow(expansion.rows_of_token.begin(), expansion.rows_of_token.end()), stream);

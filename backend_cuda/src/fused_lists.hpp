@@ -31,6 +31,7 @@ struct FusedPlan::Lists {
   DeviceBuffer received_slot;  ///< [received] i32, negative: own
   DeviceBuffer return_to;      ///< [received] i32
   DeviceBuffer return_slot;    ///< [received] i32
+  DeviceBuffer partial_order;  ///< [received] i32, destinations interleaved
   std::int64_t num_received = 0;
   DeviceBuffer term_own;     ///< [terms] i64, as FusedWeightsParams
   DeviceBuffer term_slot;    ///< [terms] i32

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "path_steps.hpp"
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 #include <utility>
 
+#include "switchyard/cuda/rows.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -236,6 +238,69 @@ std::vector<PathStep> inverse_steps(DispatchPlan const& plan, std::span<Dispatch
   }
   pending.flush(steps);
   return steps;
+}
+
+namespace {
+
+/// The one move of a path that else renames only.
+MoveStep* only_move(std::vector<PathStep>& steps) {
+  MoveStep* found = nullptr;
+  for (PathStep& step : steps) {
+    if (std::holds_alternative<MapStep>(step)) continue;
+    auto* const move = std::get_if<MoveStep>(&step);
+    if (found != nullptr || move == nullptr || move->of_partials) return nullptr;
+    found = move;
+  }
+  return found;
+}
+
+/// Takes the blocks of `self` out of `move`. @return for each row after the move, the row before it, if it was taken
+Map take_own_blocks(MoveStep& move, RankId self) {
+  auto const is_own = [&](RowBlock const& block) { return block.peer == self; };
+  Map source(to_size(move.output_rows), kSkippedRow);
+  auto send = move.sends.begin();
+  for (RowBlock const& block : move.receives) {
+    if (!is_own(block)) continue;
+    send = std::find_if(send, move.sends.end(), is_own);
+    std::iota(source.begin() + block.first_row, source.begin() + block.first_row + block.rows, send->first_row);
+    ++send;
+  }
+  std::erase_if(move.sends, is_own);
+  std::erase_if(move.receives, is_own);
+  return source;
+}
+
+/// Leaves in `map` only the rows that are sent.
+void skip_unsent(Map& map, MoveStep const& move) {
+  std::vector<bool> sent(map.size(), false);
+  for (RowBlock const& block : move.sends) std::fill_n(sent.begin() + block.first_row, block.rows, true);
+  for (std::size_t row = 0; row < map.size(); ++row)
+    if (!sent[row]) map[row] = kSkippedRow;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> take_own_rows(std::vector<PathStep>& steps, RankId self) {
+  MoveStep* const move = only_move(steps);
+  if (move == nullptr) return {};
+  auto const is_own = [&](RowBlock const& block) { return block.peer == self; };
+  if (std::none_of(move->receives.begin(), move->receives.end(), is_own)) return {};
+  Map own = take_own_blocks(*move, self);
+  if (auto* const before = std::get_if<MapStep>(&steps.front())) {
+    for (std::int64_t& row : own)
+      if (row >= 0) row = before->map[to_size(row)];
+    skip_unsent(before->map, *move);
+  }
+  auto* const after = std::get_if<MapStep>(&steps.back());
+  if (after == nullptr) return own;
+  Map through(after->map.size(), kSkippedRow);
+  for (std::size_t row = 0; row < through.size(); ++row) {
+    std::int64_t const source = after->map[row];
+    if (source < 0 || own[to_size(source)] == kSkippedRow) continue;
+    through[row] = own[to_size(source)];
+    after->map[row] = kSkippedRow;
+  }
+  return through;
 }
 
 std::int64_t output_rows_of(PathStep const& step) {

@@ -17,7 +17,7 @@
 
 namespace switchyard::cuda {
 
-/// Output row i is row map[i] of the input; -1 is a row of zeros.
+/// Output row i is row map[i] of the input; -1 is a row of zeros, kSkippedRow one that this step does not write.
 struct MapStep {
   std::vector<std::int64_t> map;
 };
@@ -55,6 +55,11 @@ using PathStep = std::variant<MapStep, MoveStep, TreeStep>;
 /// the sum that reads the rows.
 [[nodiscard]] std::vector<PathStep> inverse_steps(DispatchPlan const& plan, std::span<DispatchStage const> path,
                                                   ReceiveLayout layout);
+
+/// Takes rows that `self` sends to itself out of a path with one exchange: they need not wait for it, nor be written
+/// before and sorted after it. @return output row i of the path is input row [i], or kSkippedRow where `steps` still
+/// write it; empty where nothing was taken.
+[[nodiscard]] std::vector<std::int64_t> take_own_rows(std::vector<PathStep>& steps, RankId self);
 
 /// Blocks of partials between all ranks that exchange them.
 [[nodiscard]] MoveStep move_blocks(char const* operation, std::span<std::int64_t const> send_rows,

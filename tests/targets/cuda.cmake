@@ -11,6 +11,21 @@ target_include_directories(cuda_path_steps_test PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
 target_include_directories(launch_conformance_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
 
+# Consumers of the C interface, compiled as C.
+enable_language(C)
+function(switchyard_c_consumer name)
+  add_executable(${name} consumer/${name}.c)
+  target_link_libraries(${name} PRIVATE switchyard::c_abi)
+  target_compile_features(${name} PRIVATE c_std_99)
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Werror)
+  if(SWITCHYARD_SANITIZE)
+    target_link_options(${name} PRIVATE -fsanitize=${SWITCHYARD_SANITIZE})
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
+switchyard_c_consumer(c_abi_test)
+set_tests_properties(c_abi_test PROPERTIES LABELS consumer)
+
 if(SWITCHYARD_HAVE_CUDA)
   # switchyard_add_gpu_program(<name> SOURCES <files> LIBS <targets>)
   function(switchyard_add_gpu_program name)
