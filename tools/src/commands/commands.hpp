@@ -9,6 +9,7 @@
 namespace switchyard::cli {
 
 [[nodiscard]] Command backtest_command();
+[[nodiscard]] Command calibrate_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command convert_command();
 [[nodiscard]] Command demo_command();
@@ -16,6 +17,8 @@ namespace switchyard::cli {
 [[nodiscard]] Command dispatch_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command inspect_command();
+[[nodiscard]] Command layer_command();
+[[nodiscard]] Command memory_command();
 [[nodiscard]] Command plan_command();
 [[nodiscard]] Command replay_command();
 [[nodiscard]] Command schedule_command();

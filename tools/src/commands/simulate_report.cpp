@@ -68,6 +68,14 @@ std::string sensitivity_lines(SimulateReport const& report) {
   return "hangs on\n" + (text.empty() ? "  no constant by more than 0.5 %\n" : text);
 }
 
+/// Where the times come from.
+std::string basis_of(SimulateReport const& report) {
+  if (report.curves.empty()) return "bandwidths and latencies of the links; no kernels, not calibrated";
+  auto const& curve = report.curves.front();
+  return fmt::format("inside a node all-to-all times of {} ({}, {}); between nodes the links", curve.key.system,
+                     curve.provenance.version, curve.provenance.file);
+}
+
 nlohmann::ordered_json json_of(sim::PhaseCost const& phase) {
   return {{"name", phase.name},
           {"flows", phase.flows},
@@ -94,9 +102,8 @@ std::string to_table(SimulateReport const& report) {
   return fmt::format("plan       {} ({}), digest {}\n", report.plan_name, report.plan_kind, report.plan_digest) +
          fmt::format("cluster    {}: {} nodes x {} GPUs, routing {}, digest {}\n", cluster.name, cluster.nodes,
                      cluster.gpus_per_node, to_string(cluster.network.routing), report.cluster_digest) +
-         fmt::format("model      {}: bandwidths and latencies of the links; no kernels, not calibrated\n\n",
-                     to_string(report.fidelity)) +
-         phase_table(report) + "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
+         fmt::format("model      {}: {}\n\n", to_string(report.fidelity), basis_of(report)) + phase_table(report) +
+         "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
          fmt::format("total      {} us, at least {} us\n", us(report.cost.time_us), us(report.cost.lower_bound_us));
 }
 
@@ -108,6 +115,7 @@ std::string to_json(SimulateReport const& report) {
                               {"cluster", report.cluster.name},
                               {"cluster_digest", report.cluster_digest},
                               {"fidelity", to_string(report.fidelity)},
+                              {"basis", basis_of(report)},
                               {"time_us", report.cost.time_us},
                               {"lower_bound_us", report.cost.lower_bound_us}};
   root["phases"] = nlohmann::ordered_json::array();

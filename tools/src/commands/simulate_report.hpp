@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "switchyard/sim/cost_file.hpp"
 #include "switchyard/sim/plan_cost.hpp"
 
 namespace switchyard::cli {
@@ -18,7 +19,8 @@ struct SimulateReport {
   sim::Fidelity fidelity{};
   sim::PlanCost cost;
   std::vector<sim::Sensitivity> sensitivities{};
-  bool all_phases = false;  ///< the table lists more than the slowest ones
+  std::vector<sim::FittedCurve> curves{};  ///< all-to-all times used inside a node; empty = none
+  bool all_phases = false;                 ///< the table lists more than the slowest ones
 };
 
 [[nodiscard]] std::string to_table(SimulateReport const& report);

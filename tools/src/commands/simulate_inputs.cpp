@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "commands/simulate_inputs.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "commands/inspect_report.hpp"
+#include "switchyard/io/file.hpp"
+#include "switchyard/types/error.hpp"
+
+namespace switchyard::cli {
+namespace {
+
+constexpr int kMaxNodes = 1 << 20;
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 40;
+constexpr std::int64_t kDeepSeekRowBytes = 7168 * 2;
+constexpr std::int64_t kDeepSeekExpertBytes = 42 << 20;
+
+std::string cluster_text(std::string const& file) {
+  try {
+    return io::read_file(file);
+  } catch (Error const& error) {
+    throw UsageError(fmt::format("--cluster {} is no preset ({}), and as a file: {}", file,
+                                 fmt::join(sim::cluster_preset_names(), ", "), error.message()));
+  }
+}
+
+/// Adds what the slowest rank's experts take, before the first combine.
+void add_experts(sim::PlanCost& cost, PlanFile const& plans, sim::GroupedGemmCost const& kernel) {
+  sim::PhaseCost experts;
+  experts.name = "experts";
+  for (DispatchPlan const& plan : plans.dispatch) {
+    double const us = sim::grouped_gemm_us(kernel, filled_rows(plan));
+    if (us <= experts.time_us) continue;
+    experts.time_us = experts.lower_bound_us = us;
+    experts.bottleneck = fmt::format("experts of rank {}", plan.rank.value());
+  }
+  cost.time_us += experts.time_us;
+  cost.lower_bound_us += experts.lower_bound_us;
+  auto const combine = std::find_if(cost.phases.begin(), cost.phases.end(),
+                                    [](sim::PhaseCost const& phase) { return phase.name.rfind("combine", 0) == 0; });
+  cost.phases.insert(combine, std::move(experts));
+}
+
+sim::GroupedGemmCost kernel_of(sim::CostFile const& costs, std::string const& name) {
+  std::vector<std::string> known;
+  for (auto const& gemm : costs.gemms) {
+    known.push_back(to_string(gemm.key));
+    if (known.back() == name) return gemm;
+  }
+  throw UsageError(fmt::format("--expert-kernel \"{}\" is not in the costs: they hold {}", name,
+                               known.empty() ? "none" : fmt::format("\"{}\"", fmt::join(known, "\", \""))));
+}
+
+}  // namespace
+
+int ranks_of(PlanFile const& plans) {
+  if (plans.rebalance) return plans.rebalance->after.num_ranks();
+  return plans.dispatch.front().setup.grid.world();
+}
+
+sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks) {
+  if (!options.has("cluster")) throw UsageError("--cluster is missing: name a preset or a file");
+  std::string const name = options.text("cluster");
+  auto const presets = sim::cluster_preset_names();
+  if (std::find(presets.begin(), presets.end(), name) == presets.end()) {
+    auto const spec = sim::cluster_spec_from_json(cluster_text(name), name);
+    if (options.has("nodes")) throw UsageError("--nodes is for presets: the cluster file says how many nodes it has");
+    return spec;
+  }
+  int const per_node = sim::cluster_preset(name, 1).gpus_per_node;
+  int const nodes = options.has("nodes") ? options.small_integer("nodes", 1, kMaxNodes) : (ranks - 1) / per_node + 1;
+  return sim::cluster_preset(name, nodes);
+}
+
+sim::Fidelity fidelity_of(ParsedOptions const& options) {
+  std::string const name = options.choice("fidelity", {"t0", "t1", "t2"});
+  return name == "t0" ? sim::Fidelity::t0 : name == "t1" ? sim::Fidelity::t1 : sim::Fidelity::t2;
+}
+
+std::vector<sim::TrafficPhase> phases_of(PlanFile const& plans, ParsedOptions const& options) {
+  if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, options.integer("expert-bytes", 1, kMaxBytes));
+  std::int64_t const row_bytes = options.integer("row-bytes", 1, kMaxBytes);
+  auto phases = sim::dispatch_traffic(plans.dispatch, row_bytes);
+  for (auto& phase : phases) phase.name = "dispatch: " + phase.name;
+  for (auto& phase : sim::combine_traffic(plans.dispatch, row_bytes)) {
+    phase.name = "combine: " + phase.name;
+    phases.push_back(std::move(phase));
+  }
+  return phases;
+}
+
+PlanFile read_plans(std::string const& file) {
+  PlanFile plans = plan_file_of(io::read_file(file), file);
+  if (!plans.rebalance && !plans.group && ranks_of(plans) > 1)
+    throw UsageError(
+        fmt::format("{} holds the plan of one rank of {}: give the file with all ranks' plans", file, ranks_of(plans)));
+  InspectReport report;
+  report.dispatch = plans.dispatch;
+  report.rebalance = plans.rebalance;
+  report.group = plans.group;
+  find_violations(report);
+  if (!report.violations.empty())
+    throw UsageError(fmt::format("{} breaks {} rule(s), first {}; `switchyard inspect` lists them", file,
+                                 report.violations.size(), report.violations.front()));
+  return plans;
+}
+
+std::string digest_text(PlanFile const& plans) {
+  return (plans.rebalance ? plans.rebalance->fingerprint() : digest_of(plans.dispatch)).to_hex();
+}
+
+std::unique_ptr<sim::NetworkModel const> model_of(ParsedOptions const& options) {
+  sim::NetworkModelOptions model;
+  model.merge_fraction = options.number("merge", 0, 0.5);
+  model.chunk_bytes = options.integer("chunk-bytes", 1, kMaxBytes);
+  return sim::make_network_model(fidelity_of(options), model);
+}
+
+ChosenCosts costs_of(ParsedOptions const& options) {
+  ChosenCosts chosen;
+  if (!options.has("costs")) {
+    for (char const* name : {"system", "expert-kernel"})
+      if (options.has(name)) throw UsageError(fmt::format("--{} names a part of a cost file: give --costs FILE", name));
+    return chosen;
+  }
+  std::string const file = options.text("costs");
+  auto const costs = sim::cost_file_from_json(io::read_file(file), file);
+  chosen.alltoall = sim::alltoall_curves(costs, options.text("system"));
+  if (options.has("expert-kernel")) chosen.experts = kernel_of(costs, options.text("expert-kernel"));
+  return chosen;
+}
+
+sim::PlanCost time_plan(PlanFile const& plans, sim::ClusterSpec const& cluster,
+                        std::vector<sim::TrafficPhase> const& phases, sim::NetworkModel const& model,
+                        ChosenCosts const& costs) {
+  auto cost = costs.alltoall.empty() ? sim::cost_of(sim::ClusterTopology(cluster), phases, model)
+                                     : sim::calibrated_cost_of(cluster, costs.alltoall, phases, model);
+  if (costs.experts && !plans.rebalance) add_experts(cost, plans, *costs.experts);
+  return cost;
+}
+
+OptionTable timing_options() {
+  return {{"cluster", OptionKind::optional, "NAME|FILE", "", "preset or cluster file"},
+          {"nodes", OptionKind::optional, "N", "", "nodes of a preset; without it as many as the plan's ranks fill"},
+          {"fidelity", OptionKind::optional, "t0|t1|t2", "t1", "how the network is modelled"},
+          {"row-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekRowBytes),
+           "one token row of a dispatch; the default is hidden 7168 in bf16"},
+          {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekExpertBytes),
+           "weights of one expert of one layer, for a rebalance"},
+          {"merge", OptionKind::optional, "FRACTION", "0",
+           "t1: end flows together that end within this part of the lower bound; the error is in the JSON"},
+          {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
+          {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
+          {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
+          {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"}};
+}
+
+}  // namespace switchyard::cli
