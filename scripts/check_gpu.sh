@@ -4,8 +4,8 @@
 # Usage: check_gpu.sh [folder for logs and JSON]   (default: SWITCHYARD_GPU_OUT, else build/gpu-report)
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor rebalance conformance processes kernels ranks);
-#                    try4 (4 processes on 2 GPUs) and sanitizer are run only when named
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor rebalance c_abi conformance
+#                    processes kernels ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
 #                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits executor rebalance conformance processes kernels ranks}
+stages=${SWITCHYARD_STAGES:-build bits executor rebalance c_abi conformance processes kernels ranks}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -101,7 +101,7 @@ if wants build; then
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
-    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance switchyard_gpu_ranks"
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance c_abi_device_test switchyard_gpu_ranks"
   fi
   # shellcheck disable=SC2086
   stage build 550 cmake --build "$build" --target $targets
@@ -113,6 +113,7 @@ if wants rebalance; then
   [ -x "$programs/switchyard_nccl_rebalance" ] &&
     SWITCHYARD_GPUS=$gpus stage nccl_rebalance 200 "$programs/switchyard_nccl_rebalance"
 fi
+wants c_abi && [ -x "$programs/c_abi_device_test" ] && stage c_abi 60 "$programs/c_abi_device_test"
 wants conformance && SWITCHYARD_GPUS=$gpus stage conformance 400 "$programs/switchyard_nccl_conformance"
 if wants processes; then
   SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29511 stage processes 300 sh "$0" "$out"

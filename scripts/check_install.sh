@@ -7,8 +7,16 @@ build=$1
 scratch=$2
 rm -rf "$scratch"
 cmake --install "$build" --prefix "$scratch/prefix" >/dev/null
+has_nccl=$(grep -rl 'NCCL::nccl' "$scratch/prefix" --include='switchyardTargets.cmake' || true)
 for example in examples/*/; do
   name=$(basename "$example")
+  case $name in
+    *_nccl_*)
+      if [ -z "$has_nccl" ]; then
+        echo "-- $name skipped: the installed package has no CUDA or no NCCL"
+        continue
+      fi ;;
+  esac
   cmake -S "$example" -B "$scratch/$name" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_PREFIX_PATH="$scratch/prefix" >/dev/null
   cmake --build "$scratch/$name"

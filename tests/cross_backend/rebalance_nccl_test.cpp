@@ -4,6 +4,9 @@
 // without that many GPUs.
 //
 // By hand, 2 GPUs: the layer (0, 1 | 2, 3) becomes (2, 1 | 0, 3): experts 0 and 2 change places, one message each way.
+#define DOCTEST_CONFIG_IMPLEMENT  // the harness includes doctest; main() is this file's own
+#include <doctest/doctest.h>
+
 #include <cstdio>
 #include <cstdlib>
 
