@@ -54,12 +54,12 @@ __global__ void fused_store_kernel(FusedStoreParams params, unsigned storing_blo
   }
 }
 
-__global__ void fused_expand_kernel(FusedExpandParams params) {
+__device__ void expand_rows(FusedExpandParams const& params, unsigned blocks) {
   FusedWindows const& windows = params.windows;
   bool const failed = has_failed(windows);
   std::byte const* const slots = slots_of(windows, windows.own, reading(windows));
   std::int64_t const words = params.row_bytes / static_cast<std::int64_t>(sizeof(uint4));
-  std::int64_t const stride = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
+  std::int64_t const stride = static_cast<std::int64_t>(blocks) * blockDim.y;
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < params.num_received;
        row += stride) {
     std::int64_t const slot = params.slots[row];
@@ -70,10 +70,10 @@ __global__ void fused_expand_kernel(FusedExpandParams params) {
   }
 }
 
-__global__ void fused_weights_kernel(FusedWeightsParams params) {
+__device__ void take_weights(FusedWeightsParams const& params, std::int64_t first, std::int64_t stride) {
   FusedWindows const& windows = params.windows;
   std::byte const* const slots = slots_of(windows, windows.own, reading(windows)) + windows.weights_offset;
-  for (std::int64_t i = first_item(); i < params.count; i += item_stride()) {
+  for (std::int64_t i = first; i < params.count; i += stride) {
     std::int64_t const own = params.own_index[i];
     if (own >= 0) {
       params.output[i] = params.own[own];
@@ -84,13 +84,20 @@ __global__ void fused_weights_kernel(FusedWeightsParams params) {
   }
 }
 
+/// The first blocks expand rows, those behind them take the weights.
+__global__ void fused_expand_kernel(FusedExpandParams rows, FusedWeightsParams weights, unsigned row_blocks) {
+  if (blockIdx.x < row_blocks) return expand_rows(rows, row_blocks);
+  std::int64_t const threads = static_cast<std::int64_t>(blockDim.x) * blockDim.y;
+  std::int64_t const thread = static_cast<std::int64_t>(threadIdx.y) * blockDim.x + threadIdx.x;
+  take_weights(weights, (blockIdx.x - row_blocks) * threads + thread, (gridDim.x - row_blocks) * threads);
+}
+
 }  // namespace
 
 void load_fused_rows() {
   cudaFuncAttributes attributes{};
   SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_store_kernel)));
   SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_expand_kernel)));
-  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, reinterpret_cast<void const*>(&fused_weights_kernel)));
 }
 
 void launch_fused_store(FusedStoreParams const& params, StreamView stream) {
@@ -106,17 +113,16 @@ void launch_fused_store(FusedStoreParams const& params, StreamView stream) {
   check_launch("fused_store_kernel");
 }
 
-void launch_fused_expand(FusedExpandParams const& params, StreamView stream) {
-  if (params.num_received <= 0) return;
-  dim3 const block = block_of_rows(params.row_bytes / static_cast<std::int64_t>(sizeof(uint4)));
-  fused_expand_kernel<<<blocks_of_rows(params.num_received, block), block, 0, stream.handle()>>>(params);
+void launch_fused_expand(FusedExpandParams const& rows, FusedWeightsParams const& weights, StreamView stream) {
+  constexpr std::int64_t kMaxWeightBlocks = 64;
+  dim3 const block = block_of_rows(rows.row_bytes / static_cast<std::int64_t>(sizeof(uint4)));
+  std::int64_t const threads = static_cast<std::int64_t>(block.x) * block.y;
+  std::int64_t const wanted = (weights.count + threads - 1) / threads;
+  unsigned const row_blocks = rows.num_received > 0 ? blocks_of_rows(rows.num_received, block) : 0;
+  unsigned const blocks = row_blocks + static_cast<unsigned>(wanted < kMaxWeightBlocks ? wanted : kMaxWeightBlocks);
+  if (blocks == 0) return;
+  fused_expand_kernel<<<blocks, block, 0, stream.handle()>>>(rows, weights, row_blocks);
   check_launch("fused_expand_kernel");
-}
-
-void launch_fused_weights(FusedWeightsParams const& params, StreamView stream) {
-  if (params.count <= 0) return;
-  fused_weights_kernel<<<grid_blocks(params.count), kBlockThreads, 0, stream.handle()>>>(params);
-  check_launch("fused_weights_kernel");
 }
 
 }  // namespace switchyard::cuda

@@ -26,7 +26,7 @@ __global__ void fused_partials_kernel(FusedPartialParams params) {
   std::uint64_t const generation = writing(windows);
   std::int64_t const packs = params.columns / kPack<T>;
   for (std::int64_t i = first_item(); i < params.num_sums * packs; i += item_stride()) {
-    std::int64_t const sum = i / packs;
+    std::int64_t const sum = params.order[i / packs];
     std::int64_t const column = i % packs * kPack<T>;
     std::int64_t const first = params.term_begin[sum];
     float sums[kPack<T>] = {};
