@@ -18,6 +18,7 @@ __global__ void gather_rows_kernel(Word const* __restrict__ input, std::int64_t 
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; row < num_rows;
        row += stride) {
     std::int64_t const source = map[row];
+    if (source == kSkippedRow) continue;
     Word const* const from = input + source * row_words;
     Word* const to = output + row * row_words;
     for (std::int64_t first = threadIdx.x; first < row_words;
@@ -37,7 +38,7 @@ template <typename Word, typename Index>
 void launch(GatherRowsParams const& params, Index const* map, StreamView stream) {
   std::int64_t const row_words = params.row_bytes / static_cast<std::int64_t>(sizeof(Word));
   dim3 const block = block_of_rows(row_words);
-  gather_rows_kernel<<<blocks_of_rows(params.num_rows, block), block, 0, stream.handle()>>>(
+  gather_rows_kernel<<<blocks_of_rows(params.num_rows, block, params.max_blocks), block, 0, stream.handle()>>>(
       static_cast<Word const*>(params.input), row_words, map, params.num_rows, static_cast<Word*>(params.output));
   check_launch("gather_rows_kernel");
 }

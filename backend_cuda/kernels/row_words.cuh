@@ -17,6 +17,7 @@ inline dim3 block_of_rows(std::int64_t row_words) {
   constexpr unsigned kWarp = 32;
   std::int64_t const wanted = (row_words + kWordsInFlight - 1) / kWordsInFlight;
   std::int64_t const warps = (wanted + kWarp - 1) / kWarp;
+  if (warps == 0) return dim3(kWarp, kBlockThreads / kWarp);
   unsigned const threads = warps * kWarp > kBlockThreads ? kBlockThreads : static_cast<unsigned>(warps) * kWarp;
   return dim3(threads, kBlockThreads / threads);
 }
@@ -42,10 +43,9 @@ __device__ inline void copy_to_places(Word const* from, std::int64_t row_words, 
 }
 
 /// Blocks for `rows` rows, for kernels that stride over what is left.
-inline unsigned blocks_of_rows(std::int64_t rows, dim3 block) {
-  constexpr std::int64_t kMaxBlocks = 1 << 20;
+inline unsigned blocks_of_rows(std::int64_t rows, dim3 block, std::int64_t max_blocks = 1 << 20) {
   std::int64_t const blocks = (rows + block.y - 1) / block.y;
-  return static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks);
+  return static_cast<unsigned>(blocks < max_blocks ? blocks : max_blocks);
 }
 
 /// Calls launch(Word{}) for the widest word that divides the row and both addresses.

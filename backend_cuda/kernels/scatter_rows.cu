@@ -32,7 +32,7 @@ void launch_scatter_rows(ScatterRowsParams const& params, StreamView stream) {
     using Word = decltype(word);
     std::int64_t const row_words = params.row_bytes / static_cast<std::int64_t>(sizeof(Word));
     dim3 const block = block_of_rows(row_words);
-    scatter_rows_kernel<<<blocks_of_rows(params.num_sources, block), block, 0, stream.handle()>>>(
+    scatter_rows_kernel<<<blocks_of_rows(params.num_sources, block, params.max_blocks), block, 0, stream.handle()>>>(
         static_cast<Word const*>(params.input), row_words, params.begin, params.places, params.num_sources,
         static_cast<Word*>(params.output));
   });

@@ -11,6 +11,7 @@
 
 #include "path_steps.hpp"
 #include "support/dispatch_family_run.hpp"
+#include "switchyard/cuda/rows.hpp"
 #include "switchyard/hd/tree_sum.hpp"
 
 using namespace switchyard;
@@ -18,6 +19,7 @@ using namespace switchyard;
 namespace {
 
 using Floats = std::vector<float>;
+constexpr float kUnwritten = -777.0F;
 
 std::span<float> rows_at(Floats& rows, std::int64_t first, std::int64_t count, std::int64_t hidden) {
   return std::span(rows).subspan(static_cast<std::size_t>(first * hidden), static_cast<std::size_t>(count * hidden));
@@ -25,7 +27,7 @@ std::span<float> rows_at(Floats& rows, std::int64_t first, std::int64_t count, s
 
 Floats run_move(cuda::MoveStep const& move, Floats in, std::int64_t hidden, Communicator& comm) {
   REQUIRE(static_cast<std::int64_t>(in.size()) == move.input_rows * hidden);
-  Floats out(static_cast<std::size_t>(move.output_rows * hidden), -777.0F);
+  Floats out(static_cast<std::size_t>(move.output_rows * hidden), kUnwritten);
   std::vector<SendMessage> sends;
   std::vector<ReceiveMessage> receives;
   for (auto const& block : move.sends)
@@ -42,7 +44,9 @@ Floats run_steps(std::vector<cuda::PathStep> const& steps, Floats rows, std::int
       Floats out;
       for (std::int64_t const source : map->map)
         for (std::int64_t c = 0; c < hidden; ++c)
-          out.push_back(source < 0 ? 0.0F : rows.at(static_cast<std::size_t>(source * hidden + c)));
+          out.push_back(source == cuda::kSkippedRow ? kUnwritten
+                        : source < 0                ? 0.0F
+                                                    : rows.at(static_cast<std::size_t>(source * hidden + c)));
       rows = std::move(out);
     } else if (auto const* move = std::get_if<cuda::MoveStep>(&step)) {
       rows = run_move(*move, std::move(rows), hidden, comm);
@@ -56,6 +60,21 @@ Floats run_steps(std::vector<cuda::PathStep> const& steps, Floats rows, std::int
     CHECK(static_cast<std::int64_t>(rows.size()) == cuda::output_rows_of(step) * hidden);
   }
   return rows;
+}
+
+/// As run_steps(), with own rows past the exchange: every row is written once, by the steps or by the map.
+Floats run_past(std::vector<cuda::PathStep> steps, Floats const& rows, std::int64_t hidden, Communicator& comm) {
+  auto const own = cuda::take_own_rows(steps, comm.rank());
+  Floats out = run_steps(steps, rows, hidden, comm);
+  for (std::size_t row = 0; row < own.size(); ++row) {
+    if (own[row] == cuda::kSkippedRow) continue;
+    for (std::int64_t c = 0; c < hidden; ++c) {
+      float& value = out.at(row * static_cast<std::size_t>(hidden) + static_cast<std::size_t>(c));
+      CHECK(value == kUnwritten);
+      value = own[row] < 0 ? 0.0F : rows.at(static_cast<std::size_t>(own[row] * hidden + c));
+    }
+  }
+  return out;
 }
 
 /// source_slot_order of single rows.
@@ -88,18 +107,23 @@ void check_rank(support::Family const& family, support::RunCase const& run, cuda
                     TensorView::matrix(std::span(expected), plan.num_expert_rows(), run.hidden));
   auto const forward = cuda::forward_steps(plan, plan.stages, layout, false);
   CHECK(run_steps(forward, tokens, run.hidden, comm) == expected);
+  CHECK(run_past(forward, tokens, run.hidden, comm) == expected);
 
   Floats combined(tokens.size(), -1.0F);
   executor.combine(plan, CombineRecipe::source_slot_order(),
                    ConstTensorView::matrix(std::span<float const>(expected), plan.num_expert_rows(), run.hidden),
                    routing.weights(), TensorView::matrix(std::span(combined), plan.num_tokens, run.hidden));
-  auto const home = run_steps(cuda::inverse_steps(plan, return_path(plan), layout), expected, run.hidden, comm);
+  auto const backward = cuda::inverse_steps(plan, return_path(plan), layout);
+  auto const home = run_steps(backward, expected, run.hidden, comm);
   CHECK(sum_rows(plan, home, routing.weights(), run.hidden) == combined);
+  CHECK(run_past(backward, expected, run.hidden, comm) == home);
 
   // The way of the gradients: from (token, slot) rows to expert rows.
   auto const& source = std::get<RowGather>(return_path(plan).front());
   Floats const sent = run_steps({cuda::MapStep{source.token_of_row}}, tokens, run.hidden, comm);
-  CHECK(run_steps(cuda::forward_steps(plan, return_path(plan), layout, true), sent, run.hidden, comm) == expected);
+  auto const gradient = cuda::forward_steps(plan, return_path(plan), layout, true);
+  CHECK(run_steps(gradient, sent, run.hidden, comm) == expected);
+  CHECK(run_past(gradient, sent, run.hidden, comm) == expected);
 }
 
 }  // namespace
@@ -138,4 +162,16 @@ TEST_CASE("an exchange in place leaves no sort behind") {
   CHECK(cuda::forward_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::chunks, false).size() == 2);
   CHECK(cuda::forward_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::blocks, false).size() == 3);
   CHECK(cuda::inverse_steps(plans[0], plans[0].stages, cuda::ReceiveLayout::chunks).size() == 1);
+}
+
+TEST_CASE("rows for the own rank pass the exchange and both maps") {
+  // Tokens 0, 1, 2: rows 0 and 2 stay on rank 0, row 1 goes to rank 1, whose one row comes second to last.
+  cuda::MoveStep move{"exchange", {{RankId(0), 0, 2}, {RankId(1), 2, 1}}, {{RankId(0), 0, 2}, {RankId(1), 2, 1}}, 3, 3};
+  std::vector<cuda::PathStep> steps{cuda::MapStep{{0, 2, 1}}, move, cuda::MapStep{{0, 2, 1, -1}}};
+  using Map = std::vector<std::int64_t>;
+  CHECK(cuda::take_own_rows(steps, RankId(0)) == Map{0, -2, 2, -2});
+  CHECK(std::get<cuda::MapStep>(steps[0]).map == Map{-2, -2, 1});
+  CHECK(std::get<cuda::MoveStep>(steps[1]).sends.size() == 1);
+  CHECK(std::get<cuda::MoveStep>(steps[1]).receives.size() == 1);
+  CHECK(std::get<cuda::MapStep>(steps[2]).map == Map{-2, 2, -2, -1});
 }

@@ -9,7 +9,14 @@
 
 namespace switchyard::cuda {
 
-/// Row i of the output is row map[i] of the input; a negative entry writes zeros. All device memory, not overlapping.
+/// A map's entry for an output row that somebody else writes.
+inline constexpr std::int64_t kSkippedRow = -2;
+/// Blocks of a kernel that takes what it needs, and of one that leaves room to another beside it.
+inline constexpr std::int64_t kAnyBlocks = std::int64_t{1} << 20;
+inline constexpr std::int64_t kBlocksBeside = 264;
+
+/// Row i of the output is row map[i] of the input; -1 writes zeros, kSkippedRow nothing. All device memory, not
+/// overlapping.
 struct GatherRowsParams {
   void const* input;
   void* output;
@@ -17,6 +24,7 @@ struct GatherRowsParams {
   std::int64_t num_rows;    ///< rows of the output
   std::int64_t row_bytes;
   std::int32_t const* map32 = nullptr;  ///< [num_rows] the same in half the bytes, for fewer than 2^31 input rows
+  std::int64_t max_blocks = kAnyBlocks;
 };
 
 /// Row s of the input goes to the output rows places[i], i in [begin[s], begin[s + 1]): the same as a gather whose rows
@@ -28,6 +36,7 @@ struct ScatterRowsParams {
   std::int32_t const* places;  ///< [begin[num_sources]], each output row at most once
   std::int64_t num_sources;
   std::int64_t row_bytes;
+  std::int64_t max_blocks = kAnyBlocks;
 };
 
 /// Recipe source_slot_order: token t is the sum over its slots i in [row_begin[t], row_begin[t+1]), ascending, of
