@@ -44,8 +44,9 @@ inline unsigned e4m3_code(float x) {
   return nearest_code(values, std::fabs(static_cast<double>(x))) | (std::signbit(x) ? 0x80u : 0u);
 }
 inline unsigned e2m1_code(float x) {
+  static std::vector<double> const values = e2m1_values();
   if (std::isnan(x)) return 7;
-  return nearest_code(e2m1_values(), std::fabs(static_cast<double>(x))) | (std::signbit(x) ? 8u : 0u);
+  return nearest_code(values, std::fabs(static_cast<double>(x))) | (std::signbit(x) ? 8u : 0u);
 }
 
 /// The smallest 2^k >= x with k in [-127, 127], as its biased exponent.

@@ -242,7 +242,7 @@ std::vector<MemoryBuffer> staging_buffers(Setting const& setting, std::int64_t o
   list.fixed("transfer buffer (buffered)", checked_mul(setting.rows.slots_per_rank, of_expert),
              fmt::format("{} slots of one layer x {} bytes", setting.rows.slots_per_rank, of_expert));
   list.fixed("spare rows (in place)", checked_mul(setting.request.spare_rows, of_expert),
-             fmt::format("{} spare rows x {} bytes", setting.request.spare_rows, of_expert));
+             fmt::format("{} of one layer x {} bytes", setting.request.spare_rows, of_expert));
   return list.take();
 }
 
