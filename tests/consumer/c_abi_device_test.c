@@ -25,6 +25,7 @@ static float *upload(const float *values, size_t count) {
   void *memory = NULL;
   expect(cudaMalloc(&memory, count * sizeof(float)) == cudaSuccess, "device memory");
   expect(cudaMemcpy(memory, values, count * sizeof(float), cudaMemcpyHostToDevice) == cudaSuccess, "an upload");
+  expect(cudaDeviceSynchronize() == cudaSuccess, "an upload that other streams see");
   return (float *)memory;
 }
 

@@ -88,8 +88,10 @@ class DamagingCommunicator final : public cuda::DeviceCommunicator {
     std::uint8_t byte = 0;
     bool const read = cudaMemcpy(&byte, receives[0].data, 1, cudaMemcpyDeviceToHost) == cudaSuccess;
     byte ^= 4;
-    if (!read || cudaMemcpy(receives[0].data, &byte, 1, cudaMemcpyHostToDevice) != cudaSuccess)
-      throw Error(ErrorCode::cuda, "the test could not damage a row");
+    // A copy from pageable memory may return before it has arrived, and other streams do not wait for it.
+    bool const written = cudaMemcpy(receives[0].data, &byte, 1, cudaMemcpyHostToDevice) == cudaSuccess &&
+                         cudaDeviceSynchronize() == cudaSuccess;
+    if (!read || !written) throw Error(ErrorCode::cuda, "the test could not damage a row");
   }
   void abort(std::string const& reason) noexcept override { inner_.abort(reason); }
 
