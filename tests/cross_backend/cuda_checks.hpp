@@ -17,5 +17,7 @@ void check_digests(BitReport& report, switchyard::cuda::StreamView stream);
 void check_functions(BitReport& report, switchyard::cuda::StreamView stream);
 /// The router's step and its gradient.
 void check_router(BitReport& report, switchyard::cuda::StreamView stream);
+/// Launchers in a captured graph.
+void check_captures(BitReport& report, switchyard::cuda::StreamView stream);
 
 }  // namespace cross_backend
