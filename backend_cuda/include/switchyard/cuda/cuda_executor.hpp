@@ -30,7 +30,8 @@ struct CombineInputs {
 /// Rows are f32, bf16 or f16 matrices, contiguous, on the device. Calls are collective over the communicator and return
 /// when their work is issued to `stream`; operands stay untouched until the stream passes it. Scratch memory is kept
 /// between calls, so that steps of equal size allocate nothing; one object must not be used by two threads at once, and
-/// its calls use one stream at a time. Errors as CpuExecutor's, but for NaN weights: see check().
+/// its calls use one stream at a time. Not for capture: a call compares exchanges with its peers on the host. Errors as
+/// CpuExecutor's, but for NaN weights: see check().
 class CudaExecutor {
  public:
   /// @param comm outlives the executor; its size must be the plans' world. Binds to the current device.
