@@ -77,7 +77,7 @@ std::uint32_t absmax_bits(T const* __restrict values, Size count) {
   return hd::bits_to<std::uint32_t>(hd::widen(hd::bits_to<T>(static_cast<Bits>(largest))));
 }
 
-constexpr std::int64_t kTile = 2048;  // values widened at a time; even, so that half-byte codes never straddle tiles
+constexpr std::int64_t kTile = 2048;  // values coded at a time; even, so that half-byte codes never straddle tiles
 
 template <typename T>
 float absmax_of(T const* values, std::int64_t count) {
@@ -94,15 +94,23 @@ constexpr bool has_byte_scale(QuantScheme scheme) {
   return scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::mxfp8 || scheme == QuantScheme::nvfp4;
 }
 
+/// What a loop over codes reads: floats, or bf16 as they lie. Every NaN has the same code, so none is made canonical.
+float read_value(float value) {
+  return value;
+}
+float read_value(bf16_t value) {
+  return hd::bits_to<float>(static_cast<std::uint32_t>(value.bits) << 16);
+}
+
 /// Codes of groups of `size` values that share a factor, one byte each. Bytes may alias anything, hence restrict. One
 /// loop over all groups: the constants of the arithmetic are loaded once.
-template <QuantScheme kScheme, typename Size>
-void encode_groups(float const* __restrict values, float const* __restrict factors, std::int64_t groups, Size size,
+template <QuantScheme kScheme, typename T, typename Size>
+void encode_groups(T const* __restrict values, float const* __restrict factors, std::int64_t groups, Size size,
                    std::uint8_t* __restrict codes) {
   for (std::int64_t g = 0; g < groups; ++g) {
     float const factor = factors[g];
     for (std::int64_t i = 0; i < size; ++i)
-      codes[g * size + i] = static_cast<std::uint8_t>(hd::encode<kScheme>(values[g * size + i], factor));
+      codes[g * size + i] = static_cast<std::uint8_t>(hd::encode<kScheme>(read_value(values[g * size + i]), factor));
   }
 }
 
@@ -119,7 +127,7 @@ void join_halves(std::uint8_t* __restrict codes, std::int64_t count, std::byte* 
     to[i] = static_cast<std::byte>(codes[2 * i] | (codes[2 * i + 1] << 4));
 }
 
-/// Some whole groups of a row (the last one may be cut off), widened.
+/// Some whole groups of a row; the last one may be cut off.
 struct Tile {
   float values[kTile];
   std::uint32_t largest[kTile];
@@ -127,9 +135,14 @@ struct Tile {
   std::uint8_t codes[kTile + 1];
 };
 
+/// Where codes are made from: the values themselves, or for f16 (whose widening is long) a copy as floats.
 template <typename T>
-void widen_run(T const* values, std::int64_t count, float* out) {
-  for (std::int64_t i = 0; i < count; ++i) out[i] = hd::widen(values[i]);
+T const* readable(T const* values, std::int64_t, Tile&) {
+  return values;
+}
+float const* readable(f16_t const* values, std::int64_t count, Tile& tile) {
+  for (std::int64_t i = 0; i < count; ++i) tile.values[i] = hd::widen(values[i]);
+  return tile.values;
 }
 
 /// Scales and factors of `groups` groups from their largest magnitudes.
@@ -153,14 +166,14 @@ void scale_groups(hd::QuantParameters const& parameters, Tile& tile, std::int64_
   }
 }
 
-template <QuantScheme kScheme>
-void encode_tile(Tile& tile, std::int64_t group, std::int64_t count, std::byte* codes) {
+template <QuantScheme kScheme, typename T>
+void encode_tile(Tile& tile, T const* values, std::int64_t group, std::int64_t count, std::byte* codes) {
   constexpr bool kHalves = kScheme == QuantScheme::nvfp4;
   auto* const to = kHalves ? tile.codes : reinterpret_cast<std::uint8_t*>(codes);
   std::int64_t const whole = count / group;
   std::int64_t const done = whole * group;
-  with_size(group, [&](auto size) { encode_groups<kScheme>(tile.values, tile.factors, whole, size, to); });
-  if (done < count) encode_groups<kScheme>(tile.values + done, tile.factors + whole, 1, count - done, to + done);
+  with_size(group, [&](auto size) { encode_groups<kScheme>(values, tile.factors, whole, size, to); });
+  if (done < count) encode_groups<kScheme>(values + done, tile.factors + whole, 1, count - done, to + done);
   if constexpr (kHalves) join_halves(tile.codes, count, codes);
 }
 
@@ -173,14 +186,14 @@ void quantize_small_groups(QuantizeTask const& task, hd::QuantParameters const& 
   std::int64_t const span = kTile / task.group * task.group;
   for (std::int64_t first = 0; first < count; first += span) {
     std::int64_t const n = std::min(span, count - first);
-    widen_run(values + first, n, tile.values);
     std::int64_t const whole = n / task.group;
     std::int64_t const groups = (n + task.group - 1) / task.group;
     T const* const from = values + first;
     with_size(task.group, [&](auto size) { absmax_groups(from, whole, size, tile.largest); });
     if (whole < groups) tile.largest[whole] = absmax_bits(from + whole * task.group, n - whole * task.group);
     scale_groups<kScheme>(parameters, tile, groups, scales + first / task.group * kScaleBytes);
-    encode_tile<kScheme>(tile, task.group, n, codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first));
+    encode_tile<kScheme>(tile, readable(from, n, tile), task.group, n,
+                         codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first));
   }
 }
 
@@ -194,8 +207,7 @@ void quantize_whole_row(QuantizeTask const& task, hd::QuantParameters const& par
   scale_groups<kScheme>(parameters, tile, 1, scales);
   for (std::int64_t first = 0; first < count; first += kTile) {
     std::int64_t const n = std::min(kTile, count - first);
-    widen_run(values + first, n, tile.values);
-    encode_tile<kScheme>(tile, kTile, n, codes + first);
+    encode_tile<kScheme>(tile, readable(values + first, n, tile), kTile, n, codes + first);
   }
 }
 
