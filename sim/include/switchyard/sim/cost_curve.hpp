@@ -36,6 +36,7 @@ struct Rejected {
 struct CurveFit {
   CostCurve curve{};
   std::vector<Rejected> rejected{};  ///< in order of size
+  friend bool operator==(CurveFit const&, CurveFit const&) = default;
 };
 
 /// A sample this much above the second fastest of all larger sizes, or below the second slowest of all smaller ones,
