@@ -62,11 +62,12 @@ struct CurvePoint {
 
 /// What was chosen in one layer.
 struct IncrementalLayer {
-  double lower_bound = 0;           ///< what goal_ratio refers to
-  double current_figure = 0;        ///< of the placement in use; experts without a live slot carry nothing
-  double gain_seconds = 0;          ///< over the horizon
-  std::int32_t chosen = 0;          ///< index into the curve
-  std::int64_t forced_moves = 0;    ///< for experts without a live slot, made whatever the limits say
+  double lower_bound = 0;     ///< what goal_ratio refers to
+  double current_figure = 0;  ///< of the placement in use; experts without a live slot carry nothing
+  double gain_seconds = 0;    ///< over the horizon
+  std::int32_t chosen = 0;    ///< index into the curve
+  std::int64_t forced_moves =
+      0;  ///< to repair the placement in use, made whatever the limits say; a point of the curve may do with fewer
   std::vector<CurvePoint> curve{};  ///< moves strictly rising, max_figure strictly falling; front: fewest moves
 };
 
@@ -82,8 +83,14 @@ struct IncrementalResult {
 /// else the first that meets the goal, else the last; then the limits over all layers hand out moves to the layers
 /// whose figure falls most per move. Slots that keep their expert stay in place.
 ///
+/// Where single changes end more than 1 % above the goal although moves are left, a plan of the policy balanced,
+/// renamed for few moves, ends the curve if it is better by 1 % (not with node limits).
+///
 /// Honours every part of the request. Empty slots are filled when that helps. Duplicates on a rank that the current
-/// placement has may stay; none is added. Experts without a live slot get one first.
+/// placement has may stay; none is added. A current placement that the request does not admit is repaired first, and
+/// the moves that takes are counted as forced: slots outside node limits are given up (a group or expert keeps the
+/// nodes where it has most), experts without a live slot get one, surplus slots are emptied; a layer whose nodes are
+/// too full for that is placed anew.
 /// @throws Error{invalid_argument} without a current placement, for a negative limit, or a limit in bytes without
 ///         expert_bytes; Error{shape_mismatch} when the current placement has other ranks or slots than the request;
 ///         as validate(PolicyRequest).

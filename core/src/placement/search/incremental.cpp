@@ -3,17 +3,21 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "allotment.hpp"
 #include "layer_curve.hpp"
 #include "layer_plan.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
-#include "switchyard/placement/bounds.hpp"
+#include "switchyard/placement/balanced.hpp"
 
 namespace switchyard {
 
 namespace {
+
+/// How much better a plan made afresh must be to be offered where single changes get stuck.
+constexpr double kFreshPlanGain = 1.01;
 
 void require_start(PolicyRequest const& request, SlotLayout const& layout) {
   SWITCHYARD_REQUIRE(request.current != nullptr, invalid_argument,
@@ -111,7 +115,11 @@ class IncrementalPlanner {
     IncrementalResult result;
     for (int layer = 0; layer < load_.num_layers(); ++layer) {
       auto figures = figures_of(layer);
-      result.layers.push_back(placement::trace_curve(task_of(layer, figures), options_));
+      auto const task = task_of(layer, figures);
+      result.layers.push_back(placement::trace_curve(task, options_));
+      if (is_stuck(result.layers.back())) {
+        offer_fresh_plan(layer, task, result.layers.back());
+      }
     }
     choose_points(result.layers, options_);
     PlanPoint point;
@@ -137,6 +145,37 @@ class IncrementalPlanner {
             fill,
             placement::search_bound(cluster_, request_.objective, load_, layer, fill),
             request_.objective.kind != ObjectiveKind::tokens};
+  }
+
+  /// The search of single changes ended above its goal although moves were left.
+  [[nodiscard]] bool is_stuck(IncrementalLayer const& layer) const {
+    CurvePoint const& last = layer.curve.back();
+    auto const all = static_cast<std::int64_t>(cluster_.num_slots());
+    bool const has_moves_left = last.moves + 2 < options_.limits.max_moves_per_layer.value_or(all);
+    return has_moves_left && last.max_figure > layer.lower_bound * options_.goal_ratio * kFreshPlanGain &&
+           !cluster_.has_node_limits();
+  }
+
+  /// A plan of the policy balanced ends the curve if it is better by enough to be worth its many moves.
+  void offer_fresh_plan(int layer, placement::LayerTask const& task, IncrementalLayer& curve) const {
+    PolicyRequest request = request_;
+    request.window = {};  // the load is reduced already
+    if (!request_.layer_slots.empty()) {
+      request.layer_slots = {slots_to_fill(request_, layer)};
+    }
+    auto const slots = request_.current->layer(layer);
+    request.current = std::make_shared<ExpertPlacement const>(1, load_.num_experts(), request_.current->layout(),
+                                                              std::vector<ExpertId>(slots.begin(), slots.end()));
+    std::vector<double> values;
+    for (int step = 0; step < load_.num_steps(); ++step) {
+      auto const loads = load_.at(step, layer);
+      values.insert(values.end(), loads.begin(), loads.end());
+    }
+    auto const fresh = balance(ExpertLoad(load_.num_steps(), 1, load_.num_experts(), std::move(values)), request);
+    if (fresh.layers.front().max_figure * kFreshPlanGain < curve.curve.back().max_figure) {
+      auto const found = fresh.placement.layer(0);
+      placement::offer_point(task, options_, {found.begin(), found.end()}, curve);
+    }
   }
 
   void add_fetches(IncrementalResult& result) const {

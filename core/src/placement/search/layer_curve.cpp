@@ -9,6 +9,7 @@
 #include "descent.hpp"
 #include "layer_plan.hpp"
 #include "move_path.hpp"
+#include "repair.hpp"
 #include "senders.hpp"
 
 namespace switchyard::placement {
@@ -31,61 +32,12 @@ bool has_caps(MoveLimits const& limits) {
   return limits.max_receives_per_rank || limits.max_sends_per_rank || limits.max_moves_per_link;
 }
 
-/// The best slot for an expert that has none: an empty one, or one of an expert with several.
-std::size_t best_slot_for(LayerState const& state, std::size_t expert, std::size_t filled, std::size_t slots_to_fill) {
-  std::size_t best = kNone;
-  double best_value = std::numeric_limits<double>::infinity();
-  for (std::size_t const rank : state.cluster().live) {
-    for (std::size_t slot = state.cluster().first_slot[rank]; slot < state.cluster().first_slot[rank + 1]; ++slot) {
-      if (may_retarget(state, slot, expert, filled, slots_to_fill)) {
-        double const value = value_after_retarget(state, slot, expert, best_value);
-        if (value < best_value) {
-          best = slot;
-          best_value = value;
-        }
-      }
-    }
+std::vector<std::size_t> experts_of(std::vector<ExpertId> const& slots) {
+  std::vector<std::size_t> experts;
+  for (ExpertId const expert : slots) {
+    experts.push_back(expert.valid() ? expert.index() : kNone);
   }
-  return best;
-}
-
-std::size_t count_filled(LayerState const& state) {
-  return state.slots().size() - static_cast<std::size_t>(std::count(state.slots().begin(), state.slots().end(), kNone));
-}
-
-/// Gives every expert a slot, the heaviest first, and empties slots beyond the budget, the lightest spare replica
-/// first.
-void make_servable(LayerState& state, FetchCount& fetches, std::size_t slots_to_fill) {
-  std::vector<std::size_t> missing;
-  for (std::size_t expert = 0; expert < state.cluster().num_experts; ++expert) {
-    if (state.replicas(expert) == 0) {
-      missing.push_back(expert);
-    }
-  }
-  std::stable_sort(missing.begin(), missing.end(),
-                   [&](std::size_t a, std::size_t b) { return state.figure_with(a, 1) > state.figure_with(b, 1); });
-  auto const give = [&](std::size_t slot, std::size_t expert) {
-    Change const change{Change::Kind::retarget, slot, kNone, kNone, expert, 0};
-    fetches.add(state, change);
-    apply(state, change);
-  };
-  for (std::size_t const expert : missing) {
-    std::size_t const slot = best_slot_for(state, expert, count_filled(state), slots_to_fill);
-    if (slot != kNone) {
-      give(slot, expert);
-    }
-  }
-  while (count_filled(state) > slots_to_fill) {
-    std::size_t lightest = kNone;
-    for (std::size_t slot = 0; slot < state.slots().size(); ++slot) {
-      std::size_t const expert = state.expert_at(slot);
-      if (expert != kNone && state.replicas(expert) > 1 &&
-          (lightest == kNone || state.share(expert) < state.share(state.expert_at(lightest)))) {
-        lightest = slot;
-      }
-    }
-    give(lightest, kNone);
-  }
+  return experts;
 }
 
 double mean_value(LayerState const& state) {
@@ -177,7 +129,8 @@ class CurveTracer {
   IncrementalLayer trace() {
     IncrementalLayer layer;
     layer.current_figure = start_.max_value();
-    make_servable(start_, start_fetches_, task_.slots_to_fill);
+    make_servable(start_, *task_.figures, task_.slots_to_fill);
+    start_fetches_ = start_fetches_.recounted(start_);
     layer.forced_moves = start_fetches_.total();
     layer.lower_bound = task_.lower_bound > 0 ? task_.lower_bound : mean_value(start_);
     points_.see(start_, start_fetches_);
@@ -247,14 +200,32 @@ IncrementalLayer trace_curve(LayerTask const& task, IncrementalOptions const& op
   return CurveTracer(task, options).trace();
 }
 
+void offer_point(LayerTask const& task, IncrementalOptions const& options, std::vector<ExpertId> const& slots,
+                 IncrementalLayer& layer) {
+  LayerState const state(*task.cluster, *task.figures, experts_of(slots));
+  auto const fetches = FetchCount(LayerState(*task.cluster, *task.figures, task.current)).recounted(state);
+  std::int64_t const most = options.limits.max_moves_per_layer.value_or(fetches.total());
+  if (fetches.total() > most || (has_caps(options.limits) && !choose_senders(state, fetches, options.limits))) {
+    return;
+  }
+  PointCollector points(task, options);
+  points.see(state, fetches);
+  CurvePoint const point = points.curve().front();
+  auto const after = std::upper_bound(layer.curve.begin(), layer.curve.end(), point.moves,
+                                      [](std::int64_t moves, CurvePoint const& other) { return moves < other.moves; });
+  if (after != layer.curve.begin() && std::prev(after)->max_figure <= point.max_figure) {
+    return;
+  }
+  layer.curve.insert(after, point);
+  std::erase_if(layer.curve, [&](CurvePoint const& other) {
+    return other.moves >= point.moves && other.max_figure >= point.max_figure && other.slots != point.slots;
+  });
+}
+
 std::vector<PlannedFetch> fetches_of(LayerTask const& task, IncrementalOptions const& options, int layer,
                                      std::vector<ExpertId> const& slots) {
-  std::vector<std::size_t> target;
-  for (ExpertId const expert : slots) {
-    target.push_back(expert.valid() ? expert.index() : kNone);
-  }
   LayerState const current(*task.cluster, *task.figures, task.current);
-  LayerState const state(*task.cluster, *task.figures, std::move(target));
+  LayerState const state(*task.cluster, *task.figures, experts_of(slots));
   FetchCount const fetches = FetchCount(current).recounted(state);
   auto const rank_id = [](std::size_t rank) { return RankId(rank == kNone ? -1 : static_cast<std::int32_t>(rank)); };
   std::vector<PlannedFetch> planned;

@@ -22,7 +22,12 @@ struct LayerTask {
 /// @return everything of IncrementalLayer except `chosen` and `gain_seconds`.
 [[nodiscard]] IncrementalLayer trace_curve(LayerTask const& task, IncrementalOptions const& options);
 
-/// The fetches of a point, with senders. @pre the point came from trace_curve() with the same task and options.
+/// Adds a placement found otherwise to the curve, unless a limit on the layer forbids it or a point with as few moves
+/// is as good; points that it outdoes leave.
+void offer_point(LayerTask const& task, IncrementalOptions const& options, std::vector<ExpertId> const& slots,
+                 IncrementalLayer& layer);
+
+/// The fetches of a point, with senders. @pre the point is on the curve of the same task and options.
 [[nodiscard]] std::vector<PlannedFetch> fetches_of(LayerTask const& task, IncrementalOptions const& options, int layer,
                                                    std::vector<ExpertId> const& slots);
 
