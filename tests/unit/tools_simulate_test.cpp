@@ -77,3 +77,49 @@ TEST_CASE("what cannot be simulated is refused with what to do") {
   refused("group.jsonl --cluster dgx-h100 --fidelity t3", "t3");
   refused("box.json --cluster dgx-h100", "kind");
 }
+
+TEST_CASE("measured times: calibrate, simulate with them, validate") {
+  CliRunner const cli;
+  make_group(cli);
+  std::string csv = "system,framework,version,device,op_name,kernel_source,nccl_dtype,num_gpus,message_size,latency\n";
+  for (int ranks = 2; ranks <= 8; ranks *= 2)
+    for (int bytes = 1024; bytes <= 1 << 20; bytes *= 2)
+      csv += "box,T,2.29,Box GPU,alltoall,NCCL,int8," + std::to_string(ranks) + "," + std::to_string(bytes) + "," +
+             std::to_string((10 + bytes / 1000.0) / 1000) + "\n";
+  cli.write("times.csv", csv);
+  auto const calibrated = cli.run("calibrate times.csv --out costs.json");
+  CAPTURE(calibrated.err);
+  REQUIRE(calibrated.exit_code == 0);
+  CHECK(contains(calibrated.out, "alltoall box x8"));
+  auto const timed = cli.run("simulate group.jsonl --cluster dgx-h100 --costs costs.json");
+  CAPTURE(timed.err);
+  CHECK(timed.exit_code == 0);
+  CHECK(contains(timed.out, "all-to-all times of box (NCCL 2.29, times.csv)"));
+  auto const plain = cli.run("simulate group.jsonl --cluster dgx-h100");
+  CHECK(plain.out != timed.out);
+  auto const validated = cli.run("simulate --validate times.csv");
+  CHECK(validated.exit_code == 0);
+  CHECK(contains(validated.out, "3 of 3 curves keep their gates"));
+  CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --system box").exit_code == 2);
+  CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --costs costs.json --system cube").exit_code == 2);
+  CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --costs costs.json --expert-kernel none").exit_code == 2);
+  CHECK(cli.run("simulate group.jsonl").exit_code == 2);
+  cli.write("anonymous.csv", "op_name,nccl_dtype,num_gpus,message_size,latency\nalltoall,half,2,8,0.1\n");
+  CHECK(cli.run("calibrate anonymous.csv --out other.json").exit_code == 2);
+}
+
+TEST_CASE("compare: a plan against one of fewer tokens, and against itself") {
+  CliRunner const cli;
+  make_group(cli);
+  REQUIRE(cli.run("generate routing --preset log-normal --ranks 16 --experts 64 --topk 4 --tokens 8 --seed 3 "
+                  "--out small.jsonl")
+              .exit_code == 0);
+  REQUIRE(cli.run("dispatch --routing small.jsonl --tp 1 --ep 16 --family flex --out small_group.jsonl").exit_code ==
+          0);
+  auto const result = cli.run("compare group.jsonl small_group.jsonl --cluster dgx-h100");
+  CAPTURE(result.err);
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.out, "B is faster"));
+  CHECK(contains(cli.run("compare group.jsonl group.jsonl --cluster dgx-h100").out, "both take the same time"));
+  CHECK(cli.run("compare group.jsonl --cluster dgx-h100").exit_code == 2);
+}

@@ -11,6 +11,7 @@ namespace switchyard::cli {
 [[nodiscard]] Command backtest_command();
 [[nodiscard]] Command calibrate_command();
 [[nodiscard]] Command check_command();
+[[nodiscard]] Command compare_command();
 [[nodiscard]] Command convert_command();
 [[nodiscard]] Command demo_command();
 [[nodiscard]] Command diff_command();
