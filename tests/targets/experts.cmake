@@ -13,3 +13,10 @@ if(SWITCHYARD_OBJDUMP)
     $<FILTER:$<TARGET_OBJECTS:switchyard_backend_cpu>,INCLUDE,quantize_kernels> COMMAND_EXPAND_LISTS)
   set_tests_properties(quantization_no_fma_host PROPERTIES LABELS style)
 endif()
+
+# `switchyard layer` as a user runs it.
+if(TARGET switchyard_cli)
+  switchyard_add_test(tools_layer_test LABEL unit SOURCES unit/tools_layer_test.cpp LIBS switchyard::core)
+  target_compile_definitions(tools_layer_test PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
+  add_dependencies(tools_layer_test switchyard_cli)
+endif()

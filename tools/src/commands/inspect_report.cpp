@@ -15,10 +15,6 @@ namespace {
 /// The stages' names in plan files, by position in the variant.
 constexpr std::string_view kStageNames[] = {"permute", "exchange", "gather", "sort_chunks", "repeat"};
 
-std::string_view name_of_stage(DispatchStage const& stage) {
-  return stage.index() < std::size(kStageNames) ? kStageNames[stage.index()] : "stage";
-}
-
 std::int64_t rows_sent(DispatchPlan const& plan) {
   return std::accumulate(plan.rows_per_slot.begin(), plan.rows_per_slot.end(), std::int64_t{0});
 }
@@ -121,6 +117,10 @@ void add_violations(std::vector<std::string>& texts, std::vector<Violation> cons
 }
 
 }  // namespace
+
+std::string_view name_of_stage(DispatchStage const& stage) noexcept {
+  return stage.index() < std::size(kStageNames) ? kStageNames[stage.index()] : "stage";
+}
 
 Fingerprint digest_of(std::span<DispatchPlan const> plans) {
   if (plans.size() == 1) return plans.front().fingerprint();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "switchyard/dispatch/dispatch_plan.hpp"
@@ -24,6 +25,8 @@ struct InspectReport {
   [[nodiscard]] bool good() const { return refusal.empty() && violations.empty(); }
 };
 
+/// @return the stage's name in plan files.
+[[nodiscard]] std::string_view name_of_stage(DispatchStage const& stage) noexcept;
 /// @return digest of all plans of a group, of the plan itself when there is one.
 [[nodiscard]] Fingerprint digest_of(std::span<DispatchPlan const> plans);
 /// Fills the report with every rule that the plans break, group rules included.
