@@ -76,15 +76,16 @@ std::vector<int> run_processes(std::function<int(launch::ControlClient&)> const&
   return codes;
 }
 
-/// Barriers until the group fails. @return 0 when it fails after `calls` with the code and a text that holds `part`.
-int expect_failure(launch::ControlClient& client, int calls, ErrorCode code, std::string const& part,
-                   Duration deadline) {
+/// Barriers until the group fails. @return 0 when it fails after `calls`, or up to `unanswered` before, with the code
+/// and a text that holds `part`.
+int expect_failure(launch::ControlClient& client, int calls, ErrorCode code, std::string const& part, Duration deadline,
+                   int unanswered = 0) {
   int done = 0;
   try {
     for (; done < 100; ++done) static_cast<void>(client.meet(barrier(done), deadline));
   } catch (Error const& error) {
-    bool const right =
-        done == calls && error.code() == code && std::string(error.what()).find(part) != std::string::npos;
+    bool const right = done <= calls && done >= calls - unanswered && error.code() == code &&
+                       std::string(error.what()).find(part) != std::string::npos;
     if (!right) std::fprintf(stderr, "rank %d after %d calls: %s\n", client.rank(), done, error.what());
     return right ? 0 : 1;
   }
@@ -116,7 +117,8 @@ TEST_CASE("a killed process ends the others with a typed error that names it") {
 TEST_CASE("when rank 0 is killed the others say that its server is gone") {
   auto const codes = run_processes([](launch::ControlClient& client) {
     if (client.rank() != 0)
-      return expect_failure(client, 2, ErrorCode::aborted, "the control server of rank 0", std::chrono::seconds(20));
+      // Rank 0 may know that a barrier is complete, and die, before its server has told the others.
+      return expect_failure(client, 2, ErrorCode::aborted, "the control server of rank 0", std::chrono::seconds(20), 1);
     for (int call = 0; call < 2; ++call) static_cast<void>(client.meet(barrier(call), std::chrono::seconds(20)));
     static_cast<void>(std::raise(SIGKILL));
     return 3;
