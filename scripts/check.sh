@@ -11,7 +11,8 @@ stage() { printf '\n== %s (%s s)\n' "$1" "$(($(date +%s) - started))"; }
 skip() { skipped="$skipped
   $1"; }
 
-sh scripts/setup.sh
+# The last two read in Python what convert writes.
+sh scripts/setup.sh python3-numpy python3-yaml
 if [ -z "${SWITCHYARD_GOLDEN_DIR:-}" ]; then skip "peers' golden vectors: SWITCHYARD_GOLDEN_DIR is not set (own vectors ran)"; fi
 if [ -z "${SWITCHYARD_DATA_DIR:-}" ]; then skip "tests on recorded routing: SWITCHYARD_DATA_DIR is not set"; fi
 
