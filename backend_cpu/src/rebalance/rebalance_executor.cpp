@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "abort_on_failure.hpp"
 #include "staged_layer.hpp"
 #include "staging_memory.hpp"
 #include "switchyard/cpu/internal/rebalance_steps.hpp"
@@ -199,15 +200,7 @@ RebalanceResult RebalanceExecutor::execute(Communicator& comm, ExpertWeights con
   SWITCHYARD_REQUIRE(!std::exchange(state_->started, true), invalid_argument,
                      "this executor has run already: a plan moves the weights once; plan the next move from "
                      "committed_placement()");
-  try {
-    return Run(*state_, comm, weights).run();
-  } catch (std::exception const& error) {
-    comm.abort(fmt::format("rebalance: {}", error.what()));
-    throw;
-  } catch (...) {
-    comm.abort("rebalance: unknown exception");
-    throw;
-  }
+  return abort_on_failure(comm, [&] { return Run(*state_, comm, weights).run(); });
 }
 
 int RebalanceExecutor::layers_committed() const noexcept {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "abort_on_failure.hpp"
 #include "scheduled_layer.hpp"
 #include "switchyard/cpu/internal/rebalance_steps.hpp"
 #include "switchyard/internal/require.hpp"
@@ -193,24 +194,6 @@ void ScheduleExecutor::State::execute_buffered(Communicator& the_comm, ExpertWei
     layer_rows->verify_written();
   }
 }
-
-namespace {
-
-/// A rank that fails lets the others know.
-template <typename Body>
-void abort_on_failure(Communicator& comm, Body const& body) {
-  try {
-    body();
-  } catch (std::exception const& error) {
-    comm.abort(fmt::format("rebalance: {}", error.what()));
-    throw;
-  } catch (...) {
-    comm.abort("rebalance: unknown exception");
-    throw;
-  }
-}
-
-}  // namespace
 
 ScheduleExecutor::ScheduleExecutor(RebalanceSchedule const& schedule, RebalanceOptions const& options)
     : state_(std::make_unique<State>(schedule, options)) {}
