@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "support/recipe_batch.hpp"
+#include "support/recipe_runs.hpp"
 #include "switchyard/cpu/parallel_for.hpp"
 
 using namespace switchyard;
@@ -22,8 +22,6 @@ using support::RecipeRun;
 using support::widened;
 
 namespace {
-
-constexpr ExpertParallelGrid kGrids[] = {{1, 1}, {1, 2}, {1, 4}, {1, 8}, {2, 1}, {2, 2}, {2, 4}, {2, 8}};
 
 /// Operands and results of one rank. Empty bins hold NaN in what goes in.
 template <typename T>
@@ -243,26 +241,12 @@ void check_bits(RecipeBatch const& batch, RecipeRun const& run) {
   }
 }
 
-template <typename Check>
-void for_all_runs(Check const& check) {
-  for (auto const grid : kGrids)
-    for (Dispatcher const dispatcher : support::kDispatchers) {
-      RecipeRun run;
-      run.grid = grid;
-      run.dispatcher = dispatcher;
-      CAPTURE(std::string(support::name_of(dispatcher)));
-      CAPTURE(grid.tp);
-      CAPTURE(grid.ep);
-      check(run);
-    }
-}
-
 }  // namespace
 
 TEST_CASE("inner products are kept in exact integers") {
   RecipeBatch batch;
   batch.hidden = 5;
-  for_all_runs([&](RecipeRun run) {
+  support::for_all_runs(support::kRecipeGrids, [&](RecipeRun run) {
     for (auto const& recipe :
          {CombineRecipe::source_slot_order(), CombineRecipe::source_expert_order(), CombineRecipe::exact()}) {
       run.recipe = recipe;
@@ -278,7 +262,7 @@ TEST_CASE("gradients equal plain loops in the named orders") {
   batch.seed = 31;
   batch.tokens = 7;
   batch.hidden = 33;
-  for_all_runs([&](RecipeRun const& run) {
+  support::for_all_runs(support::kRecipeGrids, [&](RecipeRun const& run) {
     check_bits<float>(batch, run);
     check_bits<bf16_t>(batch, run);
     check_bits<f16_t>(batch, run);

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "support/recipe_batch.hpp"
+#include "support/recipe_runs.hpp"
 #include "switchyard/cpu/parallel_for.hpp"
 #include "switchyard/cpu/recipe_support.hpp"
 
@@ -24,8 +24,6 @@ using support::RecipeRun;
 using Codes = std::vector<std::uint64_t>;
 
 namespace {
-
-constexpr ExpertParallelGrid kGrids[] = {{1, 1}, {1, 2}, {1, 4}, {1, 8}, {2, 1}, {2, 2}, {2, 4}, {2, 8}};
 
 bool reduces_at_experts(Dispatcher dispatcher) {
   return dispatcher == Dispatcher::allgather || dispatcher == Dispatcher::flex;
@@ -116,7 +114,7 @@ void check_exact_everywhere(RecipeBatch const& batch, DType dtype, bool weights_
   run.weights_f64 = weights_f64;
   run.shared_expert = shared == SharedExpert::as_term;
   Codes const expected = oracle_codes(batch, run, dtype);
-  for (auto const grid : kGrids)
+  for (auto const grid : support::kRecipeGrids)
     for (Dispatcher const dispatcher : support::kDispatchers)
       for (auto const route : {CombineRoute::rows, CombineRoute::partials}) {
         if (route == CombineRoute::partials && !reduces_at_experts(dispatcher)) continue;
@@ -188,7 +186,7 @@ TEST_CASE("every recipe equals its plain loops wherever a plan supports it") {
   RecipeBatch batch = batch_of(14);
   batch.hidden = 8;
   for (auto const dtype : {DType::bf16, DType::f32, DType::f16})
-    for (auto const grid : kGrids)
+    for (auto const grid : support::kRecipeGrids)
       for (auto const& named : all_recipes())
         for (bool const weights_f64 : {false, true}) {
           CombineRecipe const& recipe = named.second;

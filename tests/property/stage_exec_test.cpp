@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "support/error_text.hpp"
-#include "support/recipe_batch.hpp"
+#include "support/recipe_runs.hpp"
 #include "switchyard/cpu/stage_runner.hpp"
 
 using namespace switchyard;
@@ -85,20 +85,6 @@ void on_ranks(RecipeBatch const& batch, RecipeRun const& run, Body const& body) 
     auto const placement = ExpertPlacement::contiguous(1, batch.experts, run.grid.ep);
     body(support::plan_of(run, comm, part.routing, placement), part, comm);
   });
-}
-
-template <typename Check>
-void for_all_runs(Check const& check) {
-  for (auto const grid : kGrids)
-    for (Dispatcher const dispatcher : support::kDispatchers) {
-      RecipeRun run;
-      run.grid = grid;
-      run.dispatcher = dispatcher;
-      CAPTURE(std::string(support::name_of(dispatcher)));
-      CAPTURE(grid.tp);
-      CAPTURE(grid.ep);
-      check(run);
-    }
 }
 
 /// The identities of all stages of one list. @return how many of them say something: integers may add up to 0 by chance
@@ -178,7 +164,7 @@ TEST_CASE_TEMPLATE("inner products are kept by every stage alone", T, float, bf1
   RecipeBatch batch;
   batch.hidden = 3;
   std::size_t stages = 0;
-  for_all_runs([&](RecipeRun const& run) {
+  support::for_all_runs(kGrids, [&](RecipeRun const& run) {
     if (run.grid.ep * 4 > batch.experts) return;
     for (auto const list : {StageList::stages, StageList::row_return}) stages += check_list<T>(batch, run, list);
   });
@@ -190,7 +176,7 @@ TEST_CASE_TEMPLATE("stages in a row are the dispatch; their transposes in revers
   RecipeBatch batch;
   batch.seed = 5;
   batch.hidden = 6;
-  for_all_runs([&](RecipeRun run) {
+  support::for_all_runs(kGrids, [&](RecipeRun run) {
     bool const partials = run.dispatcher == Dispatcher::allgather || run.dispatcher == Dispatcher::flex;
     // With TP the executor joins TP partials before it sums ranks; the stages of these two add all ranks in one go.
     if (partials && run.grid.tp > 1) return;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "support/error_text.hpp"
-#include "support/recipe_batch.hpp"
+#include "support/recipe_runs.hpp"
 
 using namespace switchyard;
 using support::Dispatcher;
@@ -23,8 +23,6 @@ using support::RecipeRun;
 using support::widened;
 
 namespace {
-
-constexpr ExpertParallelGrid kGrids[] = {{1, 1}, {1, 2}, {1, 4}, {1, 8}, {2, 1}, {2, 2}, {2, 4}, {2, 8}};
 
 /// One rank of a run, with the batch token and slot of every expert row.
 struct RankRows {
@@ -64,20 +62,13 @@ RankRows rank_rows(RecipeBatch const& batch, RecipeRun const& run, Communicator&
 
 template <typename Check>
 void for_all_runs(RecipeBatch const& batch, Check const& check) {
-  for (auto const grid : kGrids)
-    for (Dispatcher const dispatcher : support::kDispatchers) {
-      RecipeRun run;
-      run.grid = grid;
-      run.dispatcher = dispatcher;
-      CAPTURE(std::string(support::name_of(dispatcher)));
-      CAPTURE(grid.tp);
-      CAPTURE(grid.ep);
-      auto const scheduler = cpu::make_cooperative_scheduler(batch.seed);
-      cpu::run_ranks(*scheduler, grid.world(), {}, [&](Communicator& comm) {
-        cpu::CpuExecutor executor(comm);
-        check(run, executor, rank_rows(batch, run, comm, executor));
-      });
-    }
+  support::for_all_runs(support::kRecipeGrids, [&](RecipeRun const& run) {
+    auto const scheduler = cpu::make_cooperative_scheduler(batch.seed);
+    cpu::run_ranks(*scheduler, run.grid.world(), {}, [&](Communicator& comm) {
+      cpu::CpuExecutor executor(comm);
+      check(run, executor, rank_rows(batch, run, comm, executor));
+    });
+  });
 }
 
 /// Names its (token, slot); the low bits are lost by anything that goes through fp32.
