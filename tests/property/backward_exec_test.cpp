@@ -15,7 +15,6 @@
 #include "switchyard/cpu/parallel_for.hpp"
 
 using namespace switchyard;
-using support::Dispatcher;
 using support::narrowed;
 using support::RecipeBatch;
 using support::RecipeRun;
