@@ -18,17 +18,33 @@ void apply(LayerState& state, Change const& change) {
   }
 }
 
+LossPeaks loss_peaks(LayerState const& state, std::size_t expert) {
+  LossPeaks peaks;
+  double const rise = state.figure_with(expert, state.replicas(expert) - 1) - state.share(expert);
+  for (std::size_t const slot : state.slots_of(expert)) {
+    std::size_t const rank = state.cluster().rank_of_slot[slot];
+    double const value = (state.sum(rank) + rise) / state.cluster().speed[rank];
+    if (peaks.first_rank == kNone || value > peaks.first) {
+      bool const is_new = rank != peaks.first_rank;
+      peaks = {value, rank, is_new ? peaks.first : peaks.second, is_new ? peaks.first_rank : peaks.second_rank};
+    } else if (rank != peaks.first_rank && (peaks.second_rank == kNone || value > peaks.second)) {
+      peaks.second = value;
+      peaks.second_rank = rank;
+    }
+  }
+  return peaks;
+}
+
 double value_after_retarget(LayerState const& state, std::size_t slot, std::size_t expert, double limit) {
   Cluster const& cluster = state.cluster();
   std::size_t const rank = cluster.rank_of_slot[slot];
   std::size_t const old = state.expert_at(slot);
-  double const joined = expert == kNone ? 0 : state.figure_with(expert, state.replicas(expert) + 1);
-  double worst = (state.sum(rank) - state.share(old) + joined) / cluster.speed[rank];
+  double worst = value_of_rank_after_retarget(state, slot, expert);
   if (old == kNone || worst >= limit) {
     return worst;
   }
   double const rise = state.figure_with(old, state.replicas(old) - 1) - state.share(old);
-  double const fall = state.share(expert) - joined;
+  double const fall = expert == kNone ? 0 : state.share(expert) - state.figure_with(expert, state.replicas(expert) + 1);
   for (std::size_t const holder_slot : state.slots_of(old)) {
     std::size_t const holder = cluster.rank_of_slot[holder_slot];
     if (holder == rank) {

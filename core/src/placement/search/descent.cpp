@@ -17,7 +17,12 @@ constexpr std::size_t kCycleRanks = 8;
 class Descent {
  public:
   Descent(LayerState& state, DescentOptions const& options)
-      : state_(state), cluster_(state.cluster()), options_(options), cycle_scans_left_(options.max_cycle_scans) {
+      : state_(state),
+        cluster_(state.cluster()),
+        options_(options),
+        cycle_scans_left_(options.max_cycle_scans),
+        peaks_(cluster_.num_experts),
+        peaks_step_(cluster_.num_experts, 0) {
     filled_ =
         cluster_.num_slots() - static_cast<std::size_t>(std::count(state.slots().begin(), state.slots().end(), kNone));
   }
@@ -32,6 +37,7 @@ class Descent {
 
  private:
   bool step() {
+    ++step_;
     hot_ = state_.hottest();
     if (state_.value(hot_) <= options_.target) {
       return false;
@@ -90,8 +96,32 @@ class Descent {
     }
   }
 
+  /// Whether the warmest rank that loses part of a shared load stays too warm: a look at one rank that spares most
+  /// looks at all of them. Ranks that hold `expert` as well cool and are left to the full count.
+  bool is_too_warm_elsewhere(std::size_t slot, std::size_t expert) {
+    std::size_t const old = state_.expert_at(slot);
+    if (old == kNone || state_.replicas(old) < 2) {
+      return false;
+    }
+    LossPeaks const& peaks = peaks_of(old);
+    bool const is_own = peaks.first_rank == cluster_.rank_of_slot[slot];
+    double const peak = is_own ? peaks.second : peaks.first;
+    std::size_t const rank = is_own ? peaks.second_rank : peaks.first_rank;
+    return rank != kNone && peak >= best_.value && (expert == kNone || !state_.holds(rank, expert));
+  }
+
+  /// Computed once per step.
+  LossPeaks const& peaks_of(std::size_t expert) {
+    if (peaks_step_[expert] != step_) {
+      peaks_step_[expert] = step_;
+      peaks_[expert] = loss_peaks(state_, expert);
+    }
+    return peaks_[expert];
+  }
+
   void try_retarget(std::size_t slot, std::size_t expert, double at_least) {
-    if (!may_retarget(state_, slot, expert, filled_, options_.slots_to_fill)) {
+    if (is_too_warm_elsewhere(slot, expert) || value_of_rank_after_retarget(state_, slot, expert) >= best_.value ||
+        !may_retarget(state_, slot, expert, filled_, options_.slots_to_fill)) {
       return;
     }
     double const value = std::max(at_least, value_after_retarget(state_, slot, expert, best_.value));
@@ -113,7 +143,9 @@ class Descent {
           continue;
         }
         for (std::size_t slot = begin_of(rank); slot < end_of(rank); ++slot) {
-          if (value_with(rank, joined - state_.share(state_.expert_at(slot))) < best_.value) {
+          std::size_t const old = state_.expert_at(slot);
+          bool const is_single = old != kNone && state_.replicas(old) < 2;
+          if (!is_single && value_with(rank, joined - state_.share(old)) < best_.value) {
             try_retarget(slot, expert, hot_value);
           }
         }
@@ -197,6 +229,9 @@ class Descent {
   std::size_t filled_ = 0;
   std::size_t hot_ = 0;
   Change best_{};
+  int step_ = 0;
+  std::vector<LossPeaks> peaks_;  // [experts] valid where peaks_step_ is step_
+  std::vector<int> peaks_step_;   // [experts]
 };
 
 }  // namespace

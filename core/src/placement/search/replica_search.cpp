@@ -2,78 +2,13 @@
 #include "replica_search.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
-#include <queue>
+
+#include "trial_packer.hpp"
 
 namespace switchyard::placement {
 
 namespace {
-
-struct Item {
-  double figure;
-  std::size_t expert;
-};
-
-/// What a trial packing gives: the largest value and the experts of its rank.
-struct Trial {
-  double value = 0;
-  std::vector<std::size_t> hot_experts{};
-};
-
-class TrialPacker {
- public:
-  TrialPacker(Cluster const& cluster, SlotFigures& figures) : cluster_(cluster), figures_(figures) {}
-
-  Trial pack(std::vector<std::size_t> const& replicas) {
-    sort_items(replicas);
-    std::vector<double> sum(cluster_.num_ranks(), cluster_.base);
-    contents_.assign(cluster_.num_ranks(), {});
-    using Entry = std::pair<double, std::size_t>;
-    std::priority_queue<Entry, std::vector<Entry>, std::greater<>> lightest;
-    for (std::size_t const rank : cluster_.live) {
-      lightest.emplace(sum[rank] / cluster_.speed[rank], rank);
-    }
-    for (Item const& item : items_) {
-      for (std::size_t copy = 0; copy < replicas[item.expert] && !lightest.empty(); ++copy) {
-        std::size_t const rank = lightest.top().second;
-        lightest.pop();
-        sum[rank] += item.figure;
-        contents_[rank].push_back(item.expert);
-        if (contents_[rank].size() < cluster_.first_slot[rank + 1] - cluster_.first_slot[rank]) {
-          lightest.emplace(sum[rank] / cluster_.speed[rank], rank);
-        }
-      }
-    }
-    return hottest(sum);
-  }
-
- private:
-  void sort_items(std::vector<std::size_t> const& replicas) {
-    items_.clear();
-    for (std::size_t expert = 0; expert < replicas.size(); ++expert) {
-      items_.push_back({figures_.at(expert, replicas[expert]), expert});
-    }
-    std::sort(items_.begin(), items_.end(), [](Item const& a, Item const& b) {
-      return a.figure > b.figure || (a.figure == b.figure && a.expert < b.expert);
-    });
-  }
-
-  [[nodiscard]] Trial hottest(std::vector<double> const& sum) const {
-    std::size_t best = cluster_.live.front();
-    for (std::size_t const rank : cluster_.live) {
-      if (sum[rank] / cluster_.speed[rank] > sum[best] / cluster_.speed[best]) {
-        best = rank;
-      }
-    }
-    return {sum[best] / cluster_.speed[best], contents_[best]};
-  }
-
-  Cluster const& cluster_;
-  SlotFigures& figures_;
-  std::vector<Item> items_{};
-  std::vector<std::vector<std::size_t>> contents_{};  // [ranks]
-};
 
 using Replicas = std::vector<std::size_t>;
 
@@ -84,15 +19,15 @@ class ReplicaClimb {
       : cluster_(cluster), packer_(cluster, figures), work_left_(work), target_(target) {}
 
   void climb_from(Replicas replicas) {
-    Trial now = pack(replicas);
+    double now = pack(replicas);
     bool improved = true;
-    while (improved && now.value > target_) {
-      std::vector<std::size_t> const critical = now.hot_experts;
+    while (improved && now > target_) {
+      std::vector<std::size_t> const critical = packer_.hot_experts();
       improved = improve(replicas, now, critical) || improve(replicas, now, all_experts());
     }
-    if (best_.empty() || now.value < best_value_) {
+    if (best_.empty() || now < best_value_) {
       best_ = std::move(replicas);
-      best_value_ = now.value;
+      best_value_ = now;
     }
   }
 
@@ -100,14 +35,19 @@ class ReplicaClimb {
   [[nodiscard]] Replicas const& best() const { return best_; }
 
  private:
-  Trial pack(Replicas const& replicas) {
+  double pack(Replicas const& replicas) {
     work_left_ -= static_cast<std::int64_t>(cluster_.num_slots());
-    return packer_.pack(replicas);
+    return packer_.pack_base(replicas);
   }
 
-  /// Carries out the best move of one replica to one of `gainers`.
-  bool improve(Replicas& replicas, Trial& now, std::vector<std::size_t> const& gainers) {
-    Trial best = now;
+  double pack_variant(std::size_t gains, std::size_t gives, double limit) {
+    work_left_ -= static_cast<std::int64_t>(cluster_.num_slots());
+    return packer_.pack_variant(gains, gives, limit);
+  }
+
+  /// Carries out the best move of one replica to one of `gainers`. @pre `replicas` was packed last, into `now`.
+  bool improve(Replicas& replicas, double& now, std::vector<std::size_t> const& gainers) {
+    double best = now;
     std::size_t best_gains = kNone;
     std::size_t best_gives = kNone;
     for (std::size_t const gains : gainers) {
@@ -115,11 +55,9 @@ class ReplicaClimb {
         if (gives == gains || replicas[gives] < 2 || replicas[gains] >= cluster_.max_replicas()) {
           continue;
         }
-        move(replicas, gains, gives);
-        Trial trial = pack(replicas);
-        move(replicas, gives, gains);
-        if (trial.value < best.value) {
-          best = std::move(trial);
+        double const value = pack_variant(gains, gives, best);
+        if (value < best) {
+          best = value;
           best_gains = gains;
           best_gives = gives;
         }
@@ -128,14 +66,10 @@ class ReplicaClimb {
     if (best_gains == kNone) {
       return false;
     }
-    move(replicas, best_gains, best_gives);
-    now = std::move(best);
+    ++replicas[best_gains];
+    --replicas[best_gives];
+    now = packer_.pack_base(replicas);
     return true;
-  }
-
-  static void move(Replicas& replicas, std::size_t gains, std::size_t gives) {
-    ++replicas[gains];
-    --replicas[gives];
   }
 
   [[nodiscard]] std::vector<std::size_t> all_experts() const {
