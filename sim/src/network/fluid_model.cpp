@@ -5,7 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "network/max_min.hpp"
+#include "network/flow_classes.hpp"
+#include "network/flow_groups.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::sim {
@@ -13,92 +14,116 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
-/// One run: flows wait, are active with a rate, and end.
-class Run {
+/// What the models of one group read and write.
+struct GroupRun {
+  FlowPaths const& paths;
+  std::span<Flow const> flows;  ///< of all groups
+  std::span<std::uint32_t const> members;
+  std::span<double const> departs;  ///< [flows]
+  std::span<double> finish_us;      ///< [flows]
+  /// [members] how much of the finish may be owed to merging
+  std::vector<double> merge_us{};
+  std::int64_t events = 0;
+};
+
+/// One group's flows wait, are active with a rate, and end.
+class EventRun {
  public:
-  Run(ClusterTopology const& topology, std::span<Flow const> flows, double merge_us)
-      : shares_(topology, flows), flows_(flows), departs_(departure_us(topology, flows)), merge_us_(merge_us) {
-    left_.resize(flows.size());
-    rate_.resize(flows.size());
-    result_.finish_us.resize(flows.size());
-    order_.resize(flows.size());
+  EventRun(GroupRun& run, double merge_us)
+      : run_(run), merge_us_(merge_us), classes_(run.paths), idle_us_(run.paths.capacity.size()) {
+    order_.resize(run.members.size());
     std::iota(order_.begin(), order_.end(), 0U);
     std::stable_sort(order_.begin(), order_.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return departs_[a] < departs_[b]; });
+                     [&](std::uint32_t a, std::uint32_t b) { return departs(a) < departs(b); });
   }
 
-  NetworkEstimate go() {
-    while (next_ < order_.size() || !active_.empty()) {
-      if (active_.empty()) now_us_ = std::max(now_us_, departs_[order_[next_]]);
+  void go() {
+    while (next_ < order_.size() || !classes_.empty()) {
+      if (classes_.empty()) now_us_ = std::max(now_us_, departs(order_[next_]));
       start_due_flows();
-      if (active_.empty()) continue;
-      shares_.fill(active_, rate_);
-      advance(time_of_next_event());
-      ++result_.events;
+      if (classes_.empty()) continue;
+      classes_.settle();
+      step();
+      ++run_.events;
     }
-    for (double const us : result_.finish_us) result_.makespan_us = std::max(result_.makespan_us, us);
-    return std::move(result_);
+    run_.merge_us.assign(run_.members.size(), 0.0);
+    if (merge_us_ > 0) add_up_idle_times();
   }
 
  private:
+  [[nodiscard]] double departs(std::uint32_t flow) const { return run_.departs[run_.members[flow]]; }
+
   void start_due_flows() {
-    bool added = false;
-    for (; next_ < order_.size() && departs_[order_[next_]] <= now_us_; ++next_) {
+    for (; next_ < order_.size() && departs(order_[next_]) <= now_us_; ++next_) {
       std::uint32_t const flow = order_[next_];
-      left_[flow] = static_cast<double>(flows_[flow].bytes);
-      if (left_[flow] == 0 || shares_.links_of(flow).empty()) {
-        end(flow, now_us_);
-        continue;
-      }
-      active_.push_back(flow);
-      added = true;
+      std::int64_t const bytes = run_.flows[run_.members[flow]].bytes;
+      if (bytes > 0) classes_.start(flow, static_cast<double>(bytes));
+      if (bytes == 0) finish(flow, now_us_);
     }
-    if (added) std::sort(active_.begin(), active_.end());
   }
 
-  /// The first end among the active flows, stretched over the merge window, or the next start if that comes before.
-  double time_of_next_event() {
-    double first_end = kNever;
-    for (auto const flow : active_) first_end = std::min(first_end, now_us_ + left_[flow] / rate_[flow]);
-    double last_merged = first_end;
-    if (merge_us_ > 0)
-      for (auto const flow : active_) {
-        double const ends = now_us_ + left_[flow] / rate_[flow];
-        if (ends <= first_end + merge_us_) last_merged = std::max(last_merged, ends);
-      }
-    double const next_start = next_ < order_.size() ? departs_[order_[next_]] : kNever;
-    if (next_start < last_merged) return next_start;
-    result_.merge_error_us += last_merged - first_end;
-    return last_merged;
-  }
-
-  void advance(double until_us) {
-    std::size_t kept = 0;
-    for (auto const flow : active_) {
-      double const ends = now_us_ + left_[flow] / rate_[flow];
-      if (ends <= until_us) {
-        end(flow, ends);
-      } else {
-        left_[flow] -= rate_[flow] * (until_us - now_us_);
-        active_[kept++] = flow;
-      }
+  /// To the next start, or to the last end within the merge window after the first one.
+  void step() {
+    double const until_start = next_ < order_.size() ? departs(order_[next_]) - now_us_ : kNever;
+    double const first_end = classes_.first_end_us();
+    if (until_start < first_end) {
+      classes_.advance(until_start);
+      now_us_ = departs(order_[next_]);
+      return;
     }
-    active_.resize(kept);
-    now_us_ = until_us;
+    ended_.clear();
+    double const last_end = classes_.end_within(std::min(first_end + merge_us_, until_start), ended_);
+    for (EndedFlow const& end : ended_) {
+      finish(end.flow, now_us_ + end.us);
+      for (std::uint32_t const link : run_.paths.links_of(end.flow))
+        idle_us_[link] += end.rate * (last_end - end.us) / run_.paths.capacity[link];
+    }
+    classes_.advance(last_end);
+    now_us_ += last_end;
   }
 
-  void end(std::uint32_t flow, double us) { result_.finish_us[flow] = us + shares_.latency_us(flow); }
+  void finish(std::uint32_t flow, double us) { run_.finish_us[run_.members[flow]] = us + run_.paths.latency_us[flow]; }
 
-  MaxMinShares shares_;
-  std::span<Flow const> flows_;
-  std::vector<double> departs_;
+  void add_up_idle_times() {
+    for (std::uint32_t flow = 0; flow < run_.members.size(); ++flow)
+      for (std::uint32_t const link : run_.paths.links_of(flow)) run_.merge_us[flow] += idle_us_[link];
+  }
+
+  GroupRun& run_;
   double merge_us_;
-  std::vector<double> left_, rate_;
-  std::vector<std::uint32_t> order_, active_;
+  FlowClasses classes_;
+  std::vector<double> idle_us_;  // [links] capacity that ended flows kept until their window closed, as time
+  std::vector<std::uint32_t> order_;
+  std::vector<EndedFlow> ended_;
   std::size_t next_ = 0;
   double now_us_ = 0;
-  NetworkEstimate result_{};
 };
+
+/// All flows at once, each at its first rate to its end: one fill, every flow a class of its own.
+void run_first_order(GroupRun& run) {
+  std::vector<FillItem> items;
+  items.reserve(run.members.size());
+  for (std::uint32_t flow = 0; flow < run.members.size(); ++flow) {
+    auto const first = run.paths.first_hop[flow];
+    items.push_back({first, run.paths.first_hop[flow + 1] - first, 1, run.paths.limit[flow]});
+  }
+  std::vector<double> rates(items.size());
+  WaterFill(run.paths.capacity).fill(items, run.paths.hops, rates);
+  for (std::size_t flow = 0; flow < items.size(); ++flow) {
+    std::uint32_t const member = run.members[flow];
+    double const sends_us = static_cast<double>(run.flows[member].bytes) / rates[flow];
+    run.finish_us[member] = run.departs[member] + sends_us + run.paths.latency_us[flow];
+  }
+  run.events = 1;
+}
+
+/// The end that is certain even if nothing had been merged, see NetworkEstimate::merge_error_us.
+double unmerged_end(GroupRun const& run) {
+  double last = 0;
+  for (std::size_t flow = 0; flow < run.merge_us.size(); ++flow)
+    last = std::max(last, run.finish_us[run.members[flow]] - run.merge_us[flow]);
+  return last;
+}
 
 }  // namespace
 
@@ -119,8 +144,24 @@ std::vector<double> departure_us(ClusterTopology const& topology, std::span<Flow
 NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<Flow const> flows) const {
   LinkAccount account(topology);
   account.add(flows);
-  NetworkEstimate estimate = Run(topology, flows, merge_fraction_ * account.lower_bound_us()).go();
+  double const bound_us = account.lower_bound_us();
+  auto const departs = departure_us(topology, flows);
+  NetworkEstimate estimate;
   estimate.bottleneck = account.bottleneck();
+  estimate.finish_us = departs;  // of local flows
+  double unmerged_us = bound_us;
+  FlowGroups const groups(topology, flows);
+  LocalLinks local(topology);
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    FlowPaths const paths(topology, flows, groups.members(group), local);
+    GroupRun run{paths, flows, groups.members(group), departs, estimate.finish_us};
+    if (first_order_) run_first_order(run);
+    if (!first_order_) EventRun(run, merge_fraction_ * bound_us).go();
+    estimate.events += run.events;
+    unmerged_us = std::max(unmerged_us, unmerged_end(run));
+  }
+  for (double const us : estimate.finish_us) estimate.makespan_us = std::max(estimate.makespan_us, us);
+  if (merge_fraction_ > 0 && !first_order_) estimate.merge_error_us = std::max(0.0, estimate.makespan_us - unmerged_us);
   return estimate;
 }
 

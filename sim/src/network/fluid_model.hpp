@@ -8,12 +8,13 @@ namespace switchyard::sim {
 
 class FluidModel final : public NetworkModel {
  public:
-  explicit FluidModel(double merge_fraction) : merge_fraction_(merge_fraction) {}
+  FluidModel(double merge_fraction, bool first_order) : merge_fraction_(merge_fraction), first_order_(first_order) {}
   [[nodiscard]] Fidelity fidelity() const noexcept override { return Fidelity::t1; }
   [[nodiscard]] NetworkEstimate estimate(ClusterTopology const& topology, std::span<Flow const> flows) const override;
 
  private:
   double merge_fraction_;
+  bool first_order_;
 };
 
 /// When every flow may start to send: its own start, after its sender has paid for the messages of the flows before it,

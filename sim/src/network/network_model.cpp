@@ -38,7 +38,7 @@ std::unique_ptr<NetworkModel const> make_network_model(Fidelity fidelity, Networ
                      "chunks of {} bytes with {} under way: both must be at least 1", options.chunk_bytes,
                      options.window_chunks);
   if (fidelity == Fidelity::t0) return std::make_unique<BoundModel>();
-  if (fidelity == Fidelity::t1) return std::make_unique<FluidModel>(options.merge_fraction);
+  if (fidelity == Fidelity::t1) return std::make_unique<FluidModel>(options.merge_fraction, options.first_order);
   return std::make_unique<ChunkModel>(options.chunk_bytes, options.window_chunks);
 }
 

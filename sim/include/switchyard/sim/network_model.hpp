@@ -22,6 +22,9 @@ struct NetworkModelOptions {
   /// t1: flows that end within this fraction of the lower bound after the first one end with it; their capacity idles
   /// until then. 0 = every end is an event of its own.
   double merge_fraction = 0;
+  /// t1: every flow keeps the rate it has when all flows send at once. One fill instead of events: a schedule that
+  /// links can carry, but one that hands no capacity on, so skewed traffic takes too long.
+  bool first_order = false;
   std::int64_t chunk_bytes = 64 << 10;  ///< t2
   int window_chunks = 64;               ///< t2: chunks of a flow that have left and have not arrived
 };

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "network/flow_classes.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+namespace switchyard::sim {
+namespace {
+
+constexpr std::uint32_t kNone = NumberTable::kNone;
+
+std::uint64_t mixed(std::uint64_t hash, std::uint64_t value) {
+  hash = (hash ^ value) * 0xff51afd7ed558ccdU;
+  return hash ^ hash >> 32;
+}
+
+}  // namespace
+
+FlowClasses::FlowClasses(FlowPaths const& paths)
+    : paths_(paths),
+      binding_(paths),
+      water_(paths.capacity),
+      class_of_(paths.num_flows(), kNone),
+      end_sent_(paths.num_flows()),
+      first_flow_(paths.capacity.size() + 1),
+      flows_of_link_(paths.hops.size()),
+      binds_(paths.capacity.size()),
+      touched_(paths.capacity.size()),
+      is_moved_(paths.num_flows()) {
+  for (std::uint32_t const link : paths.hops) ++first_flow_[link + 1];
+  for (std::size_t link = 0; link + 1 < first_flow_.size(); ++link) first_flow_[link + 1] += first_flow_[link];
+  std::vector<std::uint32_t> next(first_flow_.begin(), first_flow_.end() - 1);
+  for (std::uint32_t flow = 0; flow < paths.num_flows(); ++flow)
+    for (std::uint32_t const link : paths.links_of(flow)) flows_of_link_[next[link]++] = flow;
+}
+
+void FlowClasses::touch(std::uint32_t flow) {
+  for (std::uint32_t const link : paths_.links_of(flow)) {
+    if (touched_[link] != 0) continue;
+    touched_[link] = 1;
+    touched_links_.push_back(link);
+  }
+}
+
+void FlowClasses::start(std::uint32_t flow, double bytes) {
+  binding_.add(flow);
+  touch(flow);
+  ++num_active_;
+  end_sent_[flow] = bytes;  // joins a class when it is known which links bind
+  is_moved_[flow] = 1;
+  moved_.push_back(flow);
+}
+
+/// Active flows on links that have come to bind or have ceased to.
+void FlowClasses::find_moved_flows() {
+  for (std::uint32_t const link : touched_links_) {
+    touched_[link] = 0;
+    std::uint8_t const binds = binding_.can_bind(link) ? 1 : 0;
+    if (binds == binds_[link]) continue;
+    binds_[link] = binds;
+    for (std::uint32_t i = first_flow_[link]; i < first_flow_[link + 1]; ++i) {
+      std::uint32_t const flow = flows_of_link_[i];
+      if (class_of_[flow] == kNone || is_moved_[flow] != 0) continue;
+      is_moved_[flow] = 1;
+      moved_.push_back(flow);
+    }
+  }
+  touched_links_.clear();
+}
+
+std::uint32_t FlowClasses::class_for(std::uint32_t flow) {
+  key_.clear();
+  for (std::uint32_t const link : paths_.links_of(flow))
+    if (binds_[link] != 0) key_.push_back(link);
+  double const limit = paths_.limit[flow];
+  std::uint64_t hash = std::bit_cast<std::uint64_t>(limit);
+  for (std::uint32_t const link : key_) hash = mixed(hash, link + 1);
+  auto const fresh = static_cast<std::uint32_t>(classes_.size());
+  auto const found = class_table_.find_or_add(hash, fresh, [&](std::uint32_t number) {
+    Class const& known = classes_[number];
+    return known.limit == limit && known.num_links == key_.size() &&
+           std::equal(key_.begin(), key_.end(), class_links_.begin() + known.first_link);
+  });
+  if (found != fresh) return found;
+  Class added;
+  added.first_link = static_cast<std::uint32_t>(class_links_.size());
+  added.num_links = static_cast<std::uint32_t>(key_.size());
+  added.limit = limit;
+  classes_.push_back(std::move(added));
+  class_links_.insert(class_links_.end(), key_.begin(), key_.end());
+  return found;
+}
+
+void FlowClasses::join(std::uint32_t flow, double bytes) {
+  std::uint32_t const number = class_for(flow);
+  Class& to = classes_[number];
+  if (!to.live) live_.push_back(number);
+  to.live = true;
+  class_of_[flow] = number;
+  end_sent_[flow] = to.sent + bytes;
+  ++to.flows;
+  to.ends.push_back({end_sent_[flow], flow});
+  std::push_heap(to.ends.begin(), to.ends.end(), later);
+}
+
+void FlowClasses::leave(std::uint32_t flow) {
+  --classes_[class_of_[flow]].flows;
+  class_of_[flow] = kNone;
+}
+
+void FlowClasses::move(std::uint32_t flow) {
+  is_moved_[flow] = 0;
+  double bytes = end_sent_[flow];
+  if (class_of_[flow] != kNone) {
+    bytes -= classes_[class_of_[flow]].sent;
+    leave(flow);
+  }
+  join(flow, bytes);
+}
+
+/// Until the first of the ends is one of a flow of this class.
+void FlowClasses::drop_left_flows(std::uint32_t number) {
+  auto& ends = classes_[number].ends;
+  while (!ends.empty() &&
+         (class_of_[ends.front().flow] != number || end_sent_[ends.front().flow] != ends.front().sent)) {
+    std::pop_heap(ends.begin(), ends.end(), later);
+    ends.pop_back();
+  }
+}
+
+void FlowClasses::drop_empty_classes() {
+  std::size_t kept = 0;
+  for (std::uint32_t const number : live_) {
+    Class& one = classes_[number];
+    if (one.flows > 0) {
+      drop_left_flows(number);
+      live_[kept++] = number;
+      continue;
+    }
+    one.live = false;
+    one.sent = 0;
+    one.ends.clear();
+  }
+  live_.resize(kept);
+}
+
+void FlowClasses::settle() {
+  find_moved_flows();
+  for (std::uint32_t const flow : moved_) move(flow);
+  moved_.clear();
+  drop_empty_classes();
+  items_.clear();
+  for (std::uint32_t const number : live_) {
+    Class const& one = classes_[number];
+    items_.push_back({one.first_link, one.num_links, one.flows, one.limit});
+  }
+  rates_.resize(items_.size());
+  water_.fill(items_, class_links_, rates_);
+  for (std::size_t i = 0; i < live_.size(); ++i) classes_[live_[i]].rate = rates_[i];
+}
+
+double FlowClasses::first_end_us() const {
+  double first = std::numeric_limits<double>::infinity();
+  for (std::uint32_t const number : live_) {
+    Class const& one = classes_[number];
+    first = std::min(first, (one.ends.front().sent - one.sent) / one.rate);
+  }
+  return std::max(first, 0.0);
+}
+
+double FlowClasses::end_within(double us, std::vector<EndedFlow>& ended) {
+  double last = 0;
+  for (std::uint32_t const number : live_) {
+    Class& one = classes_[number];
+    while (one.flows > 0) {
+      End const end = one.ends.front();
+      double const end_us = std::max(0.0, (end.sent - one.sent) / one.rate);
+      if (end_us > us) break;
+      last = std::max(last, end_us);
+      ended.push_back({end.flow, end_us, one.rate});
+      binding_.remove(end.flow);
+      touch(end.flow);
+      leave(end.flow);
+      --num_active_;
+      drop_left_flows(number);
+    }
+  }
+  return last;
+}
+
+void FlowClasses::advance(double us) {
+  for (std::uint32_t const number : live_) classes_[number].sent += classes_[number].rate * us;
+}
+
+}  // namespace switchyard::sim
