@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Timelines of two ranks whose ports carry 1,000 bytes per us, no latency.
+//
+// Worked example: attention 4 us; every rank sends 2,000 bytes to the other in dispatch and combine, 2 us each; experts
+// take 3 us on rank 0 and 5 us on rank 1. One batch: attention 0-4, dispatch 4-6, experts 6-9 and 6-11, combine: rank 0
+// sends 9-11, rank 1 11-13, so rank 0's part lasts from 9 to 13; the end is 13, two batches in turn take 26.
+// Two batches that alternate: attention 0-4 and 4-8; dispatch 4-6 and 8-10; experts 8-11 and 11-14 on rank 0, 8-13 and
+// 13-18 on rank 1; combine of the first batch 11-15 and 13-15, of the second 15-20 and 18-20. The end is 20.
+#include <doctest/doctest.h>
+
+#include "support/error_text.hpp"
+#include "switchyard/sim/chrome_trace.hpp"
+#include "switchyard/sim/moe_timeline.hpp"
+#include "switchyard/sim/timeline_summary.hpp"
+#include "switchyard/types/error.hpp"
+
+using namespace switchyard;
+using namespace switchyard::sim;
+
+namespace {
+
+ClusterTopology box(double latency_us = 0) {
+  ClusterSpec spec;
+  spec.name = "box";
+  spec.gpus_per_node = 2;
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 1;
+  spec.intra_node.latency_us = latency_us;
+  return ClusterTopology(spec);
+}
+
+TrafficPhase both_ways(std::int64_t bytes) {
+  return {"exchange", {{RankId(0), RankId(1), bytes}, {RankId(1), RankId(0), bytes}}};
+}
+
+MoeTimelineSpec worked_example() {
+  MoeTimelineSpec spec;
+  spec.ranks = 2;
+  spec.works = {{{both_ways(2000)}, {3, 5}, {both_ways(2000)}}};
+  spec.attention_us = 4;
+  return spec;
+}
+
+Timeline run(TaskGraph const& graph, Fidelity fidelity = Fidelity::t1, double latency_us = 0) {
+  return run_timeline(graph, box(latency_us), *make_network_model(fidelity, {.chunk_bytes = 10}));
+}
+
+TaskTime time_of(TaskGraph const& graph, Timeline const& timeline, std::string const& name, int rank) {
+  for (TaskId task(0); task.index() < timeline.tasks.size(); ++task)
+    if (graph.label_of(task).name == name && graph.rank_of(task).value() == rank) return timeline.tasks[task.index()];
+  FAIL("no task " << name << " on rank " << rank);
+  return {};
+}
+
+void check_time(TaskTime const& time, double start_us, double end_us) {
+  CHECK(time.start_us == doctest::Approx(start_us));
+  CHECK(time.end_us == doctest::Approx(end_us));
+}
+
+}  // namespace
+
+TEST_CASE("one batch and two, worked by hand") {
+  auto spec = worked_example();
+  for (bool const overlap : {false, true}) {
+    CAPTURE(overlap);
+    spec.overlap = overlap;
+    auto const graph = moe_task_graph(spec);
+    auto const timeline = run(graph);
+    check_time(time_of(graph, timeline, "experts", 1), 6, 11);
+    check_time(time_of(graph, timeline, "combine", 0), 9, 13);
+    check_time(time_of(graph, timeline, "combine", 1), 11, 13);
+    CHECK(timeline.makespan_us == doctest::Approx(13));
+  }
+  spec.batches = 2;
+  spec.overlap = false;
+  CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(26));
+  spec.overlap = true;
+  auto const graph = moe_task_graph(spec);
+  auto const timeline = run(graph);
+  check_time(time_of(graph, timeline, "dispatch batch 1", 0), 8, 10);
+  check_time(time_of(graph, timeline, "experts batch 1", 0), 11, 14);
+  check_time(time_of(graph, timeline, "experts batch 1", 1), 13, 18);
+  check_time(time_of(graph, timeline, "combine batch 0", 0), 11, 15);
+  check_time(time_of(graph, timeline, "combine batch 1", 0), 15, 20);
+  CHECK(timeline.makespan_us == doctest::Approx(20));
+  auto const summary = summarize(graph, timeline);
+  CHECK(summary.links.size() == 2);
+  // Ports carry bytes 4-6, 8-10, 11-20 (combine of batch 0: 11-13 and 13-15, of batch 1: 15-17 and 18-20 as one span).
+  CHECK(summary.links.front().busy_us == doctest::Approx(13));
+  CHECK(summary.links.front().bytes == 16000);
+  // Rank 1: 20 us, of which work 18, a dispatch or combine alone 18-20.
+  CHECK(summary.exposed_us[1] == doctest::Approx(2));
+  // Rank 1's chain: attention 8, experts 10, the last combine 2.
+  using K = TaskKind;
+  CHECK(summary.path_us[static_cast<std::size_t>(K::attention)] == doctest::Approx(8));
+  CHECK(summary.path_us[static_cast<std::size_t>(K::experts)] == doctest::Approx(10));
+  CHECK(summary.path_us[static_cast<std::size_t>(K::combine)] == doctest::Approx(2));
+}
+
+TEST_CASE("t0, t1 and t2 agree where nothing is shared") {
+  for (auto const fidelity : {Fidelity::t0, Fidelity::t1, Fidelity::t2})
+    CHECK(run(moe_task_graph(worked_example()), fidelity, 0.5).makespan_us == doctest::Approx(14).epsilon(0.01));
+}
+
+TEST_CASE("a shared expert hides an exchange, and moves where its schedule says") {
+  auto spec = worked_example();
+  spec.shared_expert_us = 3;
+  auto const ends = [&](std::span<OverlapPoint const> schedule) {
+    spec.shared_schedule = {schedule.begin(), schedule.end()};
+    auto const graph = moe_task_graph(spec);
+    return run(graph).makespan_us;
+  };
+  // fc1 (2 us) runs 4-6 beside the dispatch, fc2 (1 us) beside the combine.
+  CHECK(ends(alltoall_overlap()) == doctest::Approx(13));
+  // fc1 after the dispatch puts the experts off by 2.
+  CHECK(ends(flex_overlap()) == doctest::Approx(15));
+  CHECK(ends(no_overlap()) == doctest::Approx(16));
+  spec.shared_schedule.pop_back();
+  CHECK_THROWS_AS(moe_task_graph(spec), Error);
+}
+
+TEST_CASE("an exchange that takes half the SMs slows the work beside it") {
+  // 4 us of work from 0 on, an exchange 0-2: half done after 1 us of work, the rest 2-5.
+  TaskGraph graph(2);
+  auto const work = graph.add_streams("work"), wire = graph.add_streams("wire");
+  graph.add_work(work[0], graph.add_label(TaskKind::experts, "experts"), 4);
+  graph.add_exchange(wire, graph.add_label(TaskKind::dispatch, "dispatch"), graph.add_traffic(both_ways(2000).flows),
+                     0.5);
+  for (auto const fidelity : {Fidelity::t0, Fidelity::t1, Fidelity::t2})
+    CHECK(run(graph, fidelity).makespan_us == doctest::Approx(5).epsilon(0.01));
+}
+
+TEST_CASE("a move behind the work shares the links and is committed at a poll") {
+  // Rank 0 moves 4,000 bytes to rank 1 from 0 on: alone till 4 (4,000 done), so the dispatch at 4 is not disturbed.
+  auto spec = worked_example();
+  spec.steps = 2;
+  spec.moves = {{"layer 0", {{RankId(0), RankId(1), 4000}}, {0, 1}},
+                {"layer 1", {{RankId(0), RankId(1), 1000}}, {0, 1}}};
+  auto graph = moe_task_graph(spec);
+  auto timeline = run(graph);
+  check_time(time_of(graph, timeline, "move layer 0", 1), 0, 4);
+  // The first step's work ends with the experts at 9 and 11: rank 0 looks at 9 and decides.
+  check_time(time_of(graph, timeline, "commit after step 0", 0), 9, 9);
+  check_time(time_of(graph, timeline, "commit after step 0", 1), 11, 12);
+  // Beside the combine, 9-11; rank 1's part begins with its commit's end.
+  check_time(time_of(graph, timeline, "move layer 1", 0), 9, 11);
+  check_time(time_of(graph, timeline, "move layer 1", 1), 12, 12);
+  CHECK(timeline.moves_committed == 2);
+  // 6,000 bytes: 4,000 till 4, then half the port beside the dispatch: both end at 8, not 6.
+  spec.moves.front().flows.front().bytes = 6000;
+  graph = moe_task_graph(spec);
+  timeline = run(graph);
+  check_time(time_of(graph, timeline, "dispatch step 0", 0), 4, 8);
+  check_time(time_of(graph, timeline, "move layer 0", 0), 0, 8);
+  // One that arrives after the last look stays uncommitted, and its successor never starts.
+  spec.moves.front().flows.front().bytes = 600000;
+  graph = moe_task_graph(spec);
+  timeline = run(graph);
+  CHECK(timeline.moves_committed == 0);
+  CHECK_FALSE(time_of(graph, timeline, "move layer 1", 0).ran());
+  CHECK(time_of(graph, timeline, "move layer 0", 1).ran());
+}
+
+TEST_CASE("a trace file holds the worked example") {
+  auto const graph = moe_task_graph(worked_example());
+  std::string const trace = to_chrome_trace(graph, run(graph), box(), "a \"name\"\n\x01\xff");
+  CHECK(trace == to_chrome_trace(graph, run(graph), box(), "a \"name\"\n\x01\xff"));
+  CHECK(support::contains(trace, R"("name":"a \"name\"\n\u0001)"));
+  CHECK(
+      support::contains(trace, R"("ph":"X","name":"experts","cat":"experts","pid":1,"tid":0,"ts":6.000,"dur":5.000)"));
+  CHECK(support::contains(trace, R"("ph":"X","name":"combine","cat":"link","pid":2,"tid":0,"ts":9.000,"dur":4.000)"));
+  CHECK(support::contains(trace, R"("name":"thread_name","pid":2,"tid":1,"args":{"name":"gpu_in"})"));
+}
+
+TEST_CASE("graphs that make no sense are refused") {
+  auto spec = worked_example();
+  auto const refused = [](MoeTimelineSpec const& bad, char const* text) {
+    auto const said = support::error_text(ErrorCode::invalid_argument, [&] { return moe_task_graph(bad); });
+    CAPTURE(said);
+    CHECK(support::contains(said, text));
+  };
+  spec.attention_us = -1;
+  refused(spec, "not negative");
+  spec = worked_example();
+  spec.works.front().experts_us.pop_back();
+  refused(spec, "experts' times on 2 ranks");
+  spec = worked_example();
+  spec.works.clear();
+  refused(spec, "nothing to put on a timeline");
+  spec = worked_example();
+  spec.works.front().dispatch.front().flows.push_back({RankId(0), RankId(2), 1});
+  refused(spec, "leaves the timeline of 2 ranks");
+  spec = worked_example();
+  spec.sm_share = 1;
+  refused(spec, "less than 1");
+  spec = worked_example();
+  spec.steps = spec.layers = 1 << 20;
+  refused(spec, "take fewer");
+  TaskGraph graph(3);
+  auto const stream = graph.add_stream(RankId(0), "s");
+  auto const label = graph.add_label(TaskKind::experts, "e");
+  TaskId const unknown(0);
+  CHECK_THROWS_AS(graph.add_work(stream, label, 1, std::span(&unknown, 1)), Error);
+  CHECK(support::contains(support::error_text(ErrorCode::invalid_argument, [&] { return run(graph); }), "3 ranks"));
+}
