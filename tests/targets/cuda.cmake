@@ -52,6 +52,8 @@ if(SWITCHYARD_HAVE_CUDA)
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
   switchyard_use_cuda_headers(switchyard_cuda_rebalance)
 
+  include(${CMAKE_CURRENT_LIST_DIR}/cuda_experts.cmake)
+
   # Benchmarks of the GPU: no tests, but built with them so that they stay compilable.
   function(switchyard_add_gpu_bench name source)
     add_executable(${name} ${PROJECT_SOURCE_DIR}/backend_cuda/bench/${source})

@@ -148,7 +148,7 @@ SWITCHYARD_HD inline GroupScale group_scale(float absmax, QuantParameters const&
 }
 
 /// Whether values are divided by the factor (else they are multiplied with it).
-constexpr bool divides(QuantScheme scheme) noexcept {
+SWITCHYARD_HD constexpr bool divides(QuantScheme scheme) noexcept {
   return scheme == QuantScheme::fp8_token || scheme == QuantScheme::fp8_group || scheme == QuantScheme::int8_group;
 }
 

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Quantisers, the exact expert engine and the layer's parts on the GPU.
+target_sources(switchyard_backend_cuda PRIVATE
+  src/quantize.cpp
+  kernels/quantize_group_fp8.cu kernels/quantize_group_other.cu kernels/quantize_scaled.cu kernels/quantize_whole.cu)

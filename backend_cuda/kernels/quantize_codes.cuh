@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The codes of hd/quantize.hpp by fewer instructions: hardware conversions, divisions by one divisor, rounding by
+/// addition. cuda_quantize_checks compares each with hd's function over all floats.
+#pragma once
+
+#include <cstdint>
+
+#include "switchyard/hd/quantize.hpp"
+
+namespace switchyard::cuda {
+
+/// Division of many values by one divisor: the reciprocal once, then two corrections by exact remainders. With a
+/// correctly rounded reciprocal the first makes the quotient faithful, the second correctly rounded, as long as no
+/// remainder underflows (quotients that small become zero codes) and nothing overflows; elsewhere hd::div_rn.
+struct SharedDivisor {
+  float divisor;
+  float reciprocal;
+  bool plain;  ///< every quotient by hd::div_rn
+
+  /// @param largest no dividend has a greater magnitude, NaNs aside
+  __device__ SharedDivisor(float by, float largest) {
+    divisor = by;
+    reciprocal = __frcp_rn(by);
+    plain = !(by >= 0x1p-90f && by <= 0x1p+120f && largest <= __fmul_rn(by, 0x1p+10f));
+  }
+  __device__ float operator()(float x) const {
+    if (plain) return hd::div_rn(x, divisor);
+    float const near = __fmul_rn(x, reciprocal);
+    float const faithful = __fmaf_rn(__fmaf_rn(-divisor, near, x), reciprocal, near);
+    float const quotient = __fmaf_rn(__fmaf_rn(-divisor, faithful, x), reciprocal, faithful);
+    return __uint_as_float(__float_as_uint(quotient) | (__float_as_uint(x) & 0x80000000u));  // for -0
+  }
+};
+
+/// hd::encode_e4m3 of two values, the first in the low byte.
+__device__ inline std::uint32_t e4m3_pair(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  std::uint16_t codes;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
+#else
+  return hd::encode_e4m3(low) | (hd::encode_e4m3(high) << 8);
+#endif
+}
+
+namespace detail {
+/// Adding it to a number below 2^22 leaves the nearest integer, ties to even, in the low bits.
+inline constexpr float kWhole = 0x1p+23f;
+
+__device__ inline std::uint32_t signed_byte(std::uint32_t magnitude, float x) {
+  std::uint32_t const value = x < 0.0f ? 0u - magnitude : magnitude;
+  return x == x ? value & 0xffu : 0u;
+}
+}  // namespace detail
+
+/// hd::encode_int8_round: to the nearest, ties away from zero.
+__device__ inline std::uint32_t int8_rounded(float x) {
+  float const size = fminf(fabsf(x), 127.0f);
+  float const moved = __fadd_rn(size, detail::kWhole);
+  float const rest = __fsub_rn(size, __fsub_rn(moved, detail::kWhole));
+  return detail::signed_byte((__float_as_uint(moved) & 0xffu) + (rest == 0.5f ? 1u : 0u), x);
+}
+
+/// hd::encode_int8_truncate: cut towards zero.
+__device__ inline std::uint32_t int8_truncated(float x) {
+  float const size = fminf(fabsf(x), x < 0.0f ? 128.0f : 127.0f);
+  float const moved = __fadd_rn(size, detail::kWhole);
+  bool const above = __fsub_rn(moved, detail::kWhole) > size;
+  return detail::signed_byte((__float_as_uint(moved) & 0xffu) - (above ? 1u : 0u), x);
+}
+
+/// Codes of eight values of one group, packed as they are stored: a word for half bytes, two for bytes.
+template <QuantScheme kScheme, typename Scale>
+__device__ inline void encode_eight(float const (&x)[8], Scale const& scale, std::uint32_t (&words)[2]) {
+  words[0] = words[1] = 0;
+#pragma unroll
+  for (int i = 0; i < 8; i += 2) {
+    float const a = scale(x[i]);
+    float const b = scale(x[i + 1]);
+    if constexpr (kScheme == QuantScheme::nvfp4) {
+      words[0] |= (hd::encode_e2m1(a) | (hd::encode_e2m1(b) << 4)) << (4 * i);
+    } else if constexpr (kScheme == QuantScheme::int8_token) {
+      words[i / 4] |= (int8_rounded(a) | (int8_rounded(b) << 8)) << (8 * (i % 4));
+    } else if constexpr (kScheme == QuantScheme::int8_group) {
+      words[i / 4] |= (int8_truncated(a) | (int8_truncated(b) << 8)) << (8 * (i % 4));
+    } else {
+      words[i / 4] |= e4m3_pair(a, b) << (8 * (i % 4));
+    }
+  }
+}
+
+struct SharedFactor {
+  float factor;
+  __device__ float operator()(float x) const { return hd::mul_rn(x, factor); }
+};
+
+/// How values of a group become what is encoded.
+template <QuantScheme kScheme>
+__device__ inline auto scaling_of(hd::GroupScale const& scale, float absmax) {
+  if constexpr (hd::divides(kScheme)) {
+    return SharedDivisor(scale.factor, absmax);
+  } else {
+    return SharedFactor{scale.factor};
+  }
+}
+
+template <QuantScheme kScheme>
+inline constexpr bool kByteScale =
+    kScheme == QuantScheme::fp8_group_ue8m0 || kScheme == QuantScheme::mxfp8 || kScheme == QuantScheme::nvfp4;
+
+}  // namespace switchyard::cuda

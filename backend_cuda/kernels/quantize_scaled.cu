@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// One scale for a whole matrix, given or measured, and the way back from codes to floats.
+#include "coded_matrix.cuh"
+#include "dtype_switch.cuh"
+#include "quantize_groups.cuh"
+
+namespace switchyard::cuda {
+
+namespace {
+
+constexpr QuantScheme kGiven = QuantScheme::fp8_tensor;
+
+/// Eight values per thread where `wide`, else one; codes without gaps.
+template <typename T>
+__global__ void scaled_kernel(QuantizeJob job, bool wide) {
+  hd::QuantParameters parameters = job.parameters;
+  if (job.given_scale != nullptr) parameters.given_scale = *job.given_scale;
+  hd::GroupScale const scale = hd::group_scale<kGiven>(0.0f, parameters);
+  SharedFactor const scaling{scale.factor};
+  if (job.given_scale == nullptr && first_item() == 0) store_scale<kGiven>(job.scales, 0, scale);
+  T const* const values = static_cast<T const*>(job.values);
+  std::int64_t const count = job.rows * job.columns;
+  for (std::int64_t i = first_item(); i < (wide ? count / 8 : count); i += item_stride()) {
+    if (wide) {
+      float x[8];
+      std::uint32_t words[2];
+      widen_eight(load_eight(values + 8 * i), x);
+      encode_eight<kGiven>(x, scaling, words);
+      store_codes<kGiven>(job.codes, 8 * i, words);
+    } else {
+      std::uint8_t* const row = job.codes + i / job.columns * job.code_stride;
+      row[i % job.columns] = static_cast<std::uint8_t>(encode_one<kGiven>(hd::widen(values[i]), scale));
+    }
+  }
+}
+
+template <typename T>
+__global__ void tensor_absmax_kernel(T const* values, std::int64_t count, std::uint32_t* largest_float) {
+  std::uint32_t largest = 0;
+  for (std::int64_t i = first_item(); i < count; i += item_stride()) {
+    std::uint32_t const bits = __float_as_uint(hd::widen(values[i])) & 0x7fffffffu;
+    if (bits <= 0x7f800000u && bits > largest) largest = bits;
+  }
+  __syncwarp();
+  largest = largest_of_lanes(largest, 32);
+  if (threadIdx.x % 32 == 0) atomicMax(largest_float, largest);  // integers: any order gives the same
+}
+
+__global__ void dynamic_scale_kernel(float* scale) {
+  *scale = hd::group_scale<QuantScheme::fp8_tensor_dynamic>(*scale, hd::QuantParameters{}).stored;
+}
+
+__global__ void dequantize_kernel(CodedMatrix matrix, std::int64_t rows, float* out) {
+  for (std::int64_t i = first_item(); i < rows * matrix.columns; i += item_stride())
+    out[i] = value_at(matrix, i / matrix.columns, i % matrix.columns);
+}
+
+}  // namespace
+
+void launch_quantize_scaled(QuantizeJob const& job, StreamView stream) {
+  std::int64_t const count = job.rows * job.columns;
+  bool const wide = fits_sixteen(job) && job.packed;
+  by_row_dtype(job.dtype, [&](auto value) {
+    scaled_kernel<decltype(value)>
+        <<<grid_blocks(wide ? count / 8 : count), kBlockThreads, 0, stream.handle()>>>(job, wide);
+  });
+  check_launch("scaled_kernel");
+}
+
+void launch_tensor_scale(QuantizeJob const& job, StreamView stream) {
+  std::int64_t const count = job.rows * job.columns;
+  by_row_dtype(job.dtype, [&](auto value) {
+    using T = decltype(value);
+    tensor_absmax_kernel<<<grid_blocks(count), kBlockThreads, 0, stream.handle()>>>(
+        static_cast<T const*>(job.values), count, reinterpret_cast<std::uint32_t*>(job.scales));
+  });
+  dynamic_scale_kernel<<<1, 1, 0, stream.handle()>>>(reinterpret_cast<float*>(job.scales));
+  check_launch("tensor_absmax_kernel");
+}
+
+void launch_dequantize_kernel(CodedMatrix const& matrix, std::int64_t rows, float* out, StreamView stream) {
+  if (rows <= 0 || matrix.columns <= 0) return;
+  dequantize_kernel<<<grid_blocks(rows * matrix.columns), kBlockThreads, 0, stream.handle()>>>(matrix, rows, out);
+  check_launch("dequantize_kernel");
+}
+
+}  // namespace switchyard::cuda

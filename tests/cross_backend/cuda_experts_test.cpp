@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_experts: do quantisers, experts and whole layers give the CPU's bytes on the GPU? SWITCHYARD_CASES=n
+// takes few cases, for slow tools. Exit 0 when all bytes are equal, 1 when one is not, 77 without a GPU.
+//
+// By hand: values (0.5, -448) in one fp8_group: scale 448/448 = 1, codes 0x30 and 0xfe.
+#include <cstdio>
+#include <cstdlib>
+
+#include "cuda_experts_checks.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/types/error.hpp"
+
+namespace {
+
+int run_all() {
+  std::printf("device: %s\n", switchyard::cuda::describe_device().c_str());
+  cross_backend::BitReport report;
+  bool const few = std::getenv("SWITCHYARD_CASES") != nullptr;
+  switchyard::cuda::Stream const stream;
+  cross_backend::check_quantizers(report, stream, few);
+  std::printf("%d checks, %d failed\n", report.checks(), report.failures());
+  return report.failures() == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main() {
+  constexpr int kSkipped = 77;
+  if (switchyard::cuda::device_count() == 0) {
+    std::printf("skipped: no CUDA device on this machine\n");
+    return kSkipped;
+  }
+  try {
+    return run_all();
+  } catch (switchyard::Error const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}
