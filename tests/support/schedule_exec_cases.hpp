@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Emulated ranks with tagged memory that carry a schedule out in any way, and note how they ended.
+/// Emulated ranks with tagged memory that carry a schedule or a plan out in any way, and note how they ended.
 #pragma once
 
 #include <memory>
@@ -83,8 +83,8 @@ inline void note(ScheduleExecutor const& executor, RankAfter& after) {
       after.spare_is_right = after.spare_is_right && has_tags(executor.spare_row(copy, t), copy.layer, copy.expert, t);
 }
 
-inline void carry_out(ScheduleExecutor& executor, Way way, int layers, Communicator& comm,
-                      ExpertWeights const& weights) {
+template <typename Executor>
+void carry_out(Executor& executor, Way way, int layers, Communicator& comm, ExpertWeights const& weights) {
   if (way == Way::profile) {
     executor.profile(comm, weights);
   } else if (way == Way::stepwise) {

@@ -11,7 +11,7 @@ switchyard_add_test(runtime_sweep_test LABEL property TIMEOUT 900
 switchyard_add_test(rebalance_exec_weights_test LABEL unit
   SOURCES unit/rebalance_exec_weights_test.cpp LIBS switchyard::core)
 switchyard_add_test(rebalance_exec_test LABEL unit
-  SOURCES unit/rebalance_exec_test.cpp LIBS switchyard::backend_cpu)
+  SOURCES unit/rebalance_exec_test.cpp unit/rebalance_stepwise_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(rebalance_exec_property_test LABEL property
   SOURCES property/rebalance_exec_property_test.cpp LIBS switchyard::backend_cpu)
 foreach(test runtime_faults_test rebalance_exec_test rebalance_exec_property_test)

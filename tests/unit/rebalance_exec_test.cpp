@@ -97,9 +97,9 @@ TEST_CASE("the worked example moves the right bytes in both modes") {
         CHECK(ranks[r].result.bytes_received == 88 * received[r]);
         CHECK(ranks[r].result.bytes_copied == 88 * copied[r]);
       }
-      // Rank 0 stages one local row and one received row; checksums of 2 tensors for one send and one receive.
-      CHECK(ranks[0].result.peak_staging_bytes == 2 * 88 + 2 * 2 * 8);
-      CHECK(ranks[3].result.peak_staging_bytes == 2 * 88);
+      // Rank 0 stages one local row and one received row; checksums of 2 tensors for one send, receive and local row.
+      CHECK(ranks[0].result.peak_staging_bytes == 2 * 88 + 3 * 2 * 8);
+      CHECK(ranks[3].result.peak_staging_bytes == 2 * 88 + 2 * 2 * 8);
     }
   }
 }
@@ -254,7 +254,7 @@ TEST_CASE("an altered plan, a wrong group and unfit weights are refused") {
     RankAfter after;
     run_rank(comm, plan, {}, after);
   });
-  require_contains(ends[0].text, "the plan is for 4 ranks, the group has 3");
+  require_contains(ends[0].text, "the plan is for 4 ranks, 0 of them dead, the group has 3");
   ends = make_fiber_harness(0)->run(4, CheckLevel::digest, [&](Communicator& comm) {
     // Rank 3 registered the weights of two slots only.
     auto const layout = SlotLayout({3, 3, 3, comm.rank().value() == 3 ? 2 : 3});

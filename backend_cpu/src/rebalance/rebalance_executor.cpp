@@ -6,185 +6,223 @@
 #include <vector>
 
 #include "abort_on_failure.hpp"
+#include "group_view.hpp"
 #include "staged_layer.hpp"
 #include "staging_memory.hpp"
 #include "switchyard/cpu/internal/rebalance_steps.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 
 namespace switchyard::cpu {
 
+namespace {
+
+bool moves_anything(RankTransfers const& rank) {
+  return !rank.sends.empty() || !rank.receives.empty() || !rank.local_copies.empty() || !rank.duplicates.empty();
+}
+
+bool moves_anything(LayerTransfers const& layer) {
+  return std::any_of(layer.ranks.begin(), layer.ranks.end(), [](RankTransfers const& r) { return moves_anything(r); });
+}
+
+/// A plan made without regard to the dead would wait for them.
+void require_idle(RebalancePlan const& plan, RankId rank) {
+  SWITCHYARD_REQUIRE(rank.value() >= 0 && rank.value() < plan.before.num_ranks(), invalid_argument,
+                     "dead rank {} is outside the plan's ranks [0, {})", rank.value(), plan.before.num_ranks());
+  for (int layer = 0; layer < plan.before.num_layers(); ++layer) {
+    auto const is_empty = [](ExpertId expert) { return !expert.valid(); };
+    bool const holds_nothing = std::ranges::all_of(plan.before.rank_slots(layer, rank), is_empty) &&
+                               std::ranges::all_of(plan.after.rank_slots(layer, rank), is_empty);
+    SWITCHYARD_REQUIRE(holds_nothing && !moves_anything(plan.layers[to_size(layer)].ranks[rank.index()]), invalid_plan,
+                       "rank {} is dead and the plan gives it slots or transfers in layer {}: plan with "
+                       "plan_reachable() and these dead ranks",
+                       rank.value(), layer);
+  }
+}
+
+}  // namespace
+
 struct RebalanceExecutor::State {
   State(RebalancePlan const& the_plan, RebalanceOptions const& the_options) : plan(the_plan), options(the_options) {
     require_valid(plan);
+    std::ranges::sort(options.dead_ranks);
+    for (RankId const rank : options.dead_ranks) require_idle(plan, rank);
+    committed.resize(plan.layers.size(), false);
   }
+
+  [[nodiscard]] int num_layers() const { return plan.before.num_layers(); }
+  [[nodiscard]] LayerTransfers const& transfers(int layer) const { return plan.layers[to_size(layer)]; }
+  [[nodiscard]] RankTransfers const& my_transfers(int layer) const { return transfers(layer).ranks[group.me.index()]; }
+  [[nodiscard]] bool is_left(int layer) const { return !committed[to_size(layer)]; }
+  [[nodiscard]] CallOptions call(std::string_view operation) const {
+    return {.operation = operation, .configuration = agreement, .deadline = options.deadline};
+  }
+  void step(RebalanceStepKind kind, int layer = -1, bool committing = false, int round = -1) {
+    if (hook) hook({next_step, kind, layer, committing, round});
+    ++next_step;
+  }
+
+  void join(Communicator& comm, ExpertWeights const& weights);
+  [[nodiscard]] std::int64_t staging_bytes(ExpertWeights const& weights, int layer) const;
+  /// Of the layers that are left: all together, or the largest.
+  [[nodiscard]] std::int64_t staging_bytes_left(ExpertWeights const& weights, bool together) const;
+  void reserve(std::int64_t bytes);
+  void note_peak(std::int64_t checksum_bytes) {
+    result.peak_staging_bytes = std::max(result.peak_staging_bytes, reserved_bytes + checksum_bytes);
+  }
+  StagedLayer make_layer(ExpertWeights const& weights, int layer, std::int64_t offset, bool verify) const;
+  void stage(Communicator& comm, StagedLayer& layer);
+  void acknowledge(Communicator& comm, std::string const& operation, int layer);
+  void note_commit(int layer);
+  void write(StagedLayer const& layer);
+  void count(ExpertWeights const& weights, int layer, RebalanceResult& sums) const;
+  void execute_in_place(Communicator& comm, ExpertWeights const& weights);
+  void execute_buffered(Communicator& comm, ExpertWeights const& weights);
 
   RebalancePlan const& plan;
   RebalanceOptions options;
   RebalanceStepHook hook{};
   int next_step = 0;
-  int layers_committed = 0;
-  bool started = false;
-
-  void step(RebalanceStepKind kind, int layer = -1, bool committing = false) {
-    if (hook) hook({next_step, kind, layer, committing, -1});
-    ++next_step;
-  }
-  [[nodiscard]] RankTransfers const& transfers(int layer, RankId rank) const {
-    return plan.layers[static_cast<std::size_t>(layer)].ranks[rank.index()];
-  }
+  bool executed = false;
+  GroupView group{};
+  std::uint64_t agreement = 0;
+  std::vector<bool> committed{};  // [layers]
+  RebalanceResult result{};
+  std::unique_ptr<std::byte[]> staging{};
+  std::int64_t reserved_bytes = 0;
+  Communicator* comm = nullptr;  // between begin() and commit(), as the two below
+  ExpertWeights const* weights = nullptr;
+  std::optional<StagedLayer> moving{};
+  bool all_here = false;
 };
 
-namespace {
-
-bool moves_anything(LayerTransfers const& layer) {
-  return std::any_of(layer.ranks.begin(), layer.ranks.end(), [](RankTransfers const& rank) {
-    return !rank.sends.empty() || !rank.local_copies.empty() || !rank.duplicates.empty();
-  });
+/// Finds this rank's place in the group and what the group must agree on.
+void RebalanceExecutor::State::join(Communicator& the_comm, ExpertWeights const& the_weights) {
+  group = view_of_group(plan.before.num_ranks(), options.dead_ranks, the_comm.size(), the_comm.rank(), "plan");
+  SWITCHYARD_REQUIRE(the_weights.num_layers() == num_layers(), shape_mismatch,
+                     "the plan has {} layers, rank {} registered weights of {}", num_layers(), group.me.value(),
+                     the_weights.num_layers());
+  int const slots = plan.before.layout().slots_of(group.me);
+  for (int layer = 0; layer < num_layers(); ++layer)
+    SWITCHYARD_REQUIRE(the_weights.num_rows(layer) == slots, shape_mismatch,
+                       "rank {} has {} slots in the plan, but its tensors of layer {} have {} rows", group.me.value(),
+                       slots, layer, the_weights.num_rows(layer));
+  FingerprintBuilder digest;
+  digest.add(1, static_cast<std::int64_t>(plan.fingerprint().value));
+  digest.add(2, static_cast<std::int64_t>(the_weights.shape_fingerprint().value));
+  digest.add(3, static_cast<std::int64_t>(options.mode));
+  digest.add(4, static_cast<std::int64_t>(options.verify_rows));
+  for (std::size_t i = 0; i < options.dead_ranks.size(); ++i) digest.add_at(5, i, options.dead_ranks[i].value());
+  agreement = digest.result().value;
 }
 
-}  // namespace
+std::int64_t RebalanceExecutor::State::staging_bytes(ExpertWeights const& the_weights, int layer) const {
+  return StagedLayer::staging_bytes(my_transfers(layer), the_weights, layer);
+}
 
-/// One execution on one rank.
-class RebalanceExecutor::Run {
- public:
-  Run(State& state, Communicator& comm, ExpertWeights const& weights)
-      : state_(state), comm_(comm), weights_(weights), me_(comm.rank()) {}
-
-  RebalanceResult run() {
-    state_.step(RebalanceStepKind::check);
-    check_shapes();
-    reserve_staging();
-    state_.step(RebalanceStepKind::agree);
-    comm_.barrier(options("rebalance: agree on the plan"));
-    if (state_.options.mode == RebalanceMode::buffered)
-      run_buffered();
-    else
-      run_in_place();
-    result_.layers_committed = state_.layers_committed;
-    return result_;
+std::int64_t RebalanceExecutor::State::staging_bytes_left(ExpertWeights const& the_weights, bool together) const {
+  std::int64_t total = 0;
+  for (int layer = 0; layer < num_layers(); ++layer) {
+    std::int64_t const bytes = is_left(layer) ? staging_bytes(the_weights, layer) : 0;
+    total = together ? checked_add(total, bytes) : std::max(total, bytes);
   }
+  return total;
+}
 
- private:
-  [[nodiscard]] int num_layers() const { return state_.plan.before.num_layers(); }
+void RebalanceExecutor::State::reserve(std::int64_t bytes) {
+  staging.reset();
+  staging = allocate_staging(bytes);
+  reserved_bytes = bytes;
+}
 
-  void check_shapes() const {
-    RebalancePlan const& plan = state_.plan;
-    SWITCHYARD_REQUIRE(comm_.size() == plan.before.num_ranks(), shape_mismatch,
-                       "the plan is for {} ranks, the group has {}", plan.before.num_ranks(), comm_.size());
-    SWITCHYARD_REQUIRE(weights_.num_layers() == num_layers(), shape_mismatch,
-                       "the plan has {} layers, rank {} registered weights of {}", num_layers(), me_.value(),
-                       weights_.num_layers());
-    int const slots = plan.before.layout().slots_of(me_);
-    for (int layer = 0; layer < num_layers(); ++layer)
-      SWITCHYARD_REQUIRE(weights_.num_rows(layer) == slots, shape_mismatch,
-                         "rank {} has {} slots in the plan, but its tensors of layer {} have {} rows", me_.value(),
-                         slots, layer, weights_.num_rows(layer));
+StagedLayer RebalanceExecutor::State::make_layer(ExpertWeights const& the_weights, int layer, std::int64_t offset,
+                                                 bool verify) const {
+  auto const buffer = std::span(staging.get(), to_size(reserved_bytes))
+                          .subspan(to_size(offset), to_size(staging_bytes(the_weights, layer)));
+  return StagedLayer(my_transfers(layer), group, the_weights, layer, verify, buffer);
+}
+
+/// Brings the layer's new rows into staging, verified.
+void RebalanceExecutor::State::stage(Communicator& the_comm, StagedLayer& staged) {
+  int const layer = staged.layer();
+  step(RebalanceStepKind::stage, layer);
+  staged.copy_local();
+  step(RebalanceStepKind::exchange, layer);
+  staged.exchange(the_comm, call(fmt::format("rebalance layer {}", layer)));
+  step(RebalanceStepKind::verify, layer);
+  staged.verify();
+}
+
+/// After this every rank holds all its rows, so that every rank may overwrite.
+void RebalanceExecutor::State::acknowledge(Communicator& the_comm, std::string const& operation, int layer) {
+  step(RebalanceStepKind::acknowledge, layer);
+  the_comm.barrier(call(operation));
+}
+
+/// From here on the layer is in `after` for everybody: no rank waits for another one any more.
+void RebalanceExecutor::State::note_commit(int layer) {
+  committed[to_size(layer)] = true;
+  ++result.layers_committed;
+}
+
+void RebalanceExecutor::State::write(StagedLayer const& staged) {
+  int const layer = staged.layer();
+  for (std::size_t i = 0; i < staged.num_rows(); ++i) {
+    step(RebalanceStepKind::write_row, layer, true);
+    staged.write_row(i);
   }
+  step(RebalanceStepKind::write_duplicates, layer, true);
+  staged.write_duplicates();
+  step(RebalanceStepKind::verify_written, layer, true);
+  staged.verify_written();
+}
 
-  /// In place the layers share one piece; buffered every layer keeps its own until the end.
-  void reserve_staging() {
-    std::int64_t total = 0;
-    std::int64_t largest = 0;
-    for (int layer = 0; layer < num_layers(); ++layer) {
-      std::int64_t const bytes = StagedLayer::staging_bytes(state_.transfers(layer, me_), weights_, layer);
-      total = checked_add(total, bytes);
-      largest = std::max(largest, bytes);
+void RebalanceExecutor::State::count(ExpertWeights const& the_weights, int layer, RebalanceResult& sums) const {
+  RankTransfers const& mine = my_transfers(layer);
+  std::int64_t const bytes = the_weights.expert_bytes(layer);
+  sums.bytes_sent += static_cast<std::int64_t>(mine.sends.size()) * bytes;
+  sums.bytes_received += static_cast<std::int64_t>(mine.receives.size()) * bytes;
+  sums.bytes_copied += static_cast<std::int64_t>(mine.local_copies.size() + mine.duplicates.size()) * bytes;
+}
+
+/// The layers share one piece of staging.
+void RebalanceExecutor::State::execute_in_place(Communicator& the_comm, ExpertWeights const& the_weights) {
+  for (int layer = 0; layer < num_layers(); ++layer) {
+    if (!is_left(layer)) continue;
+    if (!moves_anything(transfers(layer))) {
+      note_commit(layer);
+      continue;
     }
-    staging_bytes_ = state_.options.mode == RebalanceMode::buffered ? total : largest;
-    staging_ = allocate_staging(staging_bytes_);
-    result_.peak_staging_bytes = staging_bytes_;
+    StagedLayer staged = make_layer(the_weights, layer, 0, options.verify_rows);
+    note_peak(staged.checksum_bytes());
+    stage(the_comm, staged);
+    count(the_weights, layer, result);
+    acknowledge(the_comm, fmt::format("rebalance layer {}: acknowledge", layer), layer);
+    note_commit(layer);
+    write(staged);
   }
+}
 
-  /// What all ranks must agree on; equal for every call of this execution.
-  [[nodiscard]] std::uint64_t agreement() const {
-    FingerprintBuilder digest;
-    digest.add(1, static_cast<std::int64_t>(state_.plan.fingerprint().value));
-    digest.add(2, static_cast<std::int64_t>(weights_.shape_fingerprint().value));
-    digest.add(3, static_cast<std::int64_t>(state_.options.mode));
-    digest.add(4, static_cast<std::int64_t>(state_.options.verify_rows));
-    return digest.result().value;
+/// Every layer keeps its own piece until the end.
+void RebalanceExecutor::State::execute_buffered(Communicator& the_comm, ExpertWeights const& the_weights) {
+  std::vector<StagedLayer> all;
+  std::int64_t offset = 0;
+  std::int64_t checksums = 0;
+  for (int layer = 0; layer < num_layers(); ++layer) {
+    if (!is_left(layer) || !moves_anything(transfers(layer))) continue;
+    all.push_back(make_layer(the_weights, layer, offset, options.verify_rows));
+    offset += staging_bytes(the_weights, layer);
+    checksums += all.back().checksum_bytes();
+    stage(the_comm, all.back());
+    count(the_weights, layer, result);
   }
-
-  [[nodiscard]] CallOptions options(std::string_view operation) const {
-    return {.operation = operation, .configuration = agreement_, .deadline = state_.options.deadline};
-  }
-
-  void run_in_place() {
-    for (int layer = 0; layer < num_layers(); ++layer) {
-      if (moves_anything(state_.plan.layers[static_cast<std::size_t>(layer)])) {
-        StagedLayer staged = stage(layer, 0);
-        result_.peak_staging_bytes = std::max(result_.peak_staging_bytes, staging_bytes_ + staged.checksum_bytes());
-        acknowledge(fmt::format("rebalance layer {}: acknowledge", layer), layer);
-        write(staged, layer);
-      }
-      state_.layers_committed = layer + 1;
-    }
-  }
-
-  void run_buffered() {
-    std::vector<std::pair<int, StagedLayer>> all;
-    std::int64_t offset = 0;
-    for (int layer = 0; layer < num_layers(); ++layer) {
-      if (!moves_anything(state_.plan.layers[static_cast<std::size_t>(layer)])) continue;
-      all.emplace_back(layer, stage(layer, offset));
-      offset += StagedLayer::staging_bytes(state_.transfers(layer, me_), weights_, layer);
-      result_.peak_staging_bytes += all.back().second.checksum_bytes();
-    }
-    acknowledge("rebalance: acknowledge all layers", -1);
-    state_.layers_committed = num_layers();
-    for (auto const& [layer, staged] : all) write(staged, layer);
-  }
-
-  /// Brings the layer's new rows into staging at `offset`, verified.
-  StagedLayer stage(int layer, std::int64_t offset) {
-    RankTransfers const& transfers = state_.transfers(layer, me_);
-    auto const buffer = std::span(staging_.get(), static_cast<std::size_t>(staging_bytes_))
-                            .subspan(static_cast<std::size_t>(offset),
-                                     static_cast<std::size_t>(StagedLayer::staging_bytes(transfers, weights_, layer)));
-    StagedLayer staged(transfers, weights_, layer, state_.options.verify_rows, buffer);
-    state_.step(RebalanceStepKind::stage, layer);
-    staged.copy_local();
-    state_.step(RebalanceStepKind::exchange, layer);
-    staged.exchange(comm_, options(fmt::format("rebalance layer {}", layer)));
-    state_.step(RebalanceStepKind::verify, layer);
-    staged.verify(me_);
-    count(transfers, layer);
-    return staged;
-  }
-
-  /// After this every rank holds all its rows, so that every rank may overwrite.
-  void acknowledge(std::string const& operation, int layer) {
-    state_.step(RebalanceStepKind::acknowledge, layer);
-    comm_.barrier(options(operation));
-  }
-
-  void write(StagedLayer const& staged, int layer) {
-    for (std::size_t i = 0; i < staged.num_rows(); ++i) {
-      state_.step(RebalanceStepKind::write_row, layer, true);
-      staged.write_row(i);
-    }
-    state_.step(RebalanceStepKind::write_duplicates, layer, true);
-    staged.write_duplicates();
-  }
-
-  void count(RankTransfers const& transfers, int layer) {
-    std::int64_t const bytes = weights_.expert_bytes(layer);
-    result_.bytes_sent += static_cast<std::int64_t>(transfers.sends.size()) * bytes;
-    result_.bytes_received += static_cast<std::int64_t>(transfers.receives.size()) * bytes;
-    result_.bytes_copied +=
-        static_cast<std::int64_t>(transfers.local_copies.size() + transfers.duplicates.size()) * bytes;
-  }
-
-  State& state_;
-  Communicator& comm_;
-  ExpertWeights const& weights_;
-  RankId me_;
-  std::uint64_t agreement_ = agreement();
-  std::int64_t staging_bytes_ = 0;
-  std::unique_ptr<std::byte[]> staging_{};
-  RebalanceResult result_{};
-};
+  note_peak(checksums);
+  acknowledge(the_comm, "rebalance: acknowledge all layers", -1);
+  for (int layer = 0; layer < num_layers(); ++layer)
+    if (is_left(layer)) note_commit(layer);
+  for (StagedLayer const& staged : all) write(staged);
+}
 
 std::string_view to_string(RebalanceMode mode) noexcept {
   return mode == RebalanceMode::buffered ? "buffered" : "in_place";
@@ -197,23 +235,105 @@ RebalanceExecutor::RebalanceExecutor(RebalanceExecutor&&) noexcept = default;
 RebalanceExecutor& RebalanceExecutor::operator=(RebalanceExecutor&&) noexcept = default;
 
 RebalanceResult RebalanceExecutor::execute(Communicator& comm, ExpertWeights const& weights) {
-  SWITCHYARD_REQUIRE(!std::exchange(state_->started, true), invalid_argument,
+  SWITCHYARD_REQUIRE(!state_->comm, invalid_argument, "a layer is under way: commit it before moving the others");
+  SWITCHYARD_REQUIRE(!std::exchange(state_->executed, true), invalid_argument,
                      "this executor has run already: a plan moves the weights once; plan the next move from "
                      "committed_placement()");
-  return abort_on_failure(comm, [&] { return Run(*state_, comm, weights).run(); });
+  abort_on_failure(comm, [&] {
+    State& state = *state_;
+    state.step(RebalanceStepKind::check);
+    state.join(comm, weights);
+    bool const buffered = state.options.mode == RebalanceMode::buffered;
+    state.reserve(state.staging_bytes_left(weights, buffered));
+    state.note_peak(0);
+    state.step(RebalanceStepKind::agree);
+    comm.barrier(state.call("rebalance: agree on the plan"));
+    buffered ? state.execute_buffered(comm, weights) : state.execute_in_place(comm, weights);
+  });
+  return state_->result;
+}
+
+void RebalanceExecutor::begin(Communicator& comm, ExpertWeights const& weights, int layer) {
+  abort_on_failure(comm, [&] {
+    State& state = *state_;
+    SWITCHYARD_REQUIRE(!state.comm, invalid_argument, "a layer is under way: commit it before layer {}", layer);
+    SWITCHYARD_REQUIRE(layer >= 0 && layer < state.num_layers() && state.is_left(layer), invalid_argument,
+                       "layer {} is outside [0, {}) or moved already", layer, state.num_layers());
+    state.step(RebalanceStepKind::check, layer);
+    state.join(comm, weights);
+    state.moving.reset();
+    state.reserve(state.staging_bytes(weights, layer));
+    state.moving.emplace(state.make_layer(weights, layer, 0, state.options.verify_rows));
+    state.note_peak(state.moving->checksum_bytes());
+    state.step(RebalanceStepKind::agree, layer);
+    comm.barrier(state.call(fmt::format("rebalance: begin layer {}", layer)));
+    state.comm = &comm;
+    state.weights = &weights;
+    state.all_here = !moves_anything(state.transfers(layer));
+  });
+}
+
+bool RebalanceExecutor::poll() {
+  State& state = *state_;
+  SWITCHYARD_REQUIRE(state.comm != nullptr, invalid_argument, "no layer is under way: call begin() first");
+  if (state.all_here) return true;
+  abort_on_failure(*state.comm, [&] {
+    int const layer = state.moving->layer();
+    state.stage(*state.comm, *state.moving);
+    state.count(*state.weights, layer, state.result);
+    state.acknowledge(*state.comm, fmt::format("rebalance layer {}: acknowledge", layer), layer);
+    state.all_here = true;
+  });
+  return true;
+}
+
+void RebalanceExecutor::commit() {
+  State& state = *state_;
+  SWITCHYARD_REQUIRE(state.comm != nullptr && state.all_here, invalid_argument,
+                     "not every row is there: commit() follows the poll() that returns true");
+  Communicator& comm = *std::exchange(state.comm, nullptr);
+  abort_on_failure(comm, [&] {
+    state.note_commit(state.moving->layer());
+    state.write(*state.moving);
+  });
+}
+
+RebalanceResult RebalanceExecutor::profile(Communicator& comm, ExpertWeights const& weights) {
+  RebalanceResult sizes;
+  abort_on_failure(comm, [&] {
+    State& state = *state_;
+    SWITCHYARD_REQUIRE(!state.comm, invalid_argument, "a layer is under way: commit it before profiling");
+    state.step(RebalanceStepKind::check);
+    state.join(comm, weights);
+    state.reserve(state.staging_bytes_left(weights, false));
+    sizes.peak_staging_bytes = state.reserved_bytes;
+    for (int layer = 0; layer < state.num_layers(); ++layer) {
+      if (!moves_anything(state.transfers(layer))) continue;
+      StagedLayer scratch = state.make_layer(weights, layer, 0, state.options.verify_rows);
+      state.step(RebalanceStepKind::profile, layer);
+      scratch.exchange(comm, state.call(fmt::format("rebalance profile {}", layer)));
+      state.count(weights, layer, sizes);
+    }
+  });
+  sizes.bytes_copied = 0;
+  return sizes;
+}
+
+RebalanceResult const& RebalanceExecutor::result() const noexcept {
+  return state_->result;
 }
 
 int RebalanceExecutor::layers_committed() const noexcept {
-  return state_->layers_committed;
+  return state_->result.layers_committed;
 }
 
 ExpertPlacement RebalanceExecutor::committed_placement() const {
   ExpertPlacement const& before = state_->plan.before;
-  auto const done = static_cast<std::ptrdiff_t>(state_->layers_committed) * before.num_slots();
-  auto const old_slots = before.slot_to_expert();
-  auto const new_slots = state_->plan.after.slot_to_expert();
-  std::vector<ExpertId> slots(new_slots.begin(), new_slots.begin() + done);
-  slots.insert(slots.end(), old_slots.begin() + done, old_slots.end());
+  std::vector<ExpertId> slots;
+  for (int layer = 0; layer < before.num_layers(); ++layer) {
+    auto const now = state_->is_left(layer) ? before.layer(layer) : state_->plan.after.layer(layer);
+    slots.insert(slots.end(), now.begin(), now.end());
+  }
   return ExpertPlacement(before.num_layers(), before.num_experts(), before.layout(), std::move(slots));
 }
 

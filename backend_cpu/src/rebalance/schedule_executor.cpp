@@ -22,25 +22,16 @@ struct LayerProgress {
   bool committed = false;
 };
 
-std::vector<RankId> living_ranks(RebalanceSchedule const& schedule) {
-  std::vector<RankId> living;
-  for (RankId rank(0); rank.value() < schedule.before.num_ranks(); ++rank)
-    if (!std::ranges::binary_search(schedule.dead_ranks, rank)) living.push_back(rank);
-  return living;
-}
-
-std::vector<RankId> all_ranks(RebalanceSchedule const& schedule) {
-  std::vector<RankId> all;
-  for (RankId rank(0); rank.value() < schedule.before.num_ranks(); ++rank) all.push_back(rank);
-  return all;
-}
-
 }  // namespace
 
 struct ScheduleExecutor::State {
   State(RebalanceSchedule const& the_schedule, RebalanceOptions const& the_options)
       : schedule(the_schedule), options(the_options) {
     require_valid(schedule);
+    SWITCHYARD_REQUIRE(
+        options.dead_ranks.empty(), invalid_argument,
+        "{} dead ranks in the options of a schedule, which names its own {}: plan the schedule with them",
+        options.dead_ranks.size(), schedule.dead_ranks.size());
     progress.resize(schedule.layers.size());
     if (options.mode == RebalanceMode::in_place) return;
     for (int layer = 0; layer < num_layers(); ++layer)
@@ -60,7 +51,6 @@ struct ScheduleExecutor::State {
   }
 
   void join(Communicator& comm, ExpertWeights const& weights);
-  void check_shapes(Communicator const& comm, ExpertWeights const& weights) const;
   ScheduledLayer& open(ExpertWeights const& weights, int layer);
   void run_round(Communicator& comm, ScheduledLayer& moving, int round);
   void acknowledge(Communicator& comm, std::string const& operation, int layer);
@@ -86,10 +76,10 @@ struct ScheduleExecutor::State {
 
 /// Finds this rank's place in the group and what the group must agree on.
 void ScheduleExecutor::State::join(Communicator& the_comm, ExpertWeights const& weights) {
-  bool const everybody = the_comm.size() == schedule.before.num_ranks();
-  group.living = everybody ? all_ranks(schedule) : living_ranks(schedule);
-  check_shapes(the_comm, weights);
-  group.me = group.living[the_comm.rank().index()];
+  group = view_of_group(schedule.before.num_ranks(), schedule.dead_ranks, the_comm.size(), the_comm.rank(), "schedule");
+  SWITCHYARD_REQUIRE(weights.num_layers() == num_layers(), shape_mismatch,
+                     "the schedule has {} layers, rank {} registered weights of {}", num_layers(), group.me.value(),
+                     weights.num_layers());
   FingerprintBuilder digest;
   digest.add(1, static_cast<std::int64_t>(schedule.fingerprint().value));
   digest.add(2, static_cast<std::int64_t>(weights.shape_fingerprint().value));
@@ -102,15 +92,6 @@ void ScheduleExecutor::State::join(Communicator& the_comm, ExpertWeights const& 
                        "rank {} has {} slots in the schedule, but its tensors of layer {} have {} rows",
                        group.me.value(), slots, layer, weights.num_rows(layer));
   }
-}
-
-void ScheduleExecutor::State::check_shapes(Communicator const& the_comm, ExpertWeights const& weights) const {
-  SWITCHYARD_REQUIRE(std::cmp_equal(the_comm.size(), group.living.size()), shape_mismatch,
-                     "the schedule is for {} ranks, {} of them dead; the group has {}", schedule.before.num_ranks(),
-                     schedule.dead_ranks.size(), the_comm.size());
-  SWITCHYARD_REQUIRE(weights.num_layers() == num_layers(), shape_mismatch,
-                     "the schedule has {} layers, rank {} registered weights of {}", num_layers(),
-                     the_comm.rank().value(), weights.num_layers());
 }
 
 ScheduledLayer& ScheduleExecutor::State::open(ExpertWeights const& weights, int layer) {

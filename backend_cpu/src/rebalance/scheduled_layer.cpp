@@ -29,11 +29,6 @@ std::int64_t count_spare_rows(LayerSchedule const& steps, RankId rank, int num_s
 
 }  // namespace
 
-RankId GroupView::rank_in_group(RankId rank) const {
-  auto const place = std::lower_bound(living.begin(), living.end(), rank);
-  return RankId(static_cast<std::int32_t>(place - living.begin()));
-}
-
 ScheduledLayer::ScheduledLayer(RebalanceSchedule const& schedule, int layer, GroupView const& group,
                                ExpertWeights const& weights, bool verify_rows)
     : schedule_(schedule),

@@ -10,18 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "group_view.hpp"
 #include "switchyard/comm/communicator.hpp"
 #include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_schedule.hpp"
 
 namespace switchyard::cpu {
-
-/// A rank of the plan, and the living ranks that form the group (ascending).
-struct GroupView {
-  RankId me{};
-  std::vector<RankId> living{};
-  [[nodiscard]] RankId rank_in_group(RankId rank) const;
-};
 
 class ScheduledLayer {
  public:

@@ -7,6 +7,7 @@
 #include "request_problems.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "switchyard/rebalance/reachable_plan.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
 
 namespace switchyard {
@@ -103,18 +104,33 @@ LayerTransfers plan_layer(ExpandedPlacements const& placements, int layer) {
   return out;
 }
 
-}  // namespace
-
-RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after, RankMapping const& mapping) {
-  auto expanded = expand_placements(before, after, mapping);
-  rebalance::require_good_ids(before, after);
-  rebalance::require_sources(expanded);
+RebalancePlan plan_expanded(ExpandedPlacements expanded, RankMapping const& mapping) {
   std::vector<LayerTransfers> layers;
   layers.reserve(to_size(expanded.before.num_layers()));
   for (int layer = 0; layer < expanded.before.num_layers(); ++layer) {
     layers.push_back(plan_layer(expanded, layer));
   }
   return RebalancePlan{std::move(expanded.before), std::move(expanded.after), mapping, std::move(layers)};
+}
+
+}  // namespace
+
+RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after, RankMapping const& mapping) {
+  auto expanded = expand_placements(before, after, mapping);
+  rebalance::require_good_ids(before, after);
+  rebalance::require_sources(expanded);
+  return plan_expanded(std::move(expanded), mapping);
+}
+
+ReachablePlan plan_reachable(ExpertPlacement const& before, ExpertPlacement const& after, RankMapping const& mapping,
+                             std::vector<RankId> const& dead_ranks) {
+  auto const expanded = expand_placements(before, after, mapping);
+  auto move = keep_reachable(expanded.before, expanded.after, dead_ranks);
+  std::vector<RankId> dead = dead_ranks;
+  std::sort(dead.begin(), dead.end());
+  dead.erase(std::unique(dead.begin(), dead.end()), dead.end());
+  return {plan_expanded({std::move(move.before), std::move(move.after)}, mapping), std::move(dead),
+          std::move(move.reloads)};
 }
 
 }  // namespace switchyard
