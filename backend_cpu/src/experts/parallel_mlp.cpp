@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cpu/parallel_mlp.hpp"
+
+#include <algorithm>
+
+#include "check_call.hpp"
+#include "expert_layers.hpp"
+#include "switchyard/cpu/quantize.hpp"
+#include "switchyard/hd/float_env.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cpu {
+namespace {
+
+std::int64_t largest_block(std::span<RowBlock const> blocks) {
+  std::int64_t largest = 0;
+  for (RowBlock const& block : blocks) largest = std::max(largest, block.rows);
+  return largest;
+}
+
+std::vector<std::byte> matrix_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
+  return std::vector<std::byte>(to_size(checked_mul(checked_mul(rows, columns), size_of(dtype))));
+}
+
+/// The matrix with its floats rounded to `dtype`.
+std::vector<std::byte> rounded(std::span<float const> values, std::int64_t columns, DType dtype) {
+  auto const rows = static_cast<std::int64_t>(values.size()) / std::max<std::int64_t>(columns, 1);
+  std::vector<std::byte> out = matrix_bytes(rows, columns, dtype);
+  ExpertKernels const& kernels = active_expert_kernels();
+  for_rows(rows, columns, [&](std::int64_t row) {
+    kernels.add_and_store(values.data() + row * columns, nullptr, dtype, out.data() + row * columns * size_of(dtype),
+                          columns);
+  });
+  return out;
+}
+
+}  // namespace
+
+ParallelMlp::ParallelMlp(Communicator& comm, ParallelMlpConfig const& config)
+    : comm_(comm),
+      config_(config),
+      placement_(ExpertPlacement::contiguous(1, config.num_experts,
+                                             megablocks_grid(config.world, config.num_experts).expert_blocks)),
+      experts_(config.expert_mlp(comm.rank())),
+      executor_(comm),
+      stages_(comm) {
+  config_.validate();
+  SWITCHYARD_REQUIRE(comm.size() == config_.world, invalid_argument, "a communicator of {} ranks for a world of {}",
+                     comm.size(), config_.world);
+}
+
+void ParallelMlp::check_inputs(ParallelMlpInputs const& inputs, TensorView const& output, bool kept) const {
+  SWITCHYARD_REQUIRE(inputs.routing != nullptr && inputs.routing->form() == RoutingForm::topk, invalid_argument,
+                     "MegaBlocks' experts take a top-k routing: convert a dense one with to_topk()");
+  RoutingMap const& routing = *inputs.routing;
+  std::int64_t const tokens = routing.num_tokens();
+  SWITCHYARD_REQUIRE(routing.num_experts() == config_.num_experts && routing.top_k() == config_.top_k, shape_mismatch,
+                     "a routing of top-{} over {} experts for a layer of top-{} over {}", routing.top_k(),
+                     routing.num_experts(), config_.top_k, config_.num_experts);
+  require_matrix(inputs.tokens, "tokens", tokens, config_.hidden);
+  require_matrix(output, "output", tokens, config_.hidden);
+  SWITCHYARD_REQUIRE(tokens == 0 || (inputs.tokens.dtype() == config_.dtype && output.dtype() == config_.dtype),
+                     shape_mismatch, "tokens are {} and outputs {}, the layer computes on {}: cast before the call",
+                     to_string(inputs.tokens.dtype()), to_string(output.dtype()), to_string(config_.dtype));
+  SWITCHYARD_REQUIRE(inputs.weights.b1.data() == nullptr && inputs.weights.b2.data() == nullptr, unsupported,
+                     "MegaBlocks' experts have no biases of their own: the layer's bias is ParallelMlpInputs::bias");
+  SWITCHYARD_REQUIRE(!kept || (inputs.weights.w1_codes.empty() && inputs.weights.w2_codes.empty()), unsupported,
+                     "a step to be trained on with quantised weights: give plain ones");
+  check_weights(experts_.mlp(), inputs.weights);
+  if (inputs.bias.data() == nullptr) return;
+  require_matrix(inputs.bias, "bias", 1, config_.hidden);
+  SWITCHYARD_REQUIRE(inputs.bias.dtype() == config_.dtype, shape_mismatch, "the bias is {}, the layer computes on {}",
+                     to_string(inputs.bias.dtype()), to_string(config_.dtype));
+}
+
+ConstTensorView ParallelMlp::forward(ParallelMlpInputs const& inputs, TensorView const& output, ParallelMlpStep* step) {
+  check_inputs(inputs, output, step != nullptr);
+  RoutingMap const& routing = *inputs.routing;
+  if (inputs.losses != nullptr) inputs.losses->save(inputs.layer, tokens_per_expert(routing), inputs.scores);
+  DispatchPlan plan = plan_megablocks(comm_, config_.dispatch_config(), routing, placement_, 0);
+  std::int64_t const num_rows = plan.num_expert_rows();
+  std::vector<std::byte> rows = matrix_bytes(num_rows, config_.hidden, config_.dtype);
+  TensorView const row_view(rows.data(), config_.dtype, {num_rows, config_.hidden});
+  executor_.dispatch(plan, {inputs.tokens.data(), config_.dtype, {routing.num_tokens(), config_.hidden}}, row_view);
+
+  std::vector<RowBlock> blocks = bin_blocks(plan);
+  bool const in_place = step == nullptr && mlp().tp.size == 1;
+  std::vector<std::byte> results = matrix_bytes(in_place ? 0 : num_rows, config_.hidden, result_dtype());
+  ExpertCall call;
+  call.rows = row_view;
+  call.blocks = blocks;
+  call.weights = inputs.weights;
+  call.output = in_place ? row_view : TensorView(results.data(), result_dtype(), {num_rows, config_.hidden});
+  experts_.apply(call, workspace_.reserve(experts_.workspace_bytes(largest_block(blocks))));
+
+  CombineInputs terms;
+  terms.weights = routing.weights();
+  terms.experts = routing.ids();
+  TensorView const out(output.data(), config_.dtype, {routing.num_tokens(), config_.hidden});
+  executor_.combine(plan, config_.recipe, call.output, terms, out);
+  bool const keep_codes = step != nullptr && config_.quantize_scatter_num_bits != -1;
+  if (keep_codes) {
+    step->home_codes = quantised_home(plan, call.output);
+    results.clear();
+  }
+  if (step != nullptr) {
+    step->plan = std::move(plan);
+    step->routing = routing;
+    step->blocks = std::move(blocks);
+    step->rows = std::move(rows);
+    step->expert_rows = std::move(results);
+  }
+  if (inputs.bias.data() == nullptr || config_.return_bias) return inputs.bias;
+  add_bias(inputs.bias, out);
+  return {};
+}
+
+void ParallelMlp::add_bias(ConstTensorView const& bias, TensorView const& output) const {
+  ExpertKernels const& kernels = active_expert_kernels();
+  hd::FloatEnvGuard const float_env;
+  std::vector<float> const addend = expert_bias(kernels, bias, 0, config_.hidden);
+  std::int64_t const row_bytes = config_.hidden * size_of(config_.dtype);
+  for_rows(output.extent(0), config_.hidden, [&](std::int64_t token) {
+    std::vector<float> row(addend.size());
+    std::byte* const at = static_cast<std::byte*>(output.data()) + token * row_bytes;
+    kernels.load(at, config_.dtype, nullptr, row.data(), config_.hidden);
+    kernels.add_and_store(row.data(), addend.data(), config_.dtype, at, config_.hidden);
+  });
+}
+
+/// The stages of the return path but for the first, inverted: every result is at its source, hidden shards joined.
+QuantizedMatrix ParallelMlp::quantised_home(DispatchPlan const& plan, ConstTensorView const& expert_rows) {
+  std::vector<std::byte> current;
+  ConstTensorView view = expert_rows;
+  for (std::size_t position = plan.stages.size(); position-- > 1;) {
+    std::int64_t const rows = input_rows(plan.stages[position]);
+    std::vector<std::byte> next = matrix_bytes(rows, config_.hidden, view.dtype());
+    TensorView const to(next.data(), view.dtype(), {rows, config_.hidden});
+    stages_.backward(plan, {StageList::stages, position}, view, to);
+    current = std::move(next);
+    view = to;
+  }
+  std::vector<std::byte> joined;
+  if (view.dtype() != config_.dtype) {
+    joined = rounded(view.elements<float>(), config_.hidden, config_.dtype);
+    view = {joined.data(), config_.dtype, view.shape()};
+  }
+  QuantSpec spec;
+  spec.scheme = QuantScheme::int8_token;
+  return quantize(spec, view);
+}
+
+}  // namespace switchyard::cpu
