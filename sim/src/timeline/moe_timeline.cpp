@@ -99,12 +99,17 @@ class Builder {
 
   /// Without overlap nothing is served until every layer has moved.
   void move_first() {
+    PerRank before;
     for (LayerMove const& move : spec_.moves) {
       auto const moved = graph_.add_exchange(work_streams_, graph_.add_label(TaskKind::migration, "move " + move.name),
-                                             graph_.add_traffic(move.flows), 0);
+                                             graph_.add_traffic(move.flows), 0, one_each(before));
+      auto const moved_all = joined(moved);
       LabelId const commit = graph_.add_label(TaskKind::commit, "commit " + move.name);
+      PerRank committed;
       for (std::size_t rank = 0; rank < moved.size(); ++rank)
-        graph_.add_work(work_streams_[rank], commit, move.commit_us[rank], std::span(&moved[rank], 1));
+        committed.push_back(
+            graph_.add_work(work_streams_[rank], commit, move.commit_us[rank], std::span(&moved_all[rank], 1)));
+      before = joined(committed);
     }
   }
 
@@ -172,16 +177,29 @@ class Builder {
     for (std::size_t rank = 0; rank < work_streams_.size(); ++rank)
       added.push_back(graph_.add_work(work_streams_[rank], label, us(rank),
                                       ready.empty() ? std::span<TaskId const>() : std::span(&ready[rank], 1)));
-    ready = std::move(added);
+    ready = joined(added);
+  }
+
+  /// With barriers, what every rank waits for is a task of rank 0 that waits for all.
+  PerRank joined(PerRank const& tasks) {
+    if (!spec_.barriers) return tasks;
+    TaskId const all = graph_.add_work(work_streams_.front(),
+                                       graph_.add_label(graph_.label_of(tasks.front()).kind, "barrier"), 0, tasks);
+    return PerRank(tasks.size(), all);
+  }
+
+  [[nodiscard]] static std::vector<std::vector<TaskId>> one_each(PerRank const& tasks) {
+    std::vector<std::vector<TaskId>> lists;
+    for (TaskId const task : tasks) lists.push_back({task});
+    return lists;
   }
 
   void exchanges(int batch, TaskKind kind, std::string const& name, std::vector<TrafficId> const& phases) {
     PerRank& ready = batches_[to_size(batch)].ready;
     for (std::size_t phase = 0; phase < phases.size(); ++phase) {
-      std::vector<std::vector<TaskId>> after;
-      for (TaskId const task : ready) after.push_back({task});
       std::string const part = phases.size() > 1 ? fmt::format("{} {}", name, phase) : name;
-      ready = graph_.add_exchange(exchange_streams_, label_of(batch, kind, part), phases[phase], spec_.sm_share, after);
+      ready = joined(graph_.add_exchange(exchange_streams_, label_of(batch, kind, part), phases[phase], spec_.sm_share,
+                                         one_each(ready)));
     }
   }
 

@@ -90,6 +90,14 @@ PlanCost cost_of(ClusterTopology const& topology, std::span<TrafficPhase const> 
   return cost;
 }
 
+std::vector<ClusterConstant> constants_of(ClusterSpec const& spec) {
+  ClusterSpec copy = spec;
+  std::vector<ClusterConstant> constants;
+  for (Constant const& constant : kConstants)
+    if (double const value = constant.of(copy); value != 0) constants.push_back({std::string(constant.name), value});
+  return constants;
+}
+
 ClusterSpec with_constant(ClusterSpec spec, std::string_view name, double value) {
   auto const found = std::find_if(kConstants.begin(), kConstants.end(),
                                   [&](Constant const& constant) { return constant.name == name; });
@@ -108,13 +116,9 @@ std::vector<Sensitivity> sensitivities(ClusterSpec const& spec, std::span<Traffi
   SWITCHYARD_REQUIRE(fraction > 0 && fraction < 1, invalid_argument,
                      "constants are varied by a fraction of {}: give more than 0 and less than 1", fraction);
   std::vector<Sensitivity> result;
-  for (Constant const& constant : kConstants) {
-    ClusterSpec copy = spec;
-    double const value = constant.of(copy);
-    if (value == 0) continue;
-    result.push_back({std::string(constant.name), time_with(spec, constant.name, value * (1 - fraction), phases, model),
-                      time_with(spec, constant.name, value * (1 + fraction), phases, model)});
-  }
+  for (auto const& [name, value] : constants_of(spec))
+    result.push_back({name, time_with(spec, name, value * (1 - fraction), phases, model),
+                      time_with(spec, name, value * (1 + fraction), phases, model)});
   return result;
 }
 

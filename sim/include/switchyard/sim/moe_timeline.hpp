@@ -41,6 +41,8 @@ struct MoeTimelineSpec {
   /// false: one stream per rank; batches, layers and moves follow each other. true: dispatch and combine have a stream
   /// of their own beside the work, and so have moves; batches alternate stage by stage; a poll follows every step.
   bool overlap = true;
+  /// Every stage of a batch begins when the stage before has ended on all ranks, as phases of a PlanCost do.
+  bool barriers = false;
 };
 
 /// @return the graph. Streams per rank with overlap: "compute", "communication" and, with moves, "migration".

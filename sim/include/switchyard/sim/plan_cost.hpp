@@ -56,6 +56,14 @@ struct Sensitivity {
 [[nodiscard]] std::vector<Sensitivity> sensitivities(ClusterSpec const& spec, std::span<TrafficPhase const> phases,
                                                      NetworkModel const& model, double fraction);
 
+/// A number of a cluster that a result can hang on.
+struct ClusterConstant {
+  std::string name;  ///< as in the cluster file
+  double value = 0;
+};
+/// @return the constants that are not zero, in the order of the file.
+[[nodiscard]] std::vector<ClusterConstant> constants_of(ClusterSpec const& spec);
+
 /// Changes one constant of a cluster. @param name as in the cluster file. @throws Error{invalid_argument} for an
 /// unknown name (the text lists the known ones) or a value that require_valid refuses.
 [[nodiscard]] ClusterSpec with_constant(ClusterSpec spec, std::string_view name, double value);
