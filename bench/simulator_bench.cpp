@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the simulator costs at scale: exact link bytes, one waterfill, event-driven layers.
+// What the simulator costs at scale: exact link bytes, one fill, event-driven layers.
 //
-// `link_bytes` streams the flows of groups of 256 ranks (every rank to every other of its group) and never holds them.
+// Groups of 256 ranks, every rank to every other of its group. `link_bytes` streams the flows and never holds them,
+// `first_order` holds a list of them; nothing holds ranks x ranks. The process' peak memory is in `peak_mib`.
 #include <benchmark/benchmark.h>
+#include <sys/resource.h>
 
 #include <vector>
 
@@ -16,41 +18,80 @@ using namespace switchyard::sim;
 
 constexpr int kGroup = 256;
 
-/// Skewed sizes without a table: bytes of the pair from counters.
-std::int64_t pair_bytes(CounterRng const& rng, int from, int to) {
-  return 1 + static_cast<std::int64_t>(
-                 rng.bits(static_cast<std::uint64_t>(std::int64_t{from} * kGroup + to % kGroup)) >> 44);
+/// [256 x 256] sizes of the pairs of a group, 1 byte to 1 MiB.
+std::vector<std::int64_t> drawn_bytes(std::uint64_t layer) {
+  CounterRng const rng(1, layer);
+  std::vector<std::int64_t> bytes;
+  for (std::uint64_t pair = 0; pair < kGroup * kGroup; ++pair)
+    bytes.push_back(1 + static_cast<std::int64_t>(rng.bits(pair) >> 44));
+  return bytes;
+}
+
+/// Every group sends the drawn sizes, each group a few bytes more than the one before.
+template <typename Visit>
+void for_each_flow(int ranks, std::vector<std::int64_t> const& bytes, Visit const& visit) {
+  for (int from = 0; from < ranks; ++from) {
+    int const first = from / kGroup * kGroup;
+    for (int to = first; to < first + kGroup; ++to) {
+      auto const pair = static_cast<std::size_t>(from % kGroup * kGroup + to % kGroup);
+      visit(Flow{RankId(from), RankId(to), bytes[pair] + first, 1, 0});
+    }
+  }
+}
+
+double peak_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
 void link_bytes(benchmark::State& state) {
   auto const ranks = static_cast<int>(state.range(0));
   ClusterTopology const topology(cluster_preset("dgx-h100", ranks / 8));
-  CounterRng const rng(1, 0);
+  auto const bytes = drawn_bytes(0);
   for (auto _ : state) {
     LinkAccount account(topology);
-    for (int from = 0; from < ranks; ++from)
-      for (int to = from / kGroup * kGroup; to < (from / kGroup + 1) * kGroup; ++to)
-        account.add({RankId(from), RankId(to), pair_bytes(rng, from, to), 1, 0});
+    for_each_flow(ranks, bytes, [&](Flow const& flow) { account.add(flow); });
     benchmark::DoNotOptimize(account.lower_bound_us());
   }
   state.SetItemsProcessed(state.iterations() * std::int64_t{ranks} * kGroup);
+  state.counters["peak_mib"] = peak_mib();
 }
 BENCHMARK(link_bytes)->Arg(2048)->Arg(65536)->Unit(benchmark::kMillisecond);
 
-/// One layer of 256 ranks, all pairs, sizes drawn; completions merged within range(0) millionths of the lower bound.
-void fluid_layer(benchmark::State& state) {
-  ClusterTopology const topology(cluster_preset("dgx-h100", kGroup / 8));
-  CounterRng const rng(1, 0);
+void first_order(benchmark::State& state) {
+  auto const ranks = static_cast<int>(state.range(0));
+  ClusterTopology const topology(cluster_preset("dgx-h100", ranks / 8));
   std::vector<Flow> flows;
-  for (int from = 0; from < kGroup; ++from)
-    for (int to = 0; to < kGroup; ++to) flows.push_back({RankId(from), RankId(to), pair_bytes(rng, from, to), 1, 0});
-  auto const model = make_network_model(Fidelity::t1, {.merge_fraction = static_cast<double>(state.range(0)) * 1e-6});
-  NetworkEstimate estimate;
-  for (auto _ : state) estimate = model->estimate(topology, flows);
-  state.counters["events"] = static_cast<double>(estimate.events);
-  state.counters["makespan_us"] = estimate.makespan_us;
-  state.counters["merge_error_us"] = estimate.merge_error_us;
+  flows.reserve(static_cast<std::size_t>(ranks) * kGroup);
+  for_each_flow(ranks, drawn_bytes(0), [&](Flow const& flow) { flows.push_back(flow); });
+  auto const model = make_network_model(Fidelity::t1, {.first_order = true});
+  for (auto _ : state) benchmark::DoNotOptimize(model->estimate(topology, flows).makespan_us);
+  state.SetItemsProcessed(state.iterations() * std::int64_t{ranks} * kGroup);
+  state.counters["peak_mib"] = peak_mib();
 }
-BENCHMARK(fluid_layer)->Arg(1000)->Arg(10000)->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(first_order)->Arg(2048)->Arg(65536)->Unit(benchmark::kMillisecond)->Iterations(1);
+
+/// range(0) layers of 256 ranks, all pairs, sizes drawn; range(1): merge window in millionths of the lower bound.
+void fluid_layers(benchmark::State& state) {
+  ClusterTopology const topology(cluster_preset("dgx-h100", kGroup / 8));
+  double const fraction = static_cast<double>(state.range(1)) * 1e-6;
+  auto const model = make_network_model(Fidelity::t1, {.merge_fraction = fraction});
+  double makespan_us = 0, error_us = 0;
+  std::int64_t events = 0;
+  for (auto _ : state)
+    for (std::int64_t layer = 0; layer < state.range(0); ++layer) {
+      std::vector<Flow> flows;
+      for_each_flow(kGroup, drawn_bytes(static_cast<std::uint64_t>(layer)), [&](Flow const& f) { flows.push_back(f); });
+      auto const estimate = model->estimate(topology, flows);
+      makespan_us += estimate.makespan_us;
+      error_us += estimate.merge_error_us;
+      events += estimate.events;
+    }
+  state.counters["events"] = static_cast<double>(events);
+  state.counters["makespan_us"] = makespan_us;
+  state.counters["merge_error_us"] = error_us;
+}
+BENCHMARK(fluid_layers)->Args({1, 1000})->Args({58, 1000})->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace

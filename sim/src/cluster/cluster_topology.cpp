@@ -99,7 +99,8 @@ class ClusterTopology::Route {
   }
 
   void hop(LinkClass link_class, int index) {
-    path_.hops[to_size(path_.num_hops++)] = LinkId(topology_.first_link(link_class).value() + index);
+    path_.hops[to_size(path_.num_hops++)] =
+        LinkId(topology_.first_of_class_[static_cast<std::size_t>(link_class)] + index);
   }
 
   void inside_node(int from, int to) {

@@ -87,7 +87,8 @@ std::uint32_t FlowClasses::class_for(std::uint32_t flow) {
   added.first_link = static_cast<std::uint32_t>(class_links_.size());
   added.num_links = static_cast<std::uint32_t>(key_.size());
   added.limit = limit;
-  classes_.push_back(std::move(added));
+  classes_.push_back(added);
+  ends_.emplace_back();
   class_links_.insert(class_links_.end(), key_.begin(), key_.end());
   return found;
 }
@@ -100,8 +101,9 @@ void FlowClasses::join(std::uint32_t flow, double bytes) {
   class_of_[flow] = number;
   end_sent_[flow] = to.sent + bytes;
   ++to.flows;
-  to.ends.push_back({end_sent_[flow], flow});
-  std::push_heap(to.ends.begin(), to.ends.end(), later);
+  if (to.flows == 1 || end_sent_[flow] < to.next) to.next = end_sent_[flow];
+  ends_[number].push_back({end_sent_[flow], flow});
+  std::push_heap(ends_[number].begin(), ends_[number].end(), later);
 }
 
 void FlowClasses::leave(std::uint32_t flow) {
@@ -114,19 +116,22 @@ void FlowClasses::move(std::uint32_t flow) {
   double bytes = end_sent_[flow];
   if (class_of_[flow] != kNone) {
     bytes -= classes_[class_of_[flow]].sent;
+    classes_[class_of_[flow]].left = true;
     leave(flow);
   }
   join(flow, bytes);
 }
 
-/// Until the first of the ends is one of a flow of this class.
-void FlowClasses::drop_left_flows(std::uint32_t number) {
-  auto& ends = classes_[number].ends;
+/// Drops ends until the first one is of a flow of this class.
+void FlowClasses::find_next(std::uint32_t number) {
+  auto& ends = ends_[number];
   while (!ends.empty() &&
          (class_of_[ends.front().flow] != number || end_sent_[ends.front().flow] != ends.front().sent)) {
     std::pop_heap(ends.begin(), ends.end(), later);
     ends.pop_back();
   }
+  classes_[number].left = false;
+  if (!ends.empty()) classes_[number].next = ends.front().sent;
 }
 
 void FlowClasses::drop_empty_classes() {
@@ -134,22 +139,18 @@ void FlowClasses::drop_empty_classes() {
   for (std::uint32_t const number : live_) {
     Class& one = classes_[number];
     if (one.flows > 0) {
-      drop_left_flows(number);
+      if (one.left) find_next(number);
       live_[kept++] = number;
       continue;
     }
-    one.live = false;
+    one.live = one.left = false;
     one.sent = 0;
-    one.ends.clear();
+    ends_[number].clear();
   }
   live_.resize(kept);
 }
 
-void FlowClasses::settle() {
-  find_moved_flows();
-  for (std::uint32_t const flow : moved_) move(flow);
-  moved_.clear();
-  drop_empty_classes();
+void FlowClasses::fill() {
   items_.clear();
   for (std::uint32_t const number : live_) {
     Class const& one = classes_[number];
@@ -157,16 +158,20 @@ void FlowClasses::settle() {
   }
   rates_.resize(items_.size());
   water_.fill(items_, class_links_, rates_);
-  for (std::size_t i = 0; i < live_.size(); ++i) classes_[live_[i]].rate = rates_[i];
+  first_end_us_ = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < live_.size(); ++i) {
+    Class& one = classes_[live_[i]];
+    one.rate = rates_[i];
+    first_end_us_ = std::min(first_end_us_, std::max(0.0, (one.next - one.sent) / one.rate));
+  }
 }
 
-double FlowClasses::first_end_us() const {
-  double first = std::numeric_limits<double>::infinity();
-  for (std::uint32_t const number : live_) {
-    Class const& one = classes_[number];
-    first = std::min(first, (one.ends.front().sent - one.sent) / one.rate);
-  }
-  return std::max(first, 0.0);
+void FlowClasses::settle() {
+  find_moved_flows();
+  for (std::uint32_t const flow : moved_) move(flow);
+  moved_.clear();
+  drop_empty_classes();
+  fill();
 }
 
 double FlowClasses::end_within(double us, std::vector<EndedFlow>& ended) {
@@ -174,16 +179,16 @@ double FlowClasses::end_within(double us, std::vector<EndedFlow>& ended) {
   for (std::uint32_t const number : live_) {
     Class& one = classes_[number];
     while (one.flows > 0) {
-      End const end = one.ends.front();
-      double const end_us = std::max(0.0, (end.sent - one.sent) / one.rate);
+      double const end_us = std::max(0.0, (one.next - one.sent) / one.rate);
       if (end_us > us) break;
+      std::uint32_t const flow = ends_[number].front().flow;
       last = std::max(last, end_us);
-      ended.push_back({end.flow, end_us, one.rate});
-      binding_.remove(end.flow);
-      touch(end.flow);
-      leave(end.flow);
+      ended.push_back({flow, end_us, one.rate});
+      binding_.remove(flow);
+      touch(flow);
+      leave(flow);
       --num_active_;
-      drop_left_flows(number);
+      find_next(number);
     }
   }
   return last;

@@ -32,13 +32,11 @@ class FlowClasses {
   /// Regroups what starts and ends have changed and fills: O(hops of classes), and of flows on links that have come to
   /// bind or ceased to.
   void settle();
-  /// @return when the first flow ends, from now.
-  [[nodiscard]] double first_end_us() const;
+  /// @return when the first flow ends, from now; infinity when none is active.
+  [[nodiscard]] double first_end_us() const noexcept { return first_end_us_; }
   /// Ends the flows that have sent everything `us` from now, classes in order. @return the last of these ends.
   double end_within(double us, std::vector<EndedFlow>& ended);
   void advance(double us);
-  /// [flows] of active flows; classes in no particular order. For one fill without events.
-  [[nodiscard]] double rate_of(std::uint32_t flow) const { return classes_[class_of_[flow]].rate; }
 
  private:
   /// A flow ends when its class has sent so much to each of its flows.
@@ -47,13 +45,14 @@ class FlowClasses {
     std::uint32_t flow = 0;
   };
   struct Class {
+    double sent = 0;  ///< to each flow, since the class was last empty
+    double rate = 0;
+    double next = 0;  ///< End::sent of the flow that ends first
+    double limit = 0;
     std::uint32_t first_link = 0, num_links = 0;
     std::int32_t flows = 0;
     bool live = false;
-    double limit = 0;
-    double sent = 0;  ///< to each flow, since the class was last empty
-    double rate = 0;
-    std::vector<End> ends{};  ///< a heap, earliest first; flows that have left remain until they come up
+    bool left = false;  ///< a flow has left without an end
   };
   static bool later(End const& a, End const& b) noexcept {
     return a.sent != b.sent ? a.sent > b.sent : a.flow > b.flow;
@@ -65,14 +64,16 @@ class FlowClasses {
   void join(std::uint32_t flow, double bytes);
   void leave(std::uint32_t flow);
   [[nodiscard]] std::uint32_t class_for(std::uint32_t flow);
-  void drop_left_flows(std::uint32_t number);
+  void find_next(std::uint32_t number);
   void drop_empty_classes();
+  void fill();
 
   FlowPaths const& paths_;
   BindingLinks binding_;
   WaterFill water_;
 
   std::vector<Class> classes_;
+  std::vector<std::vector<End>> ends_;      // [classes] heaps, earliest first; a flow that left stays until it comes up
   std::vector<std::uint32_t> class_links_;  // of all classes, one after the other
   NumberTable class_table_;
   std::vector<std::uint32_t> live_;  // classes with flows, as of the last settle()
@@ -80,6 +81,7 @@ class FlowClasses {
   std::vector<std::uint32_t> class_of_;  // [flows] kNone unless active
   std::vector<double> end_sent_;         // [flows] as End::sent
   std::size_t num_active_ = 0;
+  double first_end_us_ = 0;
   std::vector<std::uint32_t> first_flow_, flows_of_link_;
 
   std::vector<std::uint8_t> binds_, touched_;  // [links]

@@ -14,6 +14,29 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
+/// What a sender has paid for messages since it was last idle. Messages are counted, so that the same messages in
+/// another order end at the same time, bit for bit, and flows that depart together are one event.
+class SenderClock {
+ public:
+  double depart(ClusterTopology const& topology, Flow const& flow) {
+    if (flow.start_us > busy_until(topology)) *this = SenderClock(flow.start_us);
+    (topology.node_of(flow.from) == topology.node_of(flow.to) ? inside_ : across_) += flow.messages;
+    return busy_until(topology);
+  }
+  SenderClock() = default;
+
+ private:
+  explicit SenderClock(double idle_until_us) : idle_until_us_(idle_until_us) {}
+  [[nodiscard]] double busy_until(ClusterTopology const& topology) const {
+    ClusterSpec const& spec = topology.spec();
+    return idle_until_us_ + (static_cast<double>(inside_) * spec.intra_node.message_us +
+                             static_cast<double>(across_) * spec.network.message_us);
+  }
+
+  double idle_until_us_ = 0;
+  std::int64_t inside_ = 0, across_ = 0;
+};
+
 /// What the models of one group read and write.
 struct GroupRun {
   FlowPaths const& paths;
@@ -38,6 +61,7 @@ class EventRun {
   }
 
   void go() {
+    run_.merge_us.assign(run_.members.size(), 0.0);
     while (next_ < order_.size() || !classes_.empty()) {
       if (classes_.empty()) now_us_ = std::max(now_us_, departs(order_[next_]));
       start_due_flows();
@@ -46,7 +70,6 @@ class EventRun {
       step();
       ++run_.events;
     }
-    run_.merge_us.assign(run_.members.size(), 0.0);
     if (merge_us_ > 0) add_up_idle_times();
   }
 
@@ -57,29 +80,32 @@ class EventRun {
     for (; next_ < order_.size() && departs(order_[next_]) <= now_us_; ++next_) {
       std::uint32_t const flow = order_[next_];
       std::int64_t const bytes = run_.flows[run_.members[flow]].bytes;
-      if (bytes > 0) classes_.start(flow, static_cast<double>(bytes));
-      if (bytes == 0) finish(flow, now_us_);
+      if (bytes == 0) {
+        finish(flow, departs(flow));
+        continue;
+      }
+      run_.merge_us[flow] = now_us_ - departs(flow);
+      classes_.start(flow, static_cast<double>(bytes));
     }
   }
 
-  /// To the next start, or to the last end within the merge window after the first one.
+  /// To the first start or end, and on to the last one within the merge window after it.
   void step() {
     double const until_start = next_ < order_.size() ? departs(order_[next_]) - now_us_ : kNever;
-    double const first_end = classes_.first_end_us();
-    if (until_start < first_end) {
-      classes_.advance(until_start);
-      now_us_ = departs(order_[next_]);
-      return;
-    }
+    double const closes = std::min(classes_.first_end_us(), until_start) + merge_us_;
     ended_.clear();
-    double const last_end = classes_.end_within(std::min(first_end + merge_us_, until_start), ended_);
+    double last = classes_.end_within(closes, ended_);
+    double now_us = now_us_ + last;
+    for (std::size_t i = next_; i < order_.size() && departs(order_[i]) - now_us_ <= closes; ++i)
+      now_us = std::max(now_us, departs(order_[i]));
+    last = std::max(last, now_us - now_us_);
     for (EndedFlow const& end : ended_) {
       finish(end.flow, now_us_ + end.us);
       for (std::uint32_t const link : run_.paths.links_of(end.flow))
-        idle_us_[link] += end.rate * (last_end - end.us) / run_.paths.capacity[link];
+        idle_us_[link] += end.rate * (last - end.us) / run_.paths.capacity[link];
     }
-    classes_.advance(last_end);
-    now_us_ += last_end;
+    classes_.advance(last);
+    now_us_ = now_us;
   }
 
   void finish(std::uint32_t flow, double us) { run_.finish_us[run_.members[flow]] = us + run_.paths.latency_us[flow]; }
@@ -117,7 +143,7 @@ void run_first_order(GroupRun& run) {
   run.events = 1;
 }
 
-/// The end that is certain even if nothing had been merged, see NetworkEstimate::merge_error_us.
+/// The last end when every flow is given back what merging may have cost it, see NetworkEstimate::merge_error_us.
 double unmerged_end(GroupRun const& run) {
   double last = 0;
   for (std::size_t flow = 0; flow < run.merge_us.size(); ++flow)
@@ -128,15 +154,12 @@ double unmerged_end(GroupRun const& run) {
 }  // namespace
 
 std::vector<double> departure_us(ClusterTopology const& topology, std::span<Flow const> flows) {
-  std::vector<double> busy_until(to_size(topology.num_ranks()), 0.0);
+  std::vector<SenderClock> senders(to_size(topology.num_ranks()));
   std::vector<double> departs;
   departs.reserve(flows.size());
   for (Flow const& flow : flows) {
-    Path const path = topology.path(flow.from, flow.to);
-    double& sender = busy_until[flow.from.index()];
-    if (path.num_hops > 0)
-      sender = std::max(sender, flow.start_us) + path.message_us * static_cast<double>(flow.messages);
-    departs.push_back(path.num_hops > 0 && flow.messages > 0 ? sender : flow.start_us);
+    bool const local = flow.from == flow.to || flow.messages == 0;
+    departs.push_back(local ? flow.start_us : senders[flow.from.index()].depart(topology, flow));
   }
   return departs;
 }
@@ -150,6 +173,7 @@ NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<
   estimate.bottleneck = account.bottleneck();
   estimate.finish_us = departs;  // of local flows
   double unmerged_us = bound_us;
+  for (double const us : departs) unmerged_us = std::max(unmerged_us, us);
   FlowGroups const groups(topology, flows);
   LocalLinks local(topology);
   for (std::size_t group = 0; group < groups.size(); ++group) {
@@ -161,7 +185,8 @@ NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<
     unmerged_us = std::max(unmerged_us, unmerged_end(run));
   }
   for (double const us : estimate.finish_us) estimate.makespan_us = std::max(estimate.makespan_us, us);
-  if (merge_fraction_ > 0 && !first_order_) estimate.merge_error_us = std::max(0.0, estimate.makespan_us - unmerged_us);
+  if (merge_fraction_ > 0 && !first_order_)
+    estimate.merge_error_us = std::max(0.0, estimate.makespan_us - unmerged_us) + merge_fraction_ * bound_us;
   return estimate;
 }
 

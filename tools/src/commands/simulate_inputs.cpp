@@ -8,7 +8,9 @@
 #include <memory>
 
 #include "commands/inspect_report.hpp"
+#include "commands/routing_input.hpp"
 #include "switchyard/io/file.hpp"
+#include "switchyard/io/routing_reader.hpp"
 #include "switchyard/types/error.hpp"
 
 namespace switchyard::cli {
@@ -29,14 +31,15 @@ std::string cluster_text(std::string const& file) {
 }
 
 /// Adds what the slowest rank's experts take, before the first combine.
-void add_experts(sim::PlanCost& cost, PlanFile const& plans, sim::GroupedGemmCost const& kernel) {
+void add_experts(sim::PlanCost& cost, TimedPlans const& plans, sim::GroupedGemmCost const& kernel) {
   sim::PhaseCost experts;
   experts.name = "experts";
-  for (DispatchPlan const& plan : plans.dispatch) {
-    double const us = sim::grouped_gemm_us(kernel, filled_rows(plan));
+  auto const rows = expert_rows_of(plans);
+  for (std::size_t rank = 0; rank < rows.size(); ++rank) {
+    double const us = sim::grouped_gemm_us(kernel, rows[rank]);
     if (us <= experts.time_us) continue;
     experts.time_us = experts.lower_bound_us = us;
-    experts.bottleneck = fmt::format("experts of rank {}", plan.rank.value());
+    experts.bottleneck = fmt::format("experts of rank {}", rank);
   }
   cost.time_us += experts.time_us;
   cost.lower_bound_us += experts.lower_bound_us;
@@ -55,11 +58,45 @@ sim::GroupedGemmCost kernel_of(sim::CostFile const& costs, std::string const& na
                                known.empty() ? "none" : fmt::format("\"{}\"", fmt::join(known, "\", \""))));
 }
 
+sim::Deduplication deduplication_of(ParsedOptions const& options) {
+  if (!options.has("dedup")) return sim::Deduplication::none;
+  std::string const name = options.choice("dedup", {"none", "per_rank", "per_node"});
+  if (name == "per_rank") return sim::Deduplication::per_rank;
+  return name == "per_node" ? sim::Deduplication::per_node : sim::Deduplication::none;
+}
+
+RoutedTokens routed_tokens_of(std::string const& text, std::string const& file, ParsedOptions const& options) {
+  if (!options.has("ranks"))
+    throw UsageError(fmt::format("{} is a routing recording: say with --ranks over how many its tokens are dealt", file));
+  int const ranks = options.small_integer("ranks", 1, kMaxRoutingRanks);
+  int const layer = options.small_integer("layer", 0, kMaxRoutingExperts);
+  int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxRoutingExperts) : 0;
+  RoutingMap const all = io::parse_routing(text, file, layer, experts).routing;
+  RoutedTokens routed{deal_tokens(all, ranks), placement_of(options, all.num_experts(), ranks, layer), layer};
+  FingerprintBuilder digest;
+  digest.add(0, text);
+  routed.digest = digest.result().to_hex();
+  return routed;
+}
+
 }  // namespace
 
-int ranks_of(PlanFile const& plans) {
+std::string kind_text(TimedPlans const& plans) {
+  if (plans.routed) return "routing";
+  return plans.rebalance ? "rebalance" : "dispatch";
+}
+
+int ranks_of(TimedPlans const& plans) {
+  if (plans.routed) return static_cast<int>(plans.routed->routings.size());
   if (plans.rebalance) return plans.rebalance->after.num_ranks();
   return plans.dispatch.front().setup.grid.world();
+}
+
+std::vector<std::vector<std::int64_t>> expert_rows_of(TimedPlans const& plans) {
+  std::vector<std::vector<std::int64_t>> rows;
+  for (DispatchPlan const& plan : plans.dispatch) rows.push_back(filled_rows(plan));
+  if (plans.routed) rows = sim::routed_expert_rows(plans.routed->routings, plans.routed->placement, plans.routed->layer);
+  return rows;
 }
 
 sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks) {
@@ -81,20 +118,38 @@ sim::Fidelity fidelity_of(ParsedOptions const& options) {
   return name == "t0" ? sim::Fidelity::t0 : name == "t1" ? sim::Fidelity::t1 : sim::Fidelity::t2;
 }
 
-std::vector<sim::TrafficPhase> phases_of(PlanFile const& plans, ParsedOptions const& options) {
+std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
+                                         sim::ClusterSpec const& cluster) {
   if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, options.integer("expert-bytes", 1, kMaxBytes));
   std::int64_t const row_bytes = options.integer("row-bytes", 1, kMaxBytes);
-  auto phases = sim::dispatch_traffic(plans.dispatch, row_bytes);
-  for (auto& phase : phases) phase.name = "dispatch: " + phase.name;
-  for (auto& phase : sim::combine_traffic(plans.dispatch, row_bytes)) {
-    phase.name = "combine: " + phase.name;
-    phases.push_back(std::move(phase));
+  std::vector<sim::TrafficPhase> there, back;
+  if (plans.routed) {
+    auto const& routed = *plans.routed;
+    there = sim::routing_traffic(sim::ClusterTopology(cluster), routed.routings, routed.placement, routed.layer,
+                                 row_bytes, deduplication_of(options));
+    back = sim::way_back(there);
+  } else {
+    there = sim::dispatch_traffic(plans.dispatch, row_bytes);
+    back = sim::combine_traffic(plans.dispatch, row_bytes);
   }
-  return phases;
+  for (auto& phase : there) phase.name = "dispatch: " + phase.name;
+  for (auto& phase : back) {
+    phase.name = "combine: " + phase.name;
+    there.push_back(std::move(phase));
+  }
+  return there;
 }
 
-PlanFile read_plans(std::string const& file) {
-  PlanFile plans = plan_file_of(io::read_file(file), file);
+TimedPlans read_plans(std::string const& file, ParsedOptions const& options) {
+  std::string const text = io::read_file(file);
+  TimedPlans plans;
+  if (is_routing_recording(text)) {
+    plans.routed = routed_tokens_of(text, file, options);
+    return plans;
+  }
+  for (char const* name : {"ranks", "experts", "placement", "dedup"})  // --layer has a default: given or not is lost
+    if (options.has(name)) throw UsageError(fmt::format("--{} is for routing recordings: {} is a plan", name, file));
+  static_cast<PlanFile&>(plans) = plan_file_of(text, file);
   if (!plans.rebalance && !plans.group && ranks_of(plans) > 1)
     throw UsageError(
         fmt::format("{} holds the plan of one rank of {}: give the file with all ranks' plans", file, ranks_of(plans)));
@@ -109,7 +164,8 @@ PlanFile read_plans(std::string const& file) {
   return plans;
 }
 
-std::string digest_text(PlanFile const& plans) {
+std::string digest_text(TimedPlans const& plans) {
+  if (plans.routed) return plans.routed->digest;
   return (plans.rebalance ? plans.rebalance->fingerprint() : digest_of(plans.dispatch)).to_hex();
 }
 
@@ -134,7 +190,7 @@ ChosenCosts costs_of(ParsedOptions const& options) {
   return chosen;
 }
 
-sim::PlanCost time_plan(PlanFile const& plans, sim::ClusterSpec const& cluster,
+sim::PlanCost time_plan(TimedPlans const& plans, sim::ClusterSpec const& cluster,
                         std::vector<sim::TrafficPhase> const& phases, sim::NetworkModel const& model,
                         ChosenCosts const& costs) {
   auto cost = costs.alltoall.empty() ? sim::cost_of(sim::ClusterTopology(cluster), phases, model)
@@ -152,11 +208,18 @@ OptionTable timing_options() {
           {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekExpertBytes),
            "weights of one expert of one layer, for a rebalance"},
           {"merge", OptionKind::optional, "FRACTION", "0",
-           "t1: end flows together that end within this part of the lower bound; the error is in the JSON"},
+           "t1: make one event of starts and ends within this part of the lower bound; the error is in the JSON"},
           {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
           {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
           {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
-          {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"}};
+          {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"},
+          {"ranks", OptionKind::optional, "N", "", "routing: ranks that its tokens are dealt to, in blocks"},
+          {"experts", OptionKind::optional, "E", "", "routing: logical experts, when the recording does not say"},
+          {"layer", OptionKind::optional, "N", "0", "routing: layer of the recording and of the placement"},
+          {"placement", OptionKind::optional, "FILE", "",
+           "routing: a placement or plan file; without it experts lie in contiguous blocks"},
+          {"dedup", OptionKind::optional, "none|per_rank|per_node", "",
+           "routing: how often a token travels to one rank or node; without it once per expert"}};
 }
 
 }  // namespace switchyard::cli

@@ -19,8 +19,9 @@ enum class Fidelity : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Fidelity fidelity) noexcept;
 
 struct NetworkModelOptions {
-  /// t1: flows that end within this fraction of the lower bound after the first one end with it; their capacity idles
-  /// until then. 0 = every end is an event of its own.
+  /// t1: starts and ends within this fraction of the lower bound after the first of them are one event: a flow that has
+  /// ended keeps its share of the links until then, a flow that may start waits until then. The result is what links
+  /// can carry and no shorter than the lower bound. 0 = every start and end is an event of its own.
   double merge_fraction = 0;
   /// t1: every flow keeps the rate it has when all flows send at once. One fill instead of events: a schedule that
   /// links can carry, but one that hands no capacity on, so skewed traffic takes too long.
@@ -34,7 +35,11 @@ struct NetworkEstimate {
   std::vector<double> finish_us{};  ///< [flows] arrival of the last byte; empty for t0
   LinkId bottleneck{-1};            ///< the busiest link by bytes over capacity, -1 when nothing crosses a link
   std::int64_t events = 0;
-  double merge_error_us = 0;  ///< t1: at most this much of the makespan is owed to merging
+  /// t1: how far the makespan may be from the one without merging. Per flow: its own wait and the time for which ended
+  /// flows have kept the links of its path, in link time; the makespan less the last end after these are given back,
+  /// plus one window, since max-min rates are not monotone and indirect delays are not on the path. Not a theorem: a
+  /// property test holds it against unmerged runs.
+  double merge_error_us = 0;
 };
 
 /// Same input, same bits, whatever the machine: sums run in flow order, links ascending.
