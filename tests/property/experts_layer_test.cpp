@@ -160,7 +160,9 @@ TEST_CASE("other activations, plain forms and a layer in which no rank has a tok
   });
 }
 
-TEST_CASE("two micro-batches interleaved give the bits of one after the other, for several schedules of the ranks") {
+TEST_CASE(
+    "two micro-batches, rows of one in flight while the other's experts run, give "
+    "the bits of one after the other, for several schedules of the ranks") {
   for (PrepareKind const kind : cpu::kAllPrepareKinds)
     for (std::uint64_t const seed : {0u, 5u, 6u}) {
       LayerCase c = layer_case(kind, 4, 1);
@@ -182,10 +184,10 @@ TEST_CASE("two micro-batches interleaved give the bits of one after the other, f
         layer.compute(first, rank.weights());
         layer.receive(second);
         layer.start_finalize(first, support::output_view(c, out_a, a));
-        layer.compute(second, rank.weights());
+        layer.compute(second, rank.weights());  // while the results of the first one travel
+        layer.finish_finalize(first);
         layer.start_finalize(second, support::output_view(c, out_b, b));
         layer.finish_finalize(second);
-        layer.finish_finalize(first);
         CHECK(first.parts().size() == 3);
         good[comm.rank().index()] = out_a == support::dense_answer(c, whole, a, comm.rank().value()) &&
                                     out_b == support::dense_answer(c, whole, b, comm.rank().value());
@@ -271,8 +273,8 @@ TEST_CASE("what does not fit is refused at composition, both sides named") {
   c.layer.router_weight_on_input = true;
   CHECK(contains(refusal(ErrorCode::invalid_argument, c), "only top_k 1 can do that"));
   c = layer_case(PrepareKind::allgather, 2, 2);
-  c.biased = true;
-  CHECK(contains(refusal(ErrorCode::unsupported, c), "a second bias with TP size 2"));
+  c.options.recipe = switchyard::CombineRecipe::megatron_allgather();
+  CHECK(contains(refusal(ErrorCode::unsupported, c), "a bias on joined rows with megatron_allgather"));
 }
 
 TEST_CASE("problem sizes follow from the weights, packed ones included") {

@@ -47,7 +47,6 @@ inline LayerCase layer_case(switchyard::cpu::PrepareKind kind, int ep, int tp) {
   c.options.dtype = c.mlp.dtype;
   c.options.max_tokens_per_rank = 8;
   c.layer.global_num_experts = 8;
-  c.biased = tp == 1;
   return c;
 }
 

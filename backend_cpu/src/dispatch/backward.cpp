@@ -112,6 +112,7 @@ void CpuExecutor::combine_backward(DispatchPlan const& plan, ConstTensorView out
   }
   state_->require_plan(plan);
   std::int64_t const hidden = require_operands(plan, out_gradients, expert_rows, row_gradients, weight_gradients);
+  require_join_bias(plan, CombineRecipe::source_slot_order(), inputs, hidden);
   DType const dtype = out_gradients.dtype();
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, dtype));
@@ -123,7 +124,7 @@ void CpuExecutor::combine_backward(DispatchPlan const& plan, ConstTensorView out
   SourceRows const source{context, gather, weights};
   ConstRows const gradients = rows_of(out_gradients);
 
-  ConstRows const home = state_->bring_home(context, rows_of(expert_rows), expert_rows.dtype(), dtype);
+  ConstRows const home = state_->bring_home(context, expert_rows, dtype, JoinBias(context, inputs));
   std::fill(weight_gradients.begin(), weight_gradients.end(), 0.0f);
   by_dtype(dtype, [&](auto zero) { dot_rows<decltype(zero)>(source, gradients, home, weight_gradients); });
   state_->send_rows(

@@ -42,8 +42,9 @@ std::byte const* shared_terms(CombineRecipe const& recipe, CombineInputs const& 
 
 std::uint64_t with_recipe(std::uint64_t configuration, DispatchPlan const& plan, CombineRecipe const& recipe,
                           CombineInputs const& inputs) {
-  return internal::recipe_digest(configuration, recipe, inputs.weights_f64.has_value(),
-                                 sends_partials(plan, recipe, inputs.route));
+  auto const digest = internal::recipe_digest(configuration, recipe, inputs.weights_f64.has_value(),
+                                              sends_partials(plan, recipe, inputs.route));
+  return inputs.join_bias ? ~digest : digest;  // a bias on some ranks only is a mismatch
 }
 
 template <typename Weight>

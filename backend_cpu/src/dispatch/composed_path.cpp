@@ -102,7 +102,7 @@ void CpuExecutor::State::compose_combine(StageContext const& context, GatherMap&
       continue;
     }
     Rows const target = next_buffer().rows(input_rows(stages[i]), current.row_bytes);
-    run_inverse(context, stages[i], current, DType::f32, target, DType::f32);
+    run_inverse(context, stages[i], current, DType::f32, target, DType::f32, JoinBias());
     current = target;
   }
   map.origins = as_names(current, map.parts);

@@ -71,22 +71,30 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
   combine(plan, recipe, expert_rows, inputs, out, deadline);
 }
 
+std::int64_t CpuExecutor::State::require_combine(DispatchPlan const& plan, CombineRecipe const& recipe,
+                                                 ConstTensorView const& expert_rows, CombineInputs const& inputs,
+                                                 TensorView const& out) const {
+  require_supported(plan, recipe, inputs.route);
+  require_plan(plan);
+  std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
+  require_same_hidden(hidden, require_matrix("combined tokens", out, plan.num_tokens, plan.rank), plan.rank);
+  require_shared_rows(plan, inputs, hidden, out.dtype());
+  require_join_bias(plan, recipe, inputs, hidden);
+  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype() || expert_rows.dtype() == DType::f32, shape_mismatch,
+                     "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
+                     plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
+  static_cast<void>(kernels_of(active_row_kernels(), out.dtype()));
+  return hidden;
+}
+
 void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                           CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline) {
   if (inputs.weights_applied) {
     std::vector<float> const ones = unit_weights(plan);
     return combine(plan, recipe, expert_rows, with_weights(inputs, ones), out, deadline);
   }
-  require_supported(plan, recipe, inputs.route);
-  state_->require_plan(plan);
-  std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
-  require_same_hidden(hidden, require_matrix("combined tokens", out, plan.num_tokens, plan.rank), plan.rank);
-  require_shared_rows(plan, inputs, hidden, out.dtype());
-  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype() || expert_rows.dtype() == DType::f32, shape_mismatch,
-                     "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
-                     plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
+  std::int64_t const hidden = state_->require_combine(plan, recipe, expert_rows, inputs, out);
   auto const& kernels = active_row_kernels();
-  static_cast<void>(kernels_of(kernels, out.dtype()));
   auto const digest = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
   StageContext const context{state_->comm, plan, kernels, hidden, with_recipe(digest, plan, recipe, inputs), deadline};
   ConstRows const rows = rows_of(expert_rows);
@@ -95,10 +103,11 @@ void CpuExecutor::combine(DispatchPlan const& plan, CombineRecipe const& recipe,
     sum_over_ranks(context, recipe, rows, expert_rows.dtype(), out.dtype(), inputs, sums, state_->rank_sums);
   } else {
     SourceSum const sum(context, recipe, out.dtype(), inputs, sums);
-    if (PeerMemory* const memory = has_one_join(return_path(plan)) ? state_->shared_memory() : nullptr) {
+    bool const staged = inputs.join_bias.has_value() || !has_one_join(return_path(plan));
+    if (PeerMemory* const memory = staged ? nullptr : state_->shared_memory()) {
       state_->combine_composed(context, *memory, sum, rows, expert_rows.dtype(), out.dtype());
     } else {
-      sum_home_rows(sum, state_->bring_home(context, rows, expert_rows.dtype(), out.dtype()));
+      sum_home_rows(sum, state_->bring_home(context, expert_rows, out.dtype(), JoinBias(context, inputs)));
     }
   }
   add_shared_rows(context, recipe, inputs, out);

@@ -9,6 +9,8 @@
 
 #include "combine_recipes.hpp"
 #include "gather_map.hpp"
+#include "join_bias.hpp"
+#include "split_combine.hpp"
 #include "split_dispatch.hpp"
 #include "stages.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
@@ -68,9 +70,9 @@ struct CpuExecutor::State {
 
   /// One stage of a way back on which every row stays a row of its own.
   void run_inverse(StageContext const& context, DispatchStage const& stage, ConstRows in, DType in_dtype, Rows out,
-                   DType out_dtype) {
+                   DType out_dtype, JoinBias const& bias) {
     if (auto const* gathered = std::get_if<GroupGather>(&stage))
-      return tp_reduce(context, *gathered, in, in_dtype, out, out_dtype, widened, partials);
+      return tp_reduce(context, *gathered, in, in_dtype, out, out_dtype, widened, partials, bias);
     if (auto const* repeated = std::get_if<ShardRepeat>(&stage))
       return join_shards(context, *repeated, in, in_dtype, out, out_dtype, widened);
     if (auto const* exchanged = std::get_if<RowExchange>(&stage))
@@ -79,24 +81,33 @@ struct CpuExecutor::State {
     sort_chunks(context, restoring_sort(context.plan.setup, std::get<ChunkSort>(stage)), in, out);
   }
 
-  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
-  ConstRows bring_home(StageContext const& context, ConstRows current, DType current_dtype, DType dtype) {
+  /// Results that nobody joins are rounded before they travel.
+  void round_before_return(StageContext const& context, ReturningRows& current, DType dtype, ScratchBuffer& buffer) {
     auto const& path = return_path(context.plan);
-    std::int64_t const result_bytes = context.hidden * size_of(dtype);
-    if (current_dtype != dtype && std::none_of(path.begin(), path.end(), joins_partials)) {
-      Rows const rounded = next_buffer().rows(current.count, result_bytes);
-      round_rows(context, current, rounded, dtype);
-      current = rounded;
-      current_dtype = dtype;
-    }
-    for (std::size_t i = path.size(); i-- > 1;) {
-      bool const joins = joins_partials(path[i]);
-      Rows const target = next_buffer().rows(input_rows(path[i]), joins ? result_bytes : current.row_bytes);
-      run_inverse(context, path[i], current, current_dtype, target, dtype);
-      if (joins) current_dtype = dtype;
-      current = target;
-    }
-    return current;
+    if (current.dtype == dtype || std::any_of(path.begin(), path.end(), joins_partials)) return;
+    Rows const rounded = buffer.rows(current.rows.count, context.hidden * size_of(dtype));
+    round_rows(context, current.rows, rounded, dtype);
+    current = {rounded, dtype};
+  }
+
+  /// One stage of the way home.
+  void step_home(StageContext const& context, DispatchStage const& stage, ReturningRows& current, DType dtype,
+                 JoinBias& bias, ScratchBuffer& buffer) {
+    bool const joins = joins_partials(stage);
+    std::int64_t const bytes = joins ? context.hidden * size_of(dtype) : current.rows.row_bytes;
+    Rows const target = buffer.rows(input_rows(stage), bytes);
+    bias.follow(context, stage);
+    run_inverse(context, stage, current.rows, current.dtype, target, dtype, bias);
+    current = {target, joins ? dtype : current.dtype};
+  }
+
+  /// @return every (token, slot) row of this rank's tokens, of `dtype`.
+  ConstRows bring_home(StageContext const& context, ConstTensorView const& expert_rows, DType dtype, JoinBias bias) {
+    auto const& path = return_path(context.plan);
+    ReturningRows current{rows_of(expert_rows), expert_rows.dtype()};
+    round_before_return(context, current, dtype, next_buffer());
+    for (std::size_t i = path.size(); i-- > 1;) step_home(context, path[i], current, dtype, bias, next_buffer());
+    return current.rows;
   }
 
   /// Sends (token, slot) rows to the experts along the path on which they return.
@@ -135,6 +146,15 @@ struct CpuExecutor::State {
   void start(StageContext const& context, ConstRows tokens, DType dtype);
   void finish(DispatchPlan const& plan, Rows rows, DType dtype, std::int64_t hidden);
 
+  // A combine in two halves (split_combine.cpp).
+
+  /// Checks the operands of a combine. @return H
+  std::int64_t require_combine(DispatchPlan const& plan, CombineRecipe const& recipe,
+                               ConstTensorView const& expert_rows, CombineInputs const& inputs,
+                               TensorView const& out) const;
+  void start_return(StageContext const& context, StartedCombine& begun);
+  void finish_return(StageContext const& context, StartedCombine& begun);
+
   Communicator& comm;
   ExecutionPath execution;
   GatherMap dispatch_map;  ///< of the plans executed last
@@ -146,6 +166,8 @@ struct CpuExecutor::State {
   PartialBuffers rank_sums;
   ScratchBuffer in_flight[2];  ///< sent and received rows of a started dispatch
   std::optional<StartedDispatch> started;
+  ScratchBuffer in_return[2];  ///< sent and received rows of a started combine
+  std::optional<StartedCombine> combining;
 };
 
 }  // namespace switchyard::cpu

@@ -11,6 +11,7 @@
 
 #include "by_dtype.hpp"
 #include "combine_recipes.hpp"
+#include "join_bias.hpp"
 #include "switchyard/hd/recipes.hpp"
 #include "switchyard/hd/recipes_exact.hpp"
 #include "switchyard/internal/combine_paths.hpp"
@@ -42,12 +43,14 @@ ConstRows carry(StageContext const& context, ConstRows current, PartialBuffers& 
 
 /// The experts' results in the row dtype, on every TP rank: the partials are joined in shares, the shares gathered.
 ConstRows expert_results(StageContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
-                         DType dtype, PartialBuffers& buffers) {
+                         DType dtype, CombineInputs const& inputs, PartialBuffers& buffers) {
   std::int64_t const row_bytes = context.hidden * size_of(dtype);
   if (recipe.tp_join == TpJoin::tree_then_row && context.plan.setup.grid.tp > 1) {
     GroupGather const share = internal::share_of_rows(context.plan, in.count);
     Rows const joined = buffers.joined.rows(share.own_rows, row_bytes);
-    tp_reduce(context, share, in, in_dtype, joined, dtype, buffers.widened, buffers.received);
+    JoinBias bias(context, inputs);
+    bias.follow(context, share);
+    tp_reduce(context, share, in, in_dtype, joined, dtype, buffers.widened, buffers.received, bias);
     Rows const all = buffers.rows.rows(in.count, row_bytes);
     group_gather(context, share, joined, all);
     return all;
@@ -251,7 +254,7 @@ void sum_over_ranks(StageContext const& context, CombineRecipe const& recipe, Co
                     DType dtype, CombineInputs const& inputs, std::byte* out, PartialBuffers& buffers) {
   auto const& source = std::get<RowGather>(return_path(context.plan).front());
   static_cast<void>(float_weights(context.plan, source, inputs));  // refuses wrong sizes and NaNs where they are known
-  ConstRows const results = expert_results(context, recipe, expert_rows, in_dtype, dtype, buffers);
+  ConstRows const results = expert_results(context, recipe, expert_rows, in_dtype, dtype, inputs, buffers);
   by_dtype(dtype, [&](auto zero) {
     sum_rows_of(zero, context, recipe, results, inputs, reinterpret_cast<decltype(zero)*>(out), buffers);
   });

@@ -90,7 +90,7 @@ struct StageRunner::State {
       return reduce_world(context, *gathered, in, dtype, out);
     auto const* const sort = std::get_if<ChunkSort>(&stage);
     if (sort != nullptr) return sort_chunks(context, inverse_of(*sort), in, out);
-    executor.run_inverse(context, stage, in, dtype, out, dtype);
+    executor.run_inverse(context, stage, in, dtype, out, dtype, JoinBias());
   }
 
   CpuExecutor::State executor;

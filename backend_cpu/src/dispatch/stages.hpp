@@ -25,6 +25,8 @@ struct StageContext {
   std::optional<Duration> deadline;
 };
 
+class JoinBias;
+
 /// Rows in memory, contiguous.
 struct ConstRows {
   std::byte const* data;
@@ -70,10 +72,10 @@ inline bool joins_partials(DispatchStage const& stage) {
 [[nodiscard]] std::int64_t parts_of(DispatchPlan const& plan, GroupGather const& stage);
 /// Every rank of the group gets the partial results of its own rows, [parts][own_rows], peers ascending.
 void return_to_owners(StageContext const& context, GroupGather const& stage, ConstRows in, Rows out);
-/// Adds the TP ranks' partials and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
-/// @param widened, received scratch memory
+/// Adds the TP ranks' partials, then the bias, and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
+/// @param widened, received scratch memory @param bias of this rank's own rows
 void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
-               DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received);
+               DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received, JoinBias const& bias);
 /// Adds the hidden shards' partials and rounds once. @param in of `in_dtype` (f32 or `out_dtype`)
 void join_shards(StageContext const& context, ShardRepeat const& stage, ConstRows in, DType in_dtype, Rows out,
                  DType out_dtype, ScratchBuffer& widened);

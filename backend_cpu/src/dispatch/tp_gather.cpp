@@ -3,6 +3,7 @@
 // results of TP ranks, or of hidden shards, are added.
 #include <vector>
 
+#include "join_bias.hpp"
 #include "stages.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -59,7 +60,7 @@ void return_to_owners(StageContext const& context, GroupGather const& stage, Con
 }
 
 void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows in, DType in_dtype, Rows out,
-               DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received) {
+               DType out_dtype, ScratchBuffer& widened, ScratchBuffer& received, JoinBias const& bias) {
   ConstRows const partials = as_floats(context, in, in_dtype, widened);
   std::int64_t const ranks = parts_of(context.plan, stage);
   Rows const mine = received.rows(stage.own_rows * ranks, partials.row_bytes);
@@ -70,6 +71,7 @@ void tp_reduce(StageContext const& context, GroupGather const& stage, ConstRows 
     std::int64_t const first = begin * context.hidden;
     std::int64_t const last = end * context.hidden;
     context.kernels.join_partials(floats, stage.own_rows * context.hidden, ranks, first, last);
+    bias.add(floats, begin, end);
     kernels.narrow(floats, out.data, first, last);
   });
 }

@@ -46,10 +46,25 @@ class LocalPrepare final : public CpuPrepare {
       std::memcpy(to + static_cast<std::int64_t>(row) * bytes, from + tokens[row] * bytes, to_size(bytes));
   }
 
-  void reduce(CpuBatch& batch, ConstTensorView const& rows) override {
-    auto const weights = batch.weighted_input ? std::span<float const>() : batch.routing->weights();
-    weight_and_reduce(WeightAndReduce::contiguous, batch.grouping, rows, weights, batch.output);
+  [[nodiscard]] static std::span<float const> weights_of(CpuBatch const& batch) {
+    return batch.weighted_input ? std::span<float const>() : batch.routing->weights();
   }
+
+  // Nothing travels: everything happens in the first half.
+  void start_reduce(CpuBatch& batch, FinalizeInputs const& inputs) override {
+    weight_and_reduce(WeightAndReduce::contiguous, batch.grouping, inputs.expert_rows, weights_of(batch), batch.output);
+  }
+  void finish_reduce(CpuBatch&) override {}
+
+  void reduce_backward(CpuBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
+                       TensorView const& d_rows, std::span<float> d_weights) override {
+    weight_and_reduce_backward(batch.grouping, inputs.expert_rows, weights_of(batch), d_output, d_rows, d_weights);
+  }
+
+  void start_send_backward(CpuBatch& batch, ConstTensorView const& d_rows) override {
+    weight_and_reduce(WeightAndReduce::contiguous, batch.grouping, d_rows, {}, batch.output);
+  }
+  void finish_send_backward(CpuBatch&) override {}
 
   std::vector<std::int32_t> expert_map_;
 };
@@ -88,6 +103,7 @@ class DispatchedPrepare final : public CpuPrepare {
     batch.arrival_blocks = standard_blocks(batch.plan_->tokens_per_local_expert);
     batch.arrival_rows = batch.plan_->num_expert_rows();
     require_supported(*batch.plan_, options_.recipe, CombineRoute::automatic);
+    require_supported(*batch.plan_, options_.gradient_recipe, CombineRoute::automatic);
     executor_.start_dispatch(*batch.plan_, batch.sent);
   }
 
@@ -95,13 +111,34 @@ class DispatchedPrepare final : public CpuPrepare {
     executor_.finish_dispatch(*batch.plan_, arrival);
   }
 
-  void reduce(CpuBatch& batch, ConstTensorView const& rows) override {
+  [[nodiscard]] static CombineInputs combine_inputs(CpuBatch const& batch, ConstTensorView const& bias) {
     CombineInputs inputs;
     inputs.weights = batch.routing->weights();
     inputs.experts = batch.routing->ids();
     inputs.weights_applied = batch.weighted_input;
-    executor_.combine(*batch.plan_, options_.recipe, rows, inputs, batch.output);
+    if (bias.shape().rank() > 0) inputs.join_bias = bias;
+    return inputs;
   }
+
+  void start_reduce(CpuBatch& batch, FinalizeInputs const& inputs) override {
+    executor_.start_combine(*batch.plan_, options_.recipe, inputs.expert_rows, combine_inputs(batch, inputs.join_bias),
+                            batch.output);
+  }
+  void finish_reduce(CpuBatch&) override { executor_.finish_combine(); }
+
+  void reduce_backward(CpuBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
+                       TensorView const& d_rows, std::span<float> d_weights) override {
+    executor_.combine_backward(*batch.plan_, d_output, inputs.expert_rows, combine_inputs(batch, inputs.join_bias),
+                               d_rows, d_weights);
+  }
+
+  void start_send_backward(CpuBatch& batch, ConstTensorView const& d_rows) override {
+    CombineInputs inputs;
+    inputs.experts = batch.routing->ids();
+    inputs.weights_applied = true;
+    executor_.start_combine(*batch.plan_, options_.gradient_recipe, d_rows, inputs, batch.output);
+  }
+  void finish_send_backward(CpuBatch&) override { executor_.finish_combine(); }
 
   PrepareKind kind_;
   Communicator& comm_;
@@ -127,8 +164,9 @@ void check_options(PrepareKind kind, Communicator const& comm, ExpertPlacement c
   SWITCHYARD_REQUIRE(!is_local(kind) || options.grid.tp == 1, unsupported,
                      "{} with TP size {}: the partial results of TP ranks have to meet", to_string(kind),
                      options.grid.tp);
-  SWITCHYARD_REQUIRE(!is_local(kind) || options.recipe == CombineRecipe::source_slot_order(), unsupported,
-                     "{} sums by source_slot_order, not by {}", to_string(kind), to_string(options.recipe));
+  for (CombineRecipe const& recipe : {options.recipe, options.gradient_recipe})
+    SWITCHYARD_REQUIRE(!is_local(kind) || recipe == CombineRecipe::source_slot_order(), unsupported,
+                       "{} sums by source_slot_order, not by {}", to_string(kind), to_string(recipe));
   SWITCHYARD_REQUIRE(comm.size() == options.grid.world(), invalid_argument, "a group of {} ranks for tp {} x ep {}",
                      comm.size(), options.grid.tp, options.grid.ep);
   SWITCHYARD_REQUIRE(placement.num_ranks() == options.grid.ep, invalid_argument,

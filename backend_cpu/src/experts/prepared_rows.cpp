@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "prepared_rows.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "check_call.hpp"
 #include "expert_kernels.hpp"
+#include "switchyard/cpu/experts.hpp"
 #include "switchyard/cpu/quantize.hpp"
 #include "switchyard/hd/float_env.hpp"
 #include "switchyard/internal/require.hpp"
@@ -49,12 +51,18 @@ std::vector<std::byte> weighted_rows(ConstTensorView const& tokens, std::span<fl
 }  // namespace
 
 void CpuBatch::require_step(PrepareFinalize const* expected_owner, Step wanted) const {
-  constexpr std::array<std::string_view, 4> kSteps = {"started", "prepared", "being finalised", "finalised"};
+  constexpr std::array<std::string_view, 7> kSteps = {"started",
+                                                      "prepared",
+                                                      "being finalised",
+                                                      "finalised",
+                                                      "behind finalize_backward",
+                                                      "on its way backwards",
+                                                      "through with its backward"};
   SWITCHYARD_REQUIRE(owner == expected_owner, invalid_argument,
                      "the batch was prepared by another object: each finalises its own");
   SWITCHYARD_REQUIRE(step == wanted, invalid_argument,
                      "the batch is {}, but the call is for one that is {}: call start and finish of prepare, then of "
-                     "finalize, once each",
+                     "finalize, then the backwards of finalize and prepare, once each",
                      kSteps[static_cast<std::size_t>(step)], kSteps[static_cast<std::size_t>(wanted)]);
 }
 
@@ -103,7 +111,7 @@ void CpuPrepare::check_inputs(PrepareInputs const& inputs) const {
 
 void CpuPrepare::make_packets(CpuBatch& batch, PrepareInputs const& inputs) const {
   std::int64_t const tokens = inputs.routing->num_tokens();
-  ConstTensorView plain(inputs.tokens.data(), traits_.dtype, {tokens, shape_.hidden});
+  ConstTensorView plain = batch.tokens;
   batch.weighted_input = inputs.router_weight_on_input;
   if (batch.weighted_input) {
     batch.sent_bytes = weighted_rows(plain, inputs.routing->weights(), shape_.hidden);
@@ -134,6 +142,7 @@ std::unique_ptr<PreparedBatch> CpuPrepare::start_prepare(PrepareInputs const& in
   auto batch = std::make_unique<CpuBatch>();
   batch->owner = this;
   batch->routing = inputs.routing;
+  batch->tokens = {inputs.tokens.data(), traits_.dtype, {inputs.routing->num_tokens(), shape_.hidden}};
   make_packets(*batch, inputs);
   send(*batch);
   set_format(*batch);
@@ -188,13 +197,35 @@ PreparedRows CpuPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byt
   return prepared;
 }
 
-void CpuPrepare::start_finalize(PreparedBatch& batch, ConstTensorView const& expert_rows, TensorView const& output) {
+void CpuPrepare::check_results(CpuBatch const& batch, FinalizeInputs const& inputs) const {
+  require_matrix(inputs.expert_rows, "expert rows", batch.num_rows(), shape_.hidden);
+  if (inputs.join_bias.shape().rank() == 0) return;
+  require_matrix(inputs.join_bias, "join_bias", shape_.num_local_experts, shape_.hidden);
+  SWITCHYARD_REQUIRE(shape_.tp.size > 1, invalid_argument,
+                     "a bias to add to joined partials, but {} has TP size 1: the experts add it themselves",
+                     traits_.name);
+}
+
+ConstTensorView CpuPrepare::standard_rows(CpuBatch& batch, ConstTensorView const& rows) const {
+  DType const dtype = shape_.tp.size == 1 ? traits_.dtype : DType::f32;
+  SWITCHYARD_REQUIRE(batch.num_rows() == 0 || rows.dtype() == dtype, shape_mismatch,
+                     "{} rows for {} of {} rows with TP size {}, wanted {}", to_string(rows.dtype()), traits_.name,
+                     to_string(traits_.dtype), shape_.tp.size, to_string(dtype));
+  if (traits_.output_format == RowFormat::standard) return {rows.data(), dtype, {batch.arrival_rows, shape_.hidden}};
+  std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
+  batch.travelling.resize(to_size(checked_mul(batch.arrival_rows, row_bytes)));
+  copy_blocks({static_cast<std::byte const*>(rows.data()), row_bytes}, batch.blocks(),
+              {batch.travelling.data(), row_bytes}, batch.arrival_blocks, row_bytes);
+  return {batch.travelling.data(), dtype, {batch.arrival_rows, shape_.hidden}};
+}
+
+void CpuPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inputs, TensorView const& output) {
   CpuBatch& own = batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::prepared);
-  require_matrix(expert_rows, "expert rows", own.num_rows(), shape_.hidden);
+  check_results(own, inputs);
   require_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
-  own.results = expert_rows;
   own.output = {output.data(), traits_.dtype, {own.routing->num_tokens(), shape_.hidden}};
+  start_reduce(own, {standard_rows(own, inputs.expert_rows), inputs.join_bias});
   own.step = CpuBatch::Step::finalizing;
 }
 
@@ -202,14 +233,61 @@ void CpuPrepare::finish_finalize(PreparedBatch& batch) {
   CpuBatch& own = batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::finalizing);
   own.step = CpuBatch::Step::done;
-  DType const dtype = own.num_rows() == 0 ? traits_.dtype : own.results.dtype();
-  if (traits_.output_format == RowFormat::standard)
-    return reduce(own, {own.results.data(), dtype, {own.arrival_rows, shape_.hidden}});
-  std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
-  std::vector<std::byte> rows(to_size(checked_mul(own.arrival_rows, row_bytes)));
-  auto const* const results = static_cast<std::byte const*>(own.results.data());
-  copy_blocks({results, row_bytes}, own.blocks(), {rows.data(), row_bytes}, own.arrival_blocks, row_bytes);
-  reduce(own, {rows.data(), dtype, {own.arrival_rows, shape_.hidden}});
+  finish_reduce(own);
+}
+
+void CpuPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
+                                   TensorView const& d_expert_rows, std::span<float> d_weights) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::done);
+  SWITCHYARD_REQUIRE(traits_.quantize == QuantizeWhen::never, unsupported,
+                     "a backward through rows that {} quantised: train on plain ones", traits_.name);
+  check_results(own, inputs);
+  std::int64_t const tokens = own.routing->num_tokens();
+  require_matrix(d_output, "d_output", tokens, shape_.hidden);
+  require_matrix(d_expert_rows, "d_expert_rows", own.num_rows(), shape_.hidden);
+  std::int64_t const pairs = checked_mul(tokens, own.routing->top_k());
+  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(d_weights.size()) == pairs, shape_mismatch,
+                     "room for {} gradients of {} router weights", d_weights.size(), pairs);
+  own.step = CpuBatch::Step::weighed;
+  ConstTensorView const gradient(d_output.data(), traits_.dtype, {tokens, shape_.hidden});
+  FinalizeInputs const standard{standard_rows(own, inputs.expert_rows), inputs.join_bias};
+  std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
+  bool const batched = traits_.output_format == RowFormat::batched;
+  std::vector<std::byte> rows(batched ? to_size(checked_mul(own.arrival_rows, row_bytes)) : 0);
+  TensorView const d_rows(batched ? rows.data() : d_expert_rows.data(), traits_.dtype,
+                          {own.arrival_rows, shape_.hidden});
+  reduce_backward(own, standard, gradient, d_rows, d_weights);
+  if (own.weighted_input) std::ranges::fill(d_weights, 0.0f);
+  if (batched)
+    copy_blocks({rows.data(), row_bytes}, own.arrival_blocks,
+                {static_cast<std::byte*>(d_expert_rows.data()), row_bytes}, own.blocks(), row_bytes);
+}
+
+void CpuPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
+                                        TensorView const& d_tokens) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::weighed);
+  require_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
+  require_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
+  own.output = {d_tokens.data(), traits_.dtype, {own.routing->num_tokens(), shape_.hidden}};
+  start_send_backward(own, standard_rows(own, d_rows));
+  own.step = CpuBatch::Step::returning;
+}
+
+void CpuPrepare::input_weights_backward(CpuBatch const& batch, std::span<float> d_weights) const {
+  auto const ids = batch.routing->ids();
+  router_weight_backward(batch.tokens, batch.routing->weights(), batch.output, batch.output, d_weights);
+  for (std::size_t token = 0; token < ids.size(); ++token)
+    if (ids[token] < 0) d_weights[token] = 0.0f;
+}
+
+void CpuPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
+  CpuBatch& own = batch_as<CpuBatch>(batch);
+  own.require_step(this, CpuBatch::Step::returning);
+  own.step = CpuBatch::Step::returned;
+  finish_send_backward(own);
+  if (own.weighted_input) input_weights_backward(own, d_weights);
 }
 
 }  // namespace switchyard::cpu

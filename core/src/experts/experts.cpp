@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "switchyard/experts/expert_gradient.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -40,6 +41,10 @@ std::vector<RowBlock> batched_blocks(std::span<std::int64_t const> rows_per_expe
     blocks.push_back({expert * max_rows, rows});
   }
   return blocks;
+}
+
+ExpertBackward const* expert_backward(Experts const& experts) noexcept {
+  return dynamic_cast<ExpertBackward const*>(&experts);
 }
 
 }  // namespace switchyard

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "switchyard/experts/expert_gradient.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -17,26 +18,31 @@ struct StepMemory {
   std::span<std::byte> scratch;
 };
 
-/// Plain rows become the experts' outputs where they lie; a TP rank's are f32 partials, and codes are narrower.
-bool in_place(PrepareTraits const& traits, ExpertMlp const& mlp) noexcept {
-  return traits.quantize == QuantizeWhen::never && mlp.tp.size == 1;
+/// Plain rows become the experts' outputs where they lie, unless a backward reads them; a TP rank's are f32 partials,
+/// and codes are narrower.
+bool in_place(PrepareTraits const& traits, ExpertMlp const& mlp, bool keep_rows) noexcept {
+  return traits.quantize == QuantizeWhen::never && mlp.tp.size == 1 && !keep_rows;
 }
 
 DType result_dtype(ExpertMlp const& mlp) noexcept {
   return mlp.tp.size == 1 ? mlp.dtype : DType::f32;
 }
 
-StepMemory take_memory(Workspace& arena, PrepareFinalize const& prepare, Experts const& experts,
-                       PreparedBatch const& batch) {
-  ExpertMlp const& mlp = experts.mlp();
-  std::int64_t const row_bytes = checked_mul(mlp.hidden, size_of(result_dtype(mlp)));
+std::int64_t largest_block(PreparedBatch const& batch) noexcept {
   std::int64_t largest = 0;
   for (RowBlock const& block : batch.blocks()) largest = std::max(largest, block.rows);
+  return largest;
+}
+
+StepMemory take_memory(Workspace& arena, PrepareFinalize const& prepare, Experts const& experts,
+                       PreparedBatch const& batch, bool keep_rows) {
+  ExpertMlp const& mlp = experts.mlp();
+  std::int64_t const row_bytes = checked_mul(mlp.hidden, size_of(result_dtype(mlp)));
   StepMemory memory;
   memory.rows = arena.take<std::byte>("prepared rows", prepare.prepared_bytes(batch));
-  if (!in_place(prepare.traits(), mlp))
+  if (!in_place(prepare.traits(), mlp, keep_rows))
     memory.outputs = arena.take<std::byte>("expert outputs", checked_mul(batch.num_rows(), row_bytes));
-  memory.scratch = arena.take<std::byte>("experts", experts.workspace_bytes(largest));
+  memory.scratch = arena.take<std::byte>("experts", experts.workspace_bytes(largest_block(batch)));
   return memory;
 }
 
@@ -83,10 +89,6 @@ MoeLayer::MoeLayer(PrepareFinalize& prepare, Experts const& experts, ExpertsTrai
 
 void MoeLayer::check_weights(ExpertWeights const& weights) const {
   ExpertMlp const& mlp = experts_.mlp();
-  SWITCHYARD_REQUIRE(mlp.tp.size == 1 || weights.b2.data() == nullptr, unsupported,
-                     "a second bias with TP size {}: finalize joins partials and rounds in one step, with no bias "
-                     "between; use TP size 1 or fold the bias into the shared expert",
-                     mlp.tp.size);
   if (mlp.num_local_experts == 0) return;
   MoeProblem const problem = problem_of(weights);
   MoeProblem const wanted{mlp.num_local_experts, mlp.first_layer_outputs(), mlp.hidden};
@@ -102,20 +104,24 @@ MoeStep MoeLayer::start(ConstTensorView const& tokens, RoutingMap const& routing
   return step;
 }
 
+WorkspaceMemory MoeLayer::take_free_memory() {
+  if (free_memory_.empty()) return {};
+  WorkspaceMemory memory = std::move(free_memory_.back());
+  free_memory_.pop_back();
+  return memory;
+}
+
 void MoeLayer::receive(MoeStep& step) {
-  if (!free_memory_.empty()) {
-    step.memory_ = std::move(free_memory_.back());
-    free_memory_.pop_back();
-  }
+  step.memory_ = take_free_memory();
   Workspace counting;
-  static_cast<void>(take_memory(counting, prepare_, experts_, *step.batch_));
+  static_cast<void>(take_memory(counting, prepare_, experts_, *step.batch_, step.keep_rows_));
   Workspace arena(step.memory_.reserve(counting.bytes()));
-  StepMemory const memory = take_memory(arena, prepare_, experts_, *step.batch_);
+  StepMemory const memory = take_memory(arena, prepare_, experts_, *step.batch_, step.keep_rows_);
   step.parts_ = arena.parts();
   step.scratch_ = memory.scratch;
   step.rows_ = prepare_.finish_prepare(*step.batch_, memory.rows);
   ExpertMlp const& mlp = experts_.mlp();
-  step.results_ = in_place(prepare_.traits(), mlp)
+  step.results_ = in_place(prepare_.traits(), mlp, step.keep_rows_)
                       ? step.rows_.rows
                       : TensorView(memory.outputs.data(), result_dtype(mlp), {step.batch_->num_rows(), mlp.hidden});
 }
@@ -131,15 +137,21 @@ void MoeLayer::compute(MoeStep& step, ExpertWeights const& weights) const {
   if (!step.rows_.codes) call.a1_scale = options_.a1_scale;
   call.a2_scale = options_.a2_scale;
   experts_.apply(call, step.scratch_);
+  if (experts_.mlp().tp.size > 1) step.join_bias_ = weights.b2;
 }
 
 void MoeLayer::start_finalize(MoeStep& step, TensorView const& output) {
-  prepare_.start_finalize(*step.batch_, step.results_, output);
+  SWITCHYARD_REQUIRE(!step.keep_rows_ || !options_.router_weight_on_input || output.data() == nullptr ||
+                         output.data() != step.tokens_.data(),
+                     invalid_argument,
+                     "the output is written over tokens that the backward of router weights on the input reads: give "
+                     "it memory of its own");
+  prepare_.start_finalize(*step.batch_, {step.results_, step.join_bias_}, output);
 }
 
 void MoeLayer::finish_finalize(MoeStep& step) {
   prepare_.finish_finalize(*step.batch_);
-  free_memory_.push_back(std::move(step.memory_));
+  if (!step.keep_rows_) free_memory_.push_back(std::move(step.memory_));
 }
 
 void MoeLayer::forward(ConstTensorView const& tokens, RoutingMap const& routing, ExpertWeights const& weights,
@@ -150,6 +162,35 @@ void MoeLayer::forward(ConstTensorView const& tokens, RoutingMap const& routing,
   compute(step, weights);
   start_finalize(step, output);
   finish_finalize(step);
+}
+
+MoeStep MoeLayer::start_training(ConstTensorView const& tokens, RoutingMap const& routing) {
+  ExpertMlp const& mlp = experts_.mlp();
+  SWITCHYARD_REQUIRE(expert_backward(experts_) != nullptr, unsupported, "{} experts have no backward", experts_.name());
+  SWITCHYARD_REQUIRE(prepare_.traits().quantize == QuantizeWhen::never && !mlp.input_quant && !mlp.activation_quant,
+                     unsupported, "a backward through rows that {} or {} quantises: train on plain ones",
+                     prepare_.traits().name, experts_.name());
+  MoeStep step = start(tokens, routing);
+  step.keep_rows_ = true;
+  step.tokens_ = tokens;
+  return step;
+}
+
+MoeContext MoeLayer::keep(MoeStep&& step) const {
+  SWITCHYARD_REQUIRE(step.keep_rows_, invalid_argument,
+                     "the step was begun by start(), its rows are gone: begin it with start_training()");
+  return MoeContext(std::move(step));
+}
+
+MoeContext MoeLayer::forward_training(ConstTensorView const& tokens, RoutingMap const& routing,
+                                      ExpertWeights const& weights, TensorView const& output) {
+  check_weights(weights);
+  MoeStep step = start_training(tokens, routing);
+  receive(step);
+  compute(step, weights);
+  start_finalize(step, output);
+  finish_finalize(step);
+  return keep(std::move(step));
 }
 
 }  // namespace switchyard

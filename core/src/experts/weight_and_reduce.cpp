@@ -8,6 +8,8 @@
 
 #include "switchyard/hd/combine_step.hpp"
 #include "switchyard/hd/float_env.hpp"
+#include "switchyard/hd/lane_sum.hpp"
+#include "switchyard/hd/recipes.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -52,6 +54,34 @@ void reduce_tokens(WeightAndReduce kind, RowGrouping const& grouping, T const* r
   }
 }
 
+/// Both gradients of one (token, slot) pair.
+template <typename T>
+struct PairGradients {
+  T const* rows;
+  T const* d_output;
+  T* d_rows;
+  std::int64_t hidden;
+
+  /// @return the weight's gradient; the row is read before its gradient may take its place.
+  float operator()(std::int64_t row, std::int64_t token, float weight) const {
+    T const* const x = rows + row * hidden;
+    T const* const gradient = d_output + token * hidden;
+    float const sum =
+        hd::lane32_sum(hidden, [&](std::int64_t c) { return hd::mul_rn(hd::widen(x[c]), hd::widen(gradient[c])); });
+    for (std::int64_t c = 0; c < hidden; ++c) d_rows[row * hidden + c] = hd::RowProduct::product(weight, gradient[c]);
+    return sum;
+  }
+};
+
+template <typename Function>
+void by_dtype(DType dtype, Function const& function) {
+  if (dtype == DType::f32) return function(float{});
+  if (dtype == DType::bf16) return function(bf16_t{});
+  SWITCHYARD_REQUIRE(dtype == DType::f16, unsupported, "expert outputs of dtype {}: f32, bf16 and f16",
+                     to_string(dtype));
+  function(f16_t{});
+}
+
 }  // namespace
 
 std::string_view to_string(WeightAndReduce kind) noexcept {
@@ -76,15 +106,35 @@ void weight_and_reduce(WeightAndReduce kind, RowGrouping const& grouping, ConstT
   }
   std::int64_t const hidden = output.extent(output.shape().rank() - 1);
   hd::FloatEnvGuard const float_env;
-  auto const reduce = [&](auto type) {
+  by_dtype(output.dtype(), [&](auto type) {
     using T = decltype(type);
     reduce_tokens(kind, grouping, static_cast<T const*>(rows.data()), weights, hidden, static_cast<T*>(output.data()));
-  };
-  if (output.dtype() == DType::f32) return reduce(float{});
-  if (output.dtype() == DType::bf16) return reduce(bf16_t{});
-  SWITCHYARD_REQUIRE(output.dtype() == DType::f16, unsupported, "expert outputs of dtype {}: f32, bf16 and f16",
-                     to_string(output.dtype()));
-  reduce(f16_t{});
+  });
+}
+
+void weight_and_reduce_backward(RowGrouping const& grouping, ConstTensorView const& rows,
+                                std::span<float const> weights, ConstTensorView const& d_output,
+                                TensorView const& d_rows, std::span<float> d_weights) {
+  SWITCHYARD_REQUIRE(d_output.shape().rank() >= 1, shape_mismatch, "the output's gradient has no rows");
+  require_rows(d_output, "d_output", grouping.num_tokens, d_output);
+  require_rows(rows, "rows", grouping.num_rows(), d_output);
+  require_rows(d_rows, "d_rows", grouping.num_rows(), d_output);
+  std::size_t const pairs = grouping.row_of_flat.size();
+  SWITCHYARD_REQUIRE((weights.empty() || weights.size() == pairs) && d_weights.size() == pairs, shape_mismatch,
+                     "{} weights and {} gradients of them for {} tokens x {} slots", weights.size(), d_weights.size(),
+                     grouping.num_tokens, grouping.top_k);
+  std::ranges::fill(d_weights, 0.0f);
+  std::int64_t const hidden = d_output.extent(d_output.shape().rank() - 1);
+  hd::FloatEnvGuard const float_env;
+  by_dtype(d_output.dtype(), [&](auto type) {
+    using T = decltype(type);
+    PairGradients<T> const pair{static_cast<T const*>(rows.data()), static_cast<T const*>(d_output.data()),
+                                static_cast<T*>(d_rows.data()), hidden};
+    for (std::size_t flat = 0; flat < pairs; ++flat)
+      if (grouping.row_of_flat[flat] >= 0)
+        d_weights[flat] = pair(grouping.row_of_flat[flat], static_cast<std::int64_t>(flat) / grouping.top_k,
+                               weights.empty() ? 1.0f : weights[flat]);
+  });
 }
 
 }  // namespace switchyard

@@ -85,6 +85,19 @@ class CpuExecutor {
   void combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline = {});
 
+  /// combine() in two halves: rows are in flight between them, and the caller may do what needs no communication, such
+  /// as another micro-batch's experts. The first half undoes the sort and joins TP partials, which needs the TP ranks;
+  /// the second one sums. The same bytes as combine(); stages copy their rows on this path. Recipes that sum at the
+  /// experts' rank, and plans without an exchange, do everything in the second half.
+  ///
+  /// All operands, the plan included, stay untouched until finish_combine() returns. dispatch_backward() in two halves
+  /// is this with CombineInputs::weights_applied.
+  /// @throws as combine(); Error{invalid_argument} when a combine has been started already.
+  void start_combine(DispatchPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                     CombineInputs const& inputs, TensorView out, std::optional<Duration> deadline = {});
+  /// @throws as combine(); Error{invalid_argument} when none was started.
+  void finish_combine();
+
   /// The gradient of dispatch(): a combine with weight 1 (DESIGN 2.6), of the plan that dispatched.
   /// @param recipe names the order and the roundings. @param row_gradients [plan.num_expert_rows(), H], as expert_rows
   /// of combine(): with TP > 1 this TP rank's part. What stands in empty bins is not read.

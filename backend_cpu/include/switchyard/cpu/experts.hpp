@@ -15,7 +15,7 @@ namespace switchyard::cpu {
 /// Same bits for every number of workers and every instruction set (fused multiply-adds are emulated where the
 /// processor has none: correct, but some hundred times slower). Parallel over columns of outputs and over rows of
 /// activations.
-class ExactExperts final : public Experts {
+class ExactExperts final : public Experts, public ExpertBackward {
  public:
   /// @throws what ExpertMlp::validate throws
   explicit ExactExperts(ExpertMlp mlp);
@@ -26,11 +26,8 @@ class ExactExperts final : public Experts {
   /// @note besides the workspace each parallel range allocates one panel of columns (at most 32 x max(H, I) floats).
   void apply(ExpertCall const& call, std::span<std::byte> workspace) const override;
 
-  [[nodiscard]] std::int64_t backward_workspace_bytes(std::int64_t max_rows) const;
-  /// Gradients of inputs and weights, see ExpertGradientCall.
-  /// @throws as apply, Error{unsupported} for quantised weights or rows, Error{invalid_argument} when rank_major_rows
-  /// names a row outside its block or twice
-  void backward(ExpertGradientCall const& call, std::span<std::byte> workspace) const;
+  [[nodiscard]] std::int64_t backward_workspace_bytes(std::int64_t max_rows) const override;
+  void backward(ExpertGradientCall const& call, std::span<std::byte> workspace) const override;
 
  private:
   ExpertMlp mlp_;

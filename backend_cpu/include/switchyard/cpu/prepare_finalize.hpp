@@ -46,6 +46,8 @@ struct PrepareOptions {
   std::optional<std::int64_t> max_tokens_per_rank{};
   /// How finalize sums. no_communication knows source_slot_order only.
   CombineRecipe recipe = CombineRecipe::source_slot_order();
+  /// How prepare's backward sums a token's row gradients (with weight 1). no_communication as above.
+  CombineRecipe gradient_recipe = CombineRecipe::source_slot_order();
 };
 
 /// What a pair of this kind delivers; the traits need no ranks.

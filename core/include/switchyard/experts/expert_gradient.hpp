@@ -10,6 +10,7 @@
 ///   db2[c], db1[n] = sums of dy[c] and dh[n] in the same order
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -31,5 +32,20 @@ struct ExpertGradientCall {
   TensorView d_b1{};
   TensorView d_b2{};  ///< the same on every TP rank
 };
+
+/// What experts offer that can be trained: a second interface of such objects, which expert_backward() finds.
+class ExpertBackward {
+ public:
+  virtual ~ExpertBackward() = default;
+  /// Bytes of workspace that backward() needs when no expert has more than `max_rows` rows.
+  [[nodiscard]] virtual std::int64_t backward_workspace_bytes(std::int64_t max_rows) const = 0;
+  /// Gradients of inputs and weights, see ExpertGradientCall.
+  /// @throws as Experts::apply, Error{unsupported} for quantised weights or rows, Error{invalid_argument} when
+  /// rank_major_rows names a row outside its block or twice
+  virtual void backward(ExpertGradientCall const& call, std::span<std::byte> workspace) const = 0;
+};
+
+/// @return the interface, or null when `experts` has no backward.
+[[nodiscard]] ExpertBackward const* expert_backward(Experts const& experts) noexcept;
 
 }  // namespace switchyard

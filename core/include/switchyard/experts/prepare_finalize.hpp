@@ -31,8 +31,17 @@ struct PreparedRows {
   std::optional<QuantizedView> codes{};  ///< num_rows x H
 };
 
-/// A micro-batch on its way, between start_prepare() and finish_finalize(). Destroyed early, its group is aborted if
-/// rows are in flight.
+/// What experts made of the prepared rows.
+struct FinalizeInputs {
+  ConstTensorView expert_rows{};  ///< [num_rows, H] unweighted, of the row dtype, or with TP this rank's f32 partial
+  /// [local experts, H] f32, bf16 or f16: the second bias, which TP ranks leave out of their partials. Added once, in
+  /// fp32, to the joined sum of a row before that is rounded. A view without extents:
+  /// none, on all ranks alike. TP size 1 has it in expert_rows already.
+  ConstTensorView join_bias{};
+};
+
+/// A micro-batch on its way, between start_prepare() and finish_finalize(), and on to the end of its backward.
+/// Destroyed early, its group is aborted if rows are in flight.
 class PreparedBatch {
  public:
   virtual ~PreparedBatch() = default;
@@ -67,8 +76,8 @@ struct PrepareShape {
 };
 
 /// One object per rank and configuration. All calls but the bytes are collective over the pair's ranks, in the same
-/// order on each. Several batches may be under way, but at most one between the halves of its prepare: its rows are in
-/// flight there, and the ranks' communicator is busy. Not to be used by two threads at once.
+/// order on each. Several batches may be under way, but at most one between two halves: its rows are in flight there,
+/// and the ranks' communicator is busy. Not to be used by two threads at once.
 class PrepareFinalize {
  public:
   virtual ~PrepareFinalize() = default;
@@ -91,12 +100,31 @@ class PrepareFinalize {
   /// little memory.
   [[nodiscard]] virtual PreparedRows finish_prepare(PreparedBatch& batch, std::span<std::byte> memory) = 0;
 
-  /// Takes the experts' unweighted results: [num_rows, H] of the row dtype, or with TP this rank's f32 partial.
-  /// @param output [T, H] of the row dtype; may be the caller's tokens. Both stay untouched until finish_finalize().
-  /// @note results travel in the second half: what lies between the halves does not overlap with them here.
-  virtual void start_finalize(PreparedBatch& batch, ConstTensorView const& expert_rows, TensorView const& output) = 0;
+  /// Lets the experts' results travel.
+  /// @param output [T, H] of the row dtype; may be the caller's tokens. All stay untouched until finish_finalize().
+  /// @throws Error{shape_mismatch} for other sizes; Error{invalid_argument} for a bias at TP size 1, Error{unsupported}
+  /// for one with a recipe that joins no TP partials.
+  virtual void start_finalize(PreparedBatch& batch, FinalizeInputs const& inputs, TensorView const& output) = 0;
   /// Weights, reduces and writes `output` completely; a token without experts becomes +0. Ranks without rows take part.
   virtual void finish_finalize(PreparedBatch& batch) = 0;
+
+  /// The gradients of finalize, after it: of every expert row and, unless the weights were applied to the input, of the
+  /// router weights. docs/determinism/backward.md names their orders.
+  /// @param inputs as in start_finalize(). @param d_output [T, H] of the row dtype
+  /// @param d_expert_rows [num_rows, H] of the row dtype, the same on all TP ranks; may be the memory of expert_rows at
+  /// TP size 1; rows outside all blocks are undefined
+  /// @param d_weights [T * top_k]; +0 for a pair without a row; all +0 with weights on the input
+  /// @throws Error{unsupported} for a pair that quantises.
+  virtual void finalize_backward(PreparedBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
+                                 TensorView const& d_expert_rows, std::span<float> d_weights) = 0;
+  /// The gradient of prepare, after finalize_backward(): brings row gradients back to their tokens.
+  /// @param d_rows [num_rows, H] of the row dtype, or with TP this rank's f32 partial
+  /// @param d_tokens [T, H] of the row dtype; a token without rows gets +0. All stay untouched until the second half.
+  virtual void start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
+                                      TensorView const& d_tokens) = 0;
+  /// Sums. @param d_weights [T * top_k] gradients of weights on the input, for which the caller's tokens are read
+  /// again; left alone otherwise
+  virtual void finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) = 0;
 };
 
 }  // namespace switchyard

@@ -29,4 +29,15 @@ enum class WeightAndReduce : std::uint8_t {
 void weight_and_reduce(WeightAndReduce kind, RowGrouping const& grouping, ConstTensorView const& rows,
                        std::span<float const> weights, TensorView const& output);
 
+/// The gradients of weight_and_reduce(), the same for contiguous and batched: roundings count as the identity.
+///   d_rows[r] = weight * gradient of its token: to fp32, then to the dtype
+///   d_weights[flat] = lane32 sum over H of row * gradient of the token, products rounded first; +0 without a row
+/// @param rows, d_rows [grouping rows, H], d_output [tokens, H] of one dtype; d_rows may be the memory of `rows`; its
+/// rows without a pair are left alone
+/// @param weights as above; empty = 1, whose gradients are computed all the same. @param d_weights [tokens * top_k]
+/// @throws Error{shape_mismatch} naming the operand
+void weight_and_reduce_backward(RowGrouping const& grouping, ConstTensorView const& rows,
+                                std::span<float const> weights, ConstTensorView const& d_output,
+                                TensorView const& d_rows, std::span<float> d_weights);
+
 }  // namespace switchyard
