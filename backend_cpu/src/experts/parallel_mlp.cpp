@@ -79,42 +79,44 @@ ConstTensorView ParallelMlp::forward(ParallelMlpInputs const& inputs, TensorView
   check_inputs(inputs, output, step != nullptr);
   RoutingMap const& routing = *inputs.routing;
   if (inputs.losses != nullptr) inputs.losses->save(inputs.layer, tokens_per_expert(routing), inputs.scores);
-  DispatchPlan plan = plan_megablocks(comm_, config_.dispatch_config(), routing, placement_, 0);
-  std::int64_t const num_rows = plan.num_expert_rows();
-  std::vector<std::byte> rows = matrix_bytes(num_rows, config_.hidden, config_.dtype);
-  TensorView const row_view(rows.data(), config_.dtype, {num_rows, config_.hidden});
-  executor_.dispatch(plan, {inputs.tokens.data(), config_.dtype, {routing.num_tokens(), config_.hidden}}, row_view);
-
-  std::vector<RowBlock> blocks = bin_blocks(plan);
-  bool const in_place = step == nullptr && mlp().tp.size == 1;
-  std::vector<std::byte> results = matrix_bytes(in_place ? 0 : num_rows, config_.hidden, result_dtype());
-  ExpertCall call;
-  call.rows = row_view;
-  call.blocks = blocks;
-  call.weights = inputs.weights;
-  call.output = in_place ? row_view : TensorView(results.data(), result_dtype(), {num_rows, config_.hidden});
-  experts_.apply(call, workspace_.reserve(experts_.workspace_bytes(largest_block(blocks))));
-
+  ParallelMlpStep own;
+  ParallelMlpStep& kept = step != nullptr ? *step : own;
+  kept = {};
+  kept.plan = plan_megablocks(comm_, config_.dispatch_config(), routing, placement_, 0);
+  kept.routing = routing;
+  TensorShape const token_shape{routing.num_tokens(), config_.hidden};
+  TensorView const results = run_experts(inputs, kept, step == nullptr && mlp().tp.size == 1);
   CombineInputs terms;
   terms.weights = routing.weights();
   terms.experts = routing.ids();
-  TensorView const out(output.data(), config_.dtype, {routing.num_tokens(), config_.hidden});
-  executor_.combine(plan, config_.recipe, call.output, terms, out);
-  bool const keep_codes = step != nullptr && config_.quantize_scatter_num_bits != -1;
-  if (keep_codes) {
-    step->home_codes = quantised_home(plan, call.output);
-    results.clear();
-  }
-  if (step != nullptr) {
-    step->plan = std::move(plan);
-    step->routing = routing;
-    step->blocks = std::move(blocks);
-    step->rows = std::move(rows);
-    step->expert_rows = std::move(results);
+  TensorView const out(output.data(), config_.dtype, token_shape);
+  executor_.combine(kept.plan, config_.recipe, results, terms, out);
+  if (step != nullptr && config_.quantize_scatter_num_bits != -1) {
+    kept.home_codes = quantised_home(kept.plan, results);
+    kept.expert_rows.clear();
+    kept.expert_rows.shrink_to_fit();
   }
   if (inputs.bias.data() == nullptr || config_.return_bias) return inputs.bias;
   add_bias(inputs.bias, out);
   return {};
+}
+
+/// Dispatch and experts. @return the results: step.expert_rows, or step.rows where experts work in place
+TensorView ParallelMlp::run_experts(ParallelMlpInputs const& inputs, ParallelMlpStep& step, bool in_place) {
+  std::int64_t const num_rows = step.plan.num_expert_rows();
+  TensorShape const shape{num_rows, config_.hidden};
+  step.rows = matrix_bytes(num_rows, config_.hidden, config_.dtype);
+  TensorView const rows(step.rows.data(), config_.dtype, shape);
+  executor_.dispatch(step.plan, {inputs.tokens.data(), config_.dtype, {step.plan.num_tokens, config_.hidden}}, rows);
+  step.blocks = bin_blocks(step.plan);
+  step.expert_rows = matrix_bytes(in_place ? 0 : num_rows, config_.hidden, result_dtype());
+  ExpertCall call;
+  call.rows = rows;
+  call.blocks = step.blocks;
+  call.weights = inputs.weights;
+  call.output = in_place ? rows : TensorView(step.expert_rows.data(), result_dtype(), shape);
+  experts_.apply(call, workspace_.reserve(experts_.workspace_bytes(largest_block(step.blocks))));
+  return call.output;
 }
 
 void ParallelMlp::add_bias(ConstTensorView const& bias, TensorView const& output) const {

@@ -83,6 +83,7 @@ class ParallelMlp {
 
  private:
   void check_inputs(ParallelMlpInputs const& inputs, TensorView const& output, bool kept) const;
+  [[nodiscard]] TensorView run_experts(ParallelMlpInputs const& inputs, ParallelMlpStep& step, bool in_place);
   void add_bias(ConstTensorView const& bias, TensorView const& output) const;
   [[nodiscard]] QuantizedMatrix quantised_home(DispatchPlan const& plan, ConstTensorView const& expert_rows);
   void through_codes(ParallelMlpStep const& step, ParallelMlpGradients const& gradients, TensorView const& d_rows);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/// MegaBlocksLayerConfig: MegaBlocks' MoE layer as data: its router in front of a ParallelMlp.
+#pragma once
+
+#include "switchyard/experts/parallel_mlp.hpp"
+#include "switchyard/routing/router.hpp"
+
+namespace switchyard {
+
+/// logits = tokens * router weight^T, scores = softmax over all experts, the top_k largest, their weights normalised or
+/// not, then the experts. Source: megablocks layers/router.py LearnedRouter, layers/moe.py MoE.
+struct MegaBlocksLayerConfig {
+  ParallelMlpConfig experts{};
+  /// moe_normalize_expert_weights: none, sum (p = 1) or l2 (p = 2); also for top-1, whose weight then is 1.
+  Normalisation normalize_expert_weights = Normalisation::none;
+  /// Where the router's values are rounded. The default is the peer's under autocast: a product in the layer's dtype,
+  /// a softmax in fp32. Without autocast its scores are of the layer's dtype as well.
+  RouterRounding rounding{DType::bf16, DType::f32, DType::f32};
+  /// Benchmarks: choice k of token t goes to expert (t * top_k + k) mod experts, with the weight of the real choice.
+  bool uniform_expert_assignment = false;
+
+  /// @throws what ParallelMlpConfig::validate and validate(RouterConfig) throw
+  void validate() const;
+  [[nodiscard]] RouterConfig router() const;
+  friend bool operator==(MegaBlocksLayerConfig const&, MegaBlocksLayerConfig const&) = default;
+};
+
+/// @return the same tokens and weights, choices handed out to experts in turn. @throws Error{invalid_argument} for a
+/// routing in dense form
+[[nodiscard]] RoutingMap uniform_assignment(RoutingMap const& routing);
+
+}  // namespace switchyard
