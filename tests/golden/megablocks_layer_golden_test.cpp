@@ -131,7 +131,6 @@ std::string run_case(JsonValue const& golden) {
   config.hidden = kHidden;
   config.ffn_hidden = kUnits;
   config.dtype = DType::f32;
-  config.rounding = {};
   config.activation = {switchyard::Activation::relu2, switchyard::GateLayout::split};
   config.capacity_factor = golden.at("capacity_factor").as_double();
   std::vector<std::string> found(static_cast<std::size_t>(config.world));

@@ -42,7 +42,6 @@ LayerSetting setting(int world, int experts, DType dtype, DType token_dtype) {
   s.experts = megablocks_case(world, experts, dtype, ExpertBins::exact);
   s.config.experts = s.experts.config;
   s.config.normalize_expert_weights = Normalisation::sum;
-  s.config.rounding.logits = dtype;
   s.token_dtype = token_dtype;
   return s;
 }
@@ -82,7 +81,7 @@ PlainRouter plain_router(LayerSetting const& s, LayerData const& d, std::size_t 
   PlainRouter router;
   Matrix const& tokens = d.data.tokens[rank];
   std::int64_t const experts = s.config.experts.num_experts;
-  auto const round = support::rounding_of(s.config.rounding.logits);
+  auto const round = support::rounding_of(s.config.router().rounding.logits);
   for (std::int64_t t = 0; t < tokens.rows(); ++t)
     for (std::int64_t e = 0; e < experts; ++e)
       router.logits.push_back(round(chain(support::row_of(tokens, t), support::row_of(d.router, e))));

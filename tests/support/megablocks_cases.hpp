@@ -28,7 +28,6 @@ inline MegaBlocksCase megablocks_case(int world, int experts, DType dtype, switc
   c.config.hidden = 35;
   c.config.ffn_hidden = 24;
   c.config.dtype = dtype;
-  c.config.rounding = switchyard::ExpertRounding::every_store(dtype);
   c.config.bins = bins;
   c.config.capacity_factor = 0;
   c.config.block_rows = 4;
@@ -72,7 +71,7 @@ inline MegaBlocksData megablocks_data(MegaBlocksCase const& c) {
   data.whole.num_local_experts = c.config.num_experts;
   data.whole.dtype = c.config.dtype;
   data.whole.activation = c.config.activation;
-  data.whole.rounding = c.config.rounding;
+  data.whole.rounding = c.config.expert_mlp(switchyard::RankId{0}).rounding;
   data.operands = random_weights(random, data.whole);
   data.bias = random_matrix(random, c.config.dtype, 1, c.config.hidden);
   for (int rank = 0; rank < c.config.world; ++rank) {

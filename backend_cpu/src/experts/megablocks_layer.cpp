@@ -50,7 +50,7 @@ std::vector<float> MegaBlocksLayer::logits_of(ConstTensorView const& tokens,
   std::vector<float> logits(to_size(checked_mul(tokens.extent(0), experts)));
   chain_matmul({tokens.data(), tokens.dtype(), hidden, 1}, tokens.extent(0),
                {router_weight.data(), router_weight.dtype(), hidden, 1}, experts, hidden, logits.data());
-  active_expert_kernels().add_and_round(logits.data(), nullptr, config_.rounding.logits,
+  active_expert_kernels().add_and_round(logits.data(), nullptr, config_.router().rounding.logits,
                                         static_cast<std::int64_t>(logits.size()));
   return logits;
 }

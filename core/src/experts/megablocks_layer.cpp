@@ -17,7 +17,7 @@ RouterConfig MegaBlocksLayerConfig::router() const {
   config.normalisation = normalize_expert_weights;
   config.normalise_single = true;
   config.epsilon = 0.0F;
-  config.rounding = rounding;
+  config.rounding = rounding.value_or(RouterRounding{experts.dtype, DType::f32, DType::f32});
   return config;
 }
 

@@ -43,7 +43,7 @@ ExpertMlp ParallelMlpConfig::expert_mlp(RankId rank) const {
   mlp.num_local_experts = num_experts / grid.expert_blocks;
   mlp.dtype = dtype;
   mlp.activation = activation;
-  mlp.rounding = rounding;
+  mlp.rounding = rounding.value_or(ExpertRounding::every_store(dtype));
   mlp.tp = {rank.value() / grid.expert_blocks, grid.hidden_shards};
   mlp.validate();
   return mlp;

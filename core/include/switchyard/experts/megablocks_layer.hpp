@@ -2,6 +2,8 @@
 /// MegaBlocksLayerConfig: MegaBlocks' MoE layer as data: its router in front of a ParallelMlp.
 #pragma once
 
+#include <optional>
+
 #include "switchyard/experts/parallel_mlp.hpp"
 #include "switchyard/routing/router.hpp"
 
@@ -13,9 +15,9 @@ struct MegaBlocksLayerConfig {
   ParallelMlpConfig experts{};
   /// moe_normalize_expert_weights: none, sum (p = 1) or l2 (p = 2); also for top-1, whose weight then is 1.
   Normalisation normalize_expert_weights = Normalisation::none;
-  /// Where the router's values are rounded. The default is the peer's under autocast: a product in the layer's dtype,
-  /// a softmax in fp32. Without autocast its scores are of the layer's dtype as well.
-  RouterRounding rounding{DType::bf16, DType::f32, DType::f32};
+  /// Where the router's values are rounded. None given: logits to the layer's dtype alone, as the peer under autocast;
+  /// without autocast its scores are of that dtype as well.
+  std::optional<RouterRounding> rounding{};
   /// Benchmarks: choice k of token t goes to expert (t * top_k + k) mod experts, with the weight of the real choice.
   bool uniform_expert_assignment = false;
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "switchyard/dispatch/combine_recipe.hpp"
@@ -25,7 +26,7 @@ struct ParallelMlpConfig {
   std::int64_t ffn_hidden = 0;  ///< I of a whole expert, all hidden shards together
   DType dtype = DType::bf16;    ///< of tokens, rows and outputs: f32, bf16 or f16
   ActivationSpec activation{Activation::gelu_tanh, GateLayout::plain};  ///< split layout: MegaBlocks' GLU
-  ExpertRounding rounding = ExpertRounding::every_store(DType::bf16);
+  std::optional<ExpertRounding> rounding{};  ///< none given: every_store(dtype), as its unfused kernels
   ExpertBins bins = ExpertBins::capacity;
   double capacity_factor = 1.0;   ///< of ExpertBins::capacity; 0 = the fullest expert's rows
   std::int64_t block_rows = 128;  ///< of ExpertBins::blocks
