@@ -8,20 +8,41 @@
 
 namespace switchyard::cuda {
 
-/// The first slot of `half` of a window.
-__device__ inline std::byte* slots_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation) {
-  return window + windows.slots_offset + static_cast<std::int64_t>(generation & 1) * windows.half_bytes;
+/// Slot `slot` of the half that operation `generation` uses in `window`.
+__device__ inline std::byte* slot_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
+                                     std::int64_t slot) {
+  return window + windows.slots_offset + static_cast<std::int64_t>(generation & 1) * windows.half_bytes +
+         slot * windows.slot_bytes;
 }
-/// The half that the operation before its meeting writes.
-__device__ inline std::uint64_t writing(FusedWindows const& windows) {
-  return *windows.generation;
+/// Holds the number of the operation whose row the slot holds.
+__device__ inline std::uint64_t* tag_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
+                                        std::int64_t slot) {
+  std::int64_t const slots = windows.world * windows.capacity;
+  return reinterpret_cast<std::uint64_t*>(window + windows.tags_offset) +
+         static_cast<std::int64_t>(generation & 1) * slots + slot;
 }
-/// The half that it reads after the meeting, which advanced the generation.
-__device__ inline std::uint64_t reading(FusedWindows const& windows) {
-  return *windows.generation - 1;
+/// What `rank` tells the owner of `window` about operation `generation`.
+__device__ inline FusedSignal* signal_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
+                                         int rank) {
+  return reinterpret_cast<FusedSignal*>(window) + static_cast<std::int64_t>(generation & 1) * windows.world + rank;
 }
-__device__ inline bool has_failed(FusedWindows const& windows) {
-  return *windows.error != 0;
+/// Nonzero once `rank` has failed, in whatever operation.
+__device__ inline std::uint64_t* failure_of(FusedWindows const& windows, std::byte* window, int rank) {
+  return &signal_of(windows, window, 0, rank)->failed;
+}
+
+__device__ inline std::uint64_t load_acquire(std::uint64_t const* from) {
+  std::uint64_t value = 0;
+  asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ inline void store_release(std::uint64_t* to, std::uint64_t value) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
+}
+__device__ inline std::uint64_t now_ns() {
+  std::uint64_t value = 0;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(value));
+  return value;
 }
 
 }  // namespace switchyard::cuda

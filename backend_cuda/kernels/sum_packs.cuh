@@ -23,16 +23,16 @@ __device__ inline Pack<T> load_pack(T const* from) {
 /// Terms whose rows are loaded together before the first is added; the additions keep their order.
 inline constexpr int kTermsInFlight = 4;
 
-template <typename T, typename Step>
-__device__ inline void add_terms(T const* columns_of_rows, std::int64_t row_stride, std::int64_t const* rows,
+template <typename T, typename Step, typename Index>
+__device__ inline void add_terms(T const* columns_of_rows, std::int64_t row_stride, Index const* rows,
                                  typename Step::Weight const* weights, std::int64_t count, typename Step::Sum* sums) {
   for (std::int64_t begin = 0; begin < count; begin += kTermsInFlight) {
     Pack<T> packs[kTermsInFlight];
-    std::int64_t row[kTermsInFlight];
+    Index row[kTermsInFlight];
 #pragma unroll
     for (int i = 0; i < kTermsInFlight; ++i) {
-      row[i] = begin + i < count ? rows[begin + i] : -1;
-      if (row[i] >= 0) packs[i] = load_pack(columns_of_rows + row[i] * row_stride);
+      row[i] = begin + i < count ? rows[begin + i] : Index{-1};
+      if (row[i] >= 0) packs[i] = load_pack(columns_of_rows + static_cast<std::int64_t>(row[i]) * row_stride);
     }
 #pragma unroll
     for (int i = 0; i < kTermsInFlight; ++i) {

@@ -80,23 +80,26 @@ struct FusedExecutor::State {
       : options(given),
         rank(comm.rank()),
         world(comm.size()),
-        status(2 * sizeof(std::uint64_t)),
-        status_host(sizeof(std::uint64_t)) {
+        progress(sizeof(FusedProgress)),
+        error_host(sizeof(std::uint64_t)) {
     windows.rank = rank.value();
     windows.world = world;
     windows.weights_offset = aligned(options.max_row_bytes);
     windows.slot_bytes =
         checked_add(windows.weights_offset, aligned(checked_mul(options.max_slots, std::int64_t{sizeof(float)})));
-    windows.half_bytes = checked_mul(checked_mul(world, options.max_tokens), windows.slot_bytes);
-    windows.slots_offset = 2 * world * std::int64_t{sizeof(FusedSignal)};
-    windows.generation = status.as<std::uint64_t>();
-    windows.error = status.as<unsigned long long>() + 1;
+    windows.capacity = options.max_tokens;
+    std::int64_t const slots = checked_mul(world, options.max_tokens);
+    windows.half_bytes = checked_mul(slots, windows.slot_bytes);
+    windows.tags_offset = 2 * world * std::int64_t{sizeof(FusedSignal)};
+    windows.slots_offset =
+        checked_add(windows.tags_offset, aligned(checked_mul(slots, 2 * std::int64_t{sizeof(std::uint64_t)})));
+    windows.progress = progress.as<FusedProgress>();
     // Generations start at 2: windows are zero before.
-    std::vector<std::byte> bytes(2 * sizeof(std::uint64_t));
-    std::uint64_t const start[] = {2, 0};
-    std::memcpy(bytes.data(), start, sizeof start);
+    FusedProgress const start{2, 0, 0, 0, 0, 0};
+    std::vector<std::byte> bytes(sizeof start);
+    std::memcpy(bytes.data(), &start, sizeof start);
     Stream const stream;
-    copy_to_device(bytes, status, stream);
+    copy_to_device(bytes, progress, stream);
     stream.view().synchronize();
   }
 
@@ -120,19 +123,21 @@ struct FusedExecutor::State {
     return hidden;
   }
 
-  void meet(FusedPlan::Lists const& lists, std::uint64_t digest, bool back, StreamView stream) const {
-    auto const* const sent = (back ? lists.received_rows : lists.sent_rows).as<std::int64_t const>();
-    auto const* const expected = (back ? lists.sent_rows : lists.received_rows).as<std::int64_t const>();
+  FusedCall call(FusedPlan::Lists const& lists, Phase phase, DType dtype, std::int64_t hidden) const {
+    bool const is_back = phase == Phase::combine;
+    auto const* const sent = (is_back ? lists.received_rows : lists.sent_rows).as<std::int64_t const>();
+    auto const* const expected = (is_back ? lists.sent_rows : lists.received_rows).as<std::int64_t const>();
     auto const deadline = std::chrono::duration_cast<std::chrono::nanoseconds>(options.deadline).count();
-    launch_fused_meet({windows, digest, sent, expected, static_cast<std::uint64_t>(deadline)}, stream);
+    return {windows, digest_of(lists.digest, phase, dtype, hidden), sent, expected,
+            static_cast<std::uint64_t>(deadline)};
   }
 
   FusedOptions options;
   RankId rank;
   int world;
   FusedWindows windows{};
-  DeviceBuffer status;  ///< generation and error word
-  PinnedBuffer status_host;
+  DeviceBuffer progress;
+  PinnedBuffer error_host;
   std::optional<FusedWindow> window;
 };
 
@@ -149,9 +154,8 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
   std::optional<NcclHandle> handle;
   std::unique_ptr<State> state;
   std::string reason = try_together(comm, [&] {
-    load_fused_meet();
-    load_fused_rows();
-    load_fused_sums();
+    load_fused_dispatch();
+    load_fused_combine();
     state = std::make_unique<State>(comm, options);
     handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
   });
@@ -189,32 +193,25 @@ void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTens
                          require_matrix("weights", weights, plan.num_tokens, state_->rank) == plan.slot_columns,
                      shape_mismatch, "rank {} dispatches {} tokens with {} weights into {} rows", state_->rank.value(),
                      to_string(tokens.dtype()), to_string(weights.dtype()), to_string(rows.dtype()));
-  std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
-  auto const* const begin = lists.device.expansion().begin.as<std::int64_t const>();
-  auto const* const places = lists.places.as<std::int32_t const>();
-  FusedStoreParams store{};
-  store.windows = state_->windows;
-  store.tokens = tokens.data();
-  store.weights = static_cast<float const*>(weights.data());
-  store.columns = plan.slot_columns;
-  store.row_bytes = row_bytes;
-  store.sent_token = lists.sent_token.as<std::int32_t const>();
-  store.sent_to = lists.sent_to.as<std::int32_t const>();
-  store.sent_slot = lists.sent_slot.as<std::int32_t const>();
-  store.num_sent = lists.num_sent;
-  store.own_token = lists.own_token.as<std::int32_t const>();
-  store.own_begin = begin + lists.first_own;
-  store.num_own = lists.num_own;
-  store.places = places;
-  store.output = rows.data();
-  launch_fused_store(store, stream);
-  state_->meet(lists, digest_of(lists.digest, Phase::dispatch, tokens.dtype(), hidden), false, stream);
-  launch_fused_expand({state_->windows, lists.received_slot.as<std::int32_t const>(), begin, lists.num_received, places,
-                       rows.data(), row_bytes},
-                      {state_->windows, store.weights, lists.term_own.as<std::int64_t const>(),
-                       lists.term_slot.as<std::int32_t const>(), lists.term_column.as<std::int32_t const>(),
-                       lists.term_weights.as<float>(), lists.device.expansion().num_terms},
-                      stream);
+  FusedDispatchParams params{};
+  params.call = state_->call(lists, Phase::dispatch, tokens.dtype(), hidden);
+  params.tokens = tokens.data();
+  params.row_bytes = hidden * size_of(tokens.dtype());
+  params.num_tokens = plan.num_tokens;
+  params.weights = static_cast<float const*>(weights.data());
+  params.columns = plan.slot_columns;
+  params.sent_begin = lists.sent_begin.as<std::int32_t const>();
+  params.sent_to = lists.sent_to.as<std::int32_t const>();
+  params.sent_slot = lists.sent_slot.as<std::int32_t const>();
+  params.own_row = lists.own_row.as<std::int32_t const>();
+  params.remote = lists.remote();
+  params.place_begin = lists.device.expansion().begin.as<std::int64_t const>();
+  params.places = lists.places.as<std::int32_t const>();
+  params.term_column = lists.term_column.as<std::int32_t const>();
+  params.num_places = plan.num_expert_rows();
+  params.output = rows.data();
+  params.term_weights = lists.term_weights.as<float>();
+  launch_fused_dispatch(params, stream);
 }
 
 void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows, TensorView out, StreamView stream) {
@@ -224,24 +221,29 @@ void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows,
   require_same_hidden(hidden, state_->require_rows("expert rows", expert_rows, plan.num_expert_rows()), state_->rank);
   SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype(), shape_mismatch, "rank {} combines {} rows into {} tokens",
                      state_->rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
-  DeviceTerms const& terms = lists.device.expansion();
-  launch_fused_partials({state_->windows, out.dtype(), expert_rows.data(), hidden, terms.begin.as<std::int64_t const>(),
-                         terms.rows.as<std::int64_t const>(), lists.term_weights.as<float const>(), lists.num_received,
-                         lists.return_to.as<std::int32_t const>(), lists.return_slot.as<std::int32_t const>(),
-                         lists.partial_order.as<std::int32_t const>()},
-                        stream);
-  state_->meet(lists, digest_of(lists.digest, Phase::combine, out.dtype(), hidden), true, stream);
-  launch_fused_join({state_->windows, out.dtype(), lists.join_begin.as<std::int64_t const>(),
-                     lists.join_slots.as<std::int64_t const>(), plan.num_tokens, hidden, out.data()},
-                    stream);
+  FusedCombineParams params{};
+  params.call = state_->call(lists, Phase::combine, out.dtype(), hidden);
+  params.dtype = out.dtype();
+  params.rows = expert_rows.data();
+  params.columns = hidden;
+  params.place_begin = lists.device.expansion().begin.as<std::int64_t const>();
+  params.places = lists.places.as<std::int32_t const>();
+  params.term_weights = lists.term_weights.as<float const>();
+  params.remote = lists.remote();
+  params.return_slot = lists.return_slot.as<std::int32_t const>();
+  params.join_begin = lists.join_begin.as<std::int32_t const>();
+  params.join_slots = lists.join_slots.as<std::int32_t const>();
+  params.num_tokens = plan.num_tokens;
+  params.output = out.data();
+  launch_fused_combine(params, stream);
 }
 
 void FusedExecutor::check(StreamView stream) {
   std::uint64_t word = 0;
-  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->status_host.data(), state_->windows.error, sizeof word,
+  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->error_host.data(), &state_->windows.progress->error, sizeof word,
                                       cudaMemcpyDeviceToHost, stream.handle()));
   stream.synchronize();
-  std::memcpy(&word, state_->status_host.data(), sizeof word);
+  std::memcpy(&word, state_->error_host.data(), sizeof word);
   auto const peer = static_cast<std::uint32_t>(word);
   int const rank = state_->rank.value();
   auto const kind = static_cast<FusedError>(word >> 32);
@@ -255,6 +257,9 @@ void FusedExecutor::check(StreamView stream) {
       "rank {} issued another fused call than rank {}: phase, plan, dtype or hidden size differ; outputs "
       "are zeros since then",
       peer, rank);
+  SWITCHYARD_REQUIRE(kind != FusedError::peer_failed, aborted,
+                     "rank {} gave up an earlier fused call: its own check() says why; outputs are zeros since then",
+                     peer);
   SWITCHYARD_REQUIRE(kind != FusedError::other_rows, split_mismatch,
                      "rank {} stored another number of rows than the plan of rank {} expects; outputs are zeros since "
                      "then; give all ranks plans of one batch",

@@ -32,36 +32,47 @@ std::vector<BlockPlace> places_in_blocks(Integers const& block_rows) {
   return places;
 }
 
-/// Remote rows in the order of their places, so that all links work from the first row on.
-struct SentRows {
-  Narrow token;
+/// Where a token goes: remote slots by token, peers in turn so that no rank is everybody's first, and its own row.
+struct TokenTargets {
+  Narrow begin;
   Narrow to;
   Narrow slot;
+  Narrow own_row;
 };
-SentRows remote_rows(Integers const& token_of_row, Integers const& send_rows, std::int32_t self,
-                     std::int64_t capacity) {
-  Integers begin(send_rows.size(), 0);
-  std::exclusive_scan(send_rows.begin(), send_rows.end(), begin.begin(), std::int64_t{0});
-  std::int64_t const most = send_rows.empty() ? 0 : *std::max_element(send_rows.begin(), send_rows.end());
+struct Target {
+  std::int32_t peer;
+  std::int64_t place;
+};
+
+/// @param rows_before received rows in front of this rank's own block
+TokenTargets targets_of(Integers const& token_of_row, Integers const& send_rows, std::int32_t self,
+                        std::int64_t capacity, std::int64_t num_tokens, std::int64_t rows_before) {
   auto const world = narrow(static_cast<std::int64_t>(send_rows.size()));
-  SentRows sent;
-  for (std::int64_t place = 0; place < most; ++place)
-    for (std::int32_t step = 1; step < world; ++step) {
-      std::int32_t const peer = (self + step) % world;
-      auto const index = static_cast<std::size_t>(peer);
-      if (place >= send_rows[index]) continue;
-      sent.token.push_back(narrow(token_of_row[to_size(begin[index] + place)]));
-      sent.to.push_back(peer);
-      sent.slot.push_back(narrow(self * capacity + place));
+  std::vector<std::vector<Target>> of_token(to_size(num_tokens));
+  auto const blocks = places_in_blocks(send_rows);
+  for (std::size_t row = 0; row < blocks.size(); ++row)
+    of_token[to_size(token_of_row[row])].push_back({blocks[row].rank, blocks[row].place});
+  TokenTargets targets;
+  targets.begin.push_back(0);
+  for (auto& token : of_token) {
+    auto const turn = [&](Target const& target) { return (target.peer - self + world) % world; };
+    std::sort(token.begin(), token.end(), [&](Target const& a, Target const& b) { return turn(a) < turn(b); });
+    bool const is_kept = !token.empty() && token.front().peer == self;
+    targets.own_row.push_back(is_kept ? narrow(rows_before + token.front().place) : -1);
+    for (auto target = token.begin() + (is_kept ? 1 : 0); target != token.end(); ++target) {
+      targets.to.push_back(target->peer);
+      targets.slot.push_back(narrow(self * capacity + target->place));
     }
-  return sent;
+    targets.begin.push_back(narrow(static_cast<std::int64_t>(targets.to.size())));
+  }
+  return targets;
 }
 
-/// Rows of concatenated blocks, blocks interleaved in proportion to their sizes: sums for peers are bound by the links
-/// and those for this rank by memory, so each kind runs in the shadow of the other.
-Narrow interleaved(std::vector<BlockPlace> const& rows, Integers const& block_rows) {
-  Narrow order(rows.size());
-  std::iota(order.begin(), order.end(), 0);
+/// Rows of peers, blocks interleaved in proportion to their sizes.
+Narrow interleaved_remote(std::vector<BlockPlace> const& rows, Integers const& block_rows, std::int32_t self) {
+  Narrow order;
+  for (std::size_t row = 0; row < rows.size(); ++row)
+    if (rows[row].rank != self) order.push_back(narrow(static_cast<std::int64_t>(row)));
   auto const progress_before = [&](std::int32_t left, std::int32_t right) {
     BlockPlace const& a = rows[to_size(left)];
     BlockPlace const& b = rows[to_size(right)];
@@ -84,59 +95,46 @@ FusedPlan::Lists::Lists(DevicePlan const& source, std::int64_t capacity)
   static_cast<void>(device.expansion());  // made now, so that steps allocate nothing
   sent_rows = upload(exchange.send_rows, stream);
   received_rows = upload(exchange.receive_rows, stream);
-
-  auto const sent = remote_rows(first.token_of_row, exchange.send_rows, self, capacity);
-  sent_token = upload(sent.token, stream);
-  sent_to = upload(sent.to, stream);
-  sent_slot = upload(sent.slot, stream);
-  num_sent = static_cast<std::int64_t>(sent.token.size());
+  auto const own_block = exchange.receive_rows.begin() + self;
+  auto const rows_before = std::accumulate(exchange.receive_rows.begin(), own_block, std::int64_t{0});
+  auto const targets = targets_of(first.token_of_row, exchange.send_rows, self, capacity, plan.num_tokens, rows_before);
+  sent_begin = upload(targets.begin, stream);
+  sent_to = upload(targets.to, stream);
+  sent_slot = upload(targets.slot, stream);
+  own_row = upload(targets.own_row, stream);
 
   auto const received = places_in_blocks(exchange.receive_rows);
-  num_received = static_cast<std::int64_t>(received.size());
-  num_own = exchange.receive_rows[to_size(self)];
-  auto const own_block = exchange.receive_rows.begin() + self;
-  first_own = std::accumulate(exchange.receive_rows.begin(), own_block, std::int64_t{0});
-  auto const first_kept =
-      std::accumulate(exchange.send_rows.begin(), exchange.send_rows.begin() + self, std::int64_t{0});
-  auto const kept = first.token_of_row.begin() + first_kept;
-  own_token = upload(Narrow(kept, kept + num_own), stream);
-
+  Narrow const remote = interleaved_remote(received, exchange.receive_rows, self);
+  num_remote = static_cast<std::int64_t>(remote.size());
+  Narrow from;
   Narrow slots;
-  Narrow to;
   Narrow back;
-  for (BlockPlace const& row : received) {
-    slots.push_back(row.rank == self ? -1 : narrow(row.rank * capacity + row.place));
-    to.push_back(row.rank);
+  for (std::int32_t const index : remote) {
+    BlockPlace const& row = received[to_size(index)];
+    from.push_back(row.rank);
+    slots.push_back(narrow(row.rank * capacity + row.place));
     back.push_back(narrow(self * capacity + row.place));
   }
-  received_slot = upload(slots, stream);
-  partial_order = upload(interleaved(received, exchange.receive_rows), stream);
-  return_to = upload(to, stream);
+  remote_row = upload(remote, stream);
+  remote_from = upload(from, stream);
+  remote_slot = upload(slots, stream);
   return_slot = upload(back, stream);
   places = upload(Narrow(expansion.rows_of_token.begin(), expansion.rows_of_token.end()), stream);
-
-  Integers own_index;
-  Narrow term_slots;
   Narrow columns;
-  for (std::int64_t const row : expansion.rows_of_token) {
-    std::int64_t const carried = expansion.token_of_row[to_size(row)];
-    std::int64_t const column = expansion.slot_of_row[to_size(row)];
-    bool const is_own = received[to_size(carried)].rank == self;
-    own_index.push_back(is_own ? kept[carried - first_own] * plan.slot_columns + column : -1);
-    term_slots.push_back(slots[to_size(carried)]);
-    columns.push_back(narrow(column));
-  }
-  term_own = upload(own_index, stream);
-  term_slot = upload(term_slots, stream);
+  for (std::int64_t const row : expansion.rows_of_token) columns.push_back(narrow(expansion.slot_of_row[to_size(row)]));
   term_column = upload(columns, stream);
   term_weights = DeviceBuffer(checked_mul(static_cast<std::int64_t>(columns.size()), std::int64_t{sizeof(float)}));
 
   auto const path = internal::partial_path(plan, TpJoin::tree_then_row);
   auto const returned = places_in_blocks(path.returned);
-  Integers join;
-  for (std::int64_t const partial : path.partials)
-    join.push_back(returned[to_size(partial)].rank * capacity + returned[to_size(partial)].place);
-  join_begin = upload(path.begin.empty() ? Integers{0} : path.begin, stream);
+  Narrow join;
+  for (std::int64_t const partial : path.partials) {
+    BlockPlace const& row = returned[to_size(partial)];
+    join.push_back(narrow(row.rank == self ? -1 - (rows_before + row.place) : row.rank * capacity + row.place));
+  }
+  Narrow begin(path.begin.begin(), path.begin.end());
+  if (begin.empty()) begin.push_back(0);
+  join_begin = upload(begin, stream);
   join_slots = upload(join, stream);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "device_lists.hpp"
+#include "fused_kernels.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/fused_executor.hpp"
 
@@ -16,29 +17,29 @@ struct FusedPlan::Lists {
   /// @param plan that FusedExecutor::refusal() does not refuse; its device lists outlive this object.
   Lists(DevicePlan const& plan, std::int64_t capacity);
 
+  [[nodiscard]] FusedRemoteRows remote() const {
+    return {remote_row.as<std::int32_t const>(), remote_from.as<std::int32_t const>(),
+            remote_slot.as<std::int32_t const>(), num_remote};
+  }
+
   DevicePlan::Lists& device;
   std::uint64_t digest;        ///< of what ranks share of the plan
   DeviceBuffer sent_rows;      ///< [world] i64
   DeviceBuffer received_rows;  ///< [world] i64
-  DeviceBuffer sent_token;     ///< i32, as the two below: remote rows, peers interleaved
+  DeviceBuffer sent_begin;     ///< i32, as the four below: see FusedDispatchParams
   DeviceBuffer sent_to;
   DeviceBuffer sent_slot;
-  std::int64_t num_sent = 0;
-  DeviceBuffer own_token;  ///< [num_own] i32
-  std::int64_t first_own = 0;
-  std::int64_t num_own = 0;
-  DeviceBuffer places;         ///< i32 expert rows of every received row
-  DeviceBuffer received_slot;  ///< [received] i32, negative: own
-  DeviceBuffer return_to;      ///< [received] i32
-  DeviceBuffer return_slot;    ///< [received] i32
-  DeviceBuffer partial_order;  ///< [received] i32, destinations interleaved
-  std::int64_t num_received = 0;
-  DeviceBuffer term_own;     ///< [terms] i64, as FusedWeightsParams
-  DeviceBuffer term_slot;    ///< [terms] i32
-  DeviceBuffer term_column;  ///< [terms] i32
-  DeviceBuffer join_begin;   ///< [T + 1] i64
-  DeviceBuffer join_slots;   ///< i64
-  DeviceBuffer term_weights;
+  DeviceBuffer own_row;
+  DeviceBuffer places;
+  DeviceBuffer term_column;
+  DeviceBuffer remote_row;  ///< i32, as the three below: see FusedRemoteRows and FusedCombineParams
+  DeviceBuffer remote_from;
+  DeviceBuffer remote_slot;
+  DeviceBuffer return_slot;
+  std::int64_t num_remote = 0;
+  DeviceBuffer join_begin;    ///< [T + 1] i32
+  DeviceBuffer join_slots;    ///< i32
+  DeviceBuffer term_weights;  ///< [terms] f32, of the last dispatch
 };
 
 }  // namespace switchyard::cuda

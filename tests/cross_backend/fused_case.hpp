@@ -13,17 +13,18 @@ namespace cross_backend {
 struct FusedCase {
   static constexpr std::int64_t kHidden = 64;
 
-  explicit FusedCase(Communicator& comm)
-      : part(support::rank_batch(batch(), run(comm), comm.rank().value())),
+  explicit FusedCase(Communicator& comm, int tokens = RecipeBatch{}.tokens)
+      : part(support::rank_batch(batch(tokens), run(comm), comm.rank().value())),
         plan(support::plan_of(run(comm), comm, part.routing,
-                              ExpertPlacement::contiguous(1, batch().experts, comm.size()))),
+                              ExpertPlacement::contiguous(1, batch(tokens).experts, comm.size()))),
         device_plan(plan),
         weights(cuda::upload(std::vector<float>(part.routing.weights().begin(), part.routing.weights().end()),
                              cuda::Stream())) {}
 
-  static RecipeBatch batch() {
+  static RecipeBatch batch(int tokens) {
     RecipeBatch batch;
     batch.seed = 90;
+    batch.tokens = tokens;
     batch.hidden = kHidden;
     return batch;
   }

@@ -44,16 +44,27 @@ void compare_executors(PairReport& report, cuda::NcclCommunicator& comm) {
       }
 }
 
+/// Few short rows, several of which share a block, and more long rows than the device holds blocks.
+struct FusedShape {
+  int tokens;
+  std::int64_t hidden;
+};
+constexpr FusedShape kFusedShapes[] = {{RecipeBatch{}.tokens, FusedCase::kHidden}, {2500, 2056}};
+
+cuda::FusedExecutor::Attempt fused_executor(cuda::NcclCommunicator& comm, FusedShape const& shape) {
+  auto attempt = cuda::FusedExecutor::create(comm, {shape.tokens * comm.size(), shape.hidden * 4, 16});
+  if (attempt.executor == nullptr && comm.rank().value() == 0)
+    std::printf("fused path skipped: %s\n", attempt.reason.c_str());
+  return attempt;
+}
+
 /// The fused path beside CudaExecutor over NCCL, itself compared with the CPU above: the same bytes in a few steps,
 /// with two dispatches in a row among them. Says so where the ranks cannot reach each other's memory.
-void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
-  constexpr std::int64_t kHidden = FusedCase::kHidden;
-  auto const attempt = cuda::FusedExecutor::create(comm, {64, kHidden * 4, 16});
-  if (attempt.executor == nullptr) {
-    if (comm.rank().value() == 0) std::printf("fused path skipped: %s\n", attempt.reason.c_str());
-    return;
-  }
-  FusedCase const fused_case(comm);
+void compare_fused(PairReport& report, cuda::NcclCommunicator& comm, FusedShape const& shape) {
+  std::int64_t const hidden = shape.hidden;
+  auto const attempt = fused_executor(comm, shape);
+  if (attempt.executor == nullptr) return;
+  FusedCase const fused_case(comm, shape.tokens);
   DispatchPlan const& plan = fused_case.plan;
   cuda::DevicePlan const& device_plan = fused_case.device_plan;
   cuda::CudaExecutor host_path(comm);
@@ -65,21 +76,21 @@ void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
   inputs.weights = fused_case.weight_view();
   for (int step = 0; step < 5; ++step) {
     std::vector<bf16_t> tokens;
-    for (std::int64_t i = 0; i < plan.num_tokens * kHidden; ++i)
+    for (std::int64_t i = 0; i < plan.num_tokens * hidden; ++i)
       tokens.push_back(to_bf16(static_cast<float>((i * 37 + step * 101 + comm.rank().value() * 13) % 509) / 64.0F));
     auto const in = cuda::upload(tokens, stream);
     std::vector<cuda::DeviceBuffer> there;
     std::vector<cuda::DeviceBuffer> back;
     for (auto const poison : {std::uint8_t{0xa5}, std::uint8_t{0x5a}}) {
-      there.emplace_back(rows * kHidden * 2);
-      back.emplace_back(plan.num_tokens * kHidden * 2);
+      there.emplace_back(rows * hidden * 2);
+      back.emplace_back(plan.num_tokens * hidden * 2);
       cuda::fill_bytes(there.back(), poison, stream);
       cuda::fill_bytes(back.back(), poison, stream);
     }
-    auto const token_view = in.view(DType::bf16, {plan.num_tokens, kHidden});
-    auto const row_view = [&](int i) { return there[static_cast<std::size_t>(i)].view(DType::bf16, {rows, kHidden}); };
+    auto const token_view = in.view(DType::bf16, {plan.num_tokens, hidden});
+    auto const row_view = [&](int i) { return there[static_cast<std::size_t>(i)].view(DType::bf16, {rows, hidden}); };
     auto const out_view = [&](int i) {
-      return back[static_cast<std::size_t>(i)].view(DType::bf16, {plan.num_tokens, kHidden});
+      return back[static_cast<std::size_t>(i)].view(DType::bf16, {plan.num_tokens, hidden});
     };
     host_path.dispatch(device_plan, token_view, row_view(0), stream);
     host_path.combine(device_plan, CombineRecipe::rank_partial(), row_view(0), inputs, out_view(0), stream);
@@ -93,11 +104,46 @@ void compare_fused(PairReport& report, cuda::NcclCommunicator& comm) {
     if (step >= 3 && !replay(stream, 3, run_step))  // odd and even numbers of operations
       throw Error(ErrorCode::cuda, "a fused step could not be captured and replayed");
     fused.check(stream);
-    std::string const name = "fused step " + std::to_string(step);
-    compare_bits(report, name + " dispatch", comm.rank().value(), kHidden, cuda::download<bf16_t>(there[0], stream),
+    std::string const name = "fused hidden " + std::to_string(hidden) + " step " + std::to_string(step);
+    compare_bits(report, name + " dispatch", comm.rank().value(), hidden, cuda::download<bf16_t>(there[0], stream),
                  cuda::download<bf16_t>(there[1], stream));
-    compare_bits(report, name + " combine", comm.rank().value(), kHidden, cuda::download<bf16_t>(back[0], stream),
+    compare_bits(report, name + " combine", comm.rank().value(), hidden, cuda::download<bf16_t>(back[0], stream),
                  cuda::download<bf16_t>(back[1], stream));
+  }
+  comm.barrier({.operation = "fused end"});
+}
+
+/// One rank combines where the others dispatch: every rank learns it before it has read a row, and again in the call
+/// after, with outputs of zeros.
+void refuse_other_call(PairReport& report, cuda::NcclCommunicator& comm) {
+  FusedShape const& shape = kFusedShapes[0];
+  auto const attempt = fused_executor(comm, shape);
+  if (attempt.executor == nullptr) return;
+  FusedCase const fused_case(comm, shape.tokens);
+  cuda::FusedPlan fused_plan = attempt.executor->prepare(fused_case.device_plan);
+  cuda::Stream const stream;
+  std::int64_t const rows = fused_case.plan.num_expert_rows();
+  cuda::DeviceBuffer const tokens(fused_case.plan.num_tokens * shape.hidden * 2);
+  cuda::DeviceBuffer const expert_rows(rows * shape.hidden * 2);
+  auto const token_view = tokens.view(DType::bf16, {fused_case.plan.num_tokens, shape.hidden});
+  auto const row_view = expert_rows.view(DType::bf16, {rows, shape.hidden});
+  for (int call = 0; call < 2; ++call) {
+    cuda::fill_bytes(tokens, 0x5a, stream);
+    cuda::fill_bytes(expert_rows, 0x5a, stream);
+    bool const is_odd_one = comm.rank().value() == 0;
+    if (is_odd_one)
+      attempt.executor->combine(fused_plan, row_view, token_view, stream);
+    else
+      attempt.executor->dispatch(fused_plan, token_view, fused_case.weight_view(), row_view, stream);
+    ErrorCode code = ErrorCode::invalid_argument;
+    try {
+      attempt.executor->check(stream);
+    } catch (Error const& error) {
+      code = error.code();
+    }
+    if (code != ErrorCode::desync) throw Error(ErrorCode::invalid_plan, "a fused call beside another was not refused");
+    auto const out = cuda::download<bf16_t>(is_odd_one ? tokens : expert_rows, stream);
+    compare_bits(report, "fused refused call", comm.rank().value(), shape.hidden, std::vector<bf16_t>(out.size()), out);
   }
   comm.barrier({.operation = "fused end"});
 }
@@ -118,7 +164,8 @@ int run_rank() {
   PairReport report;
   move_messages(comm);
   compare_executors(report, comm);
-  compare_fused(report, comm);
+  for (FusedShape const& shape : kFusedShapes) compare_fused(report, comm, shape);
+  refuse_other_call(report, comm);
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),
               report.failures());

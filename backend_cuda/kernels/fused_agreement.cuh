@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/// How ranks of the fused path agree on an operation, wait for each other and learn of failures. A signal and a tag
+/// carry the operation's number, so that one left over from an earlier operation is never taken for this one's.
+#pragma once
+
+#include "fused_window.cuh"
+
+namespace switchyard::cuda {
+
+__device__ inline unsigned thread_of_block() {
+  return threadIdx.y * blockDim.x + threadIdx.x;
+}
+__device__ inline unsigned threads_of_block() {
+  return blockDim.x * blockDim.y;
+}
+
+__device__ inline bool has_failed(FusedWindows const& windows) {
+  return *static_cast<unsigned long long volatile*>(&windows.progress->error) != 0;
+}
+/// The first failure stays.
+__device__ inline void fail(FusedWindows const& windows, FusedError error, int peer) {
+  atomicCAS(&windows.progress->error, 0ULL, static_cast<unsigned long long>(error) << 32 | static_cast<unsigned>(peer));
+}
+
+/// All threads of a block: tells every peer which operation this is, before any row of it.
+__device__ inline void send_signals(FusedCall const& call, std::uint64_t generation) {
+  FusedWindows const& windows = call.windows;
+  for (int peer = static_cast<int>(thread_of_block()); peer < windows.world;
+       peer += static_cast<int>(threads_of_block())) {
+    FusedSignal* const there = signal_of(windows, windows.peers[peer], generation, windows.rank);
+    there->digest = call.digest;
+    there->rows = static_cast<std::uint64_t>(call.sent[peer]);
+    store_release(&there->generation, generation);
+  }
+}
+
+/// All threads of a block: tells every peer that nothing more comes from here.
+__device__ inline void send_failure(FusedWindows const& windows) {
+  for (int peer = static_cast<int>(thread_of_block()); peer < windows.world;
+       peer += static_cast<int>(threads_of_block()))
+    store_release(failure_of(windows, windows.peers[peer], windows.rank), 1);
+}
+
+/// One thread waits for `word` to become `generation`. @return false after a failure here, of `peer`, or a timeout
+__device__ inline bool await_word(FusedCall const& call, std::uint64_t const* word, std::uint64_t generation,
+                                  int peer) {
+  FusedWindows const& windows = call.windows;
+  std::uint64_t const start = now_ns();
+  while (load_acquire(word) != generation) {
+    if (has_failed(windows)) return false;
+    bool const peer_failed = load_acquire(failure_of(windows, windows.own, peer)) != 0;
+    if (peer_failed && load_acquire(word) == generation) return true;
+    bool const late = now_ns() - start > call.deadline_ns;
+    if (!peer_failed && !late) continue;
+    fail(windows, peer_failed ? FusedError::peer_failed : FusedError::timeout, peer);
+    return false;
+  }
+  return true;
+}
+
+/// All threads of a block: waits for the signal of every peer and compares it with what this rank's plan expects.
+__device__ inline void await_signals(FusedCall const& call, std::uint64_t generation) {
+  FusedWindows const& windows = call.windows;
+  for (int peer = static_cast<int>(thread_of_block()); peer < windows.world;
+       peer += static_cast<int>(threads_of_block())) {
+    FusedSignal const* const signal = signal_of(windows, windows.own, generation, peer);
+    if (!await_word(call, &signal->generation, generation, peer)) continue;
+    if (signal->digest != call.digest)
+      fail(windows, FusedError::other_call, peer);
+    else if (signal->rows != static_cast<std::uint64_t>(call.expected[peer]))
+      fail(windows, FusedError::other_rows, peer);
+  }
+}
+
+}  // namespace switchyard::cuda

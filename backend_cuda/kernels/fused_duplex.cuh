@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/// run_duplex(): one direction of the fused path as one kernel. Blocks draw items: rows to produce for peers, and rows
+/// to consume that peers produce; whatever has arrived is consumed between two items to produce, so that links, memory
+/// and the second-level cache work at the same time.
+///
+/// A block waits for a row only when every item to produce has been drawn, by blocks that run and do not wait before
+/// they have produced it: no number of resident blocks and no order of starting them can deadlock.
+#pragma once
+
+#include "fused_agreement.cuh"
+
+namespace switchyard::cuda {
+
+/// What a block does next; indices count groups of blockDim.y rows.
+struct DuplexItem {
+  enum class Kind : int { signals, produce, agree, consume, end };
+  Kind kind = Kind::end;
+  std::int64_t index = 0;
+};
+
+/// The choices of one block, made by its first thread. `Work` gives num_produce() and num_consume() in rows, and
+/// slots(row, count): the slots of the own window that a row to consume needs, negative ones left out.
+template <typename Work>
+class DuplexChoice {
+ public:
+  __device__ DuplexChoice(FusedCall const& call, Work const& work, std::uint64_t generation)
+      : call_(call), work_(work), generation_(generation) {}
+
+  __device__ DuplexItem next() {
+    using Kind = DuplexItem::Kind;
+    bool const turn = has_produced_;
+    has_produced_ = false;
+    if (turn && may_consume() && has_arrived(held_)) return consume();
+    if (may_produce_) {
+      std::int64_t const drawn = draw(call_.windows.progress->produced);
+      has_produced_ = true;
+      if (drawn == 0) return {Kind::signals, 0};
+      if (drawn <= groups(work_.num_produce())) return {Kind::produce, drawn - 1};
+      may_produce_ = false;
+    }
+    if (!may_consume()) return {};
+    if (!has_agreed_) return consume();
+    return await(held_) ? consume() : DuplexItem{};
+  }
+
+ private:
+  __device__ static std::int64_t draw(unsigned& counter) { return atomicAdd(&counter, 1U); }
+  __device__ static std::int64_t groups(std::int64_t rows) { return (rows + blockDim.y - 1) / blockDim.y; }
+
+  __device__ bool may_consume() {
+    if (held_ < 0) held_ = draw(call_.windows.progress->consumed);
+    return held_ < groups(work_.num_consume());
+  }
+
+  __device__ DuplexItem consume() {
+    if (!has_agreed_) {
+      has_agreed_ = true;
+      has_produced_ = true;  // the row in hand is next
+      return {DuplexItem::Kind::agree, 0};
+    }
+    DuplexItem const item{DuplexItem::Kind::consume, held_};
+    held_ = -1;
+    return item;
+  }
+
+  /// Calls has(slot) for every slot that the group needs until one is not had.
+  template <typename Has>
+  __device__ bool every_slot(std::int64_t group, Has const& has) const {
+    for (std::int64_t row = group * blockDim.y; row < (group + 1) * blockDim.y && row < work_.num_consume(); ++row) {
+      std::int64_t count = 0;
+      std::int32_t const* const slots = work_.slots(row, count);
+      for (std::int64_t i = 0; i < count; ++i)
+        if (slots[i] >= 0 && !has(slots[i])) return false;
+    }
+    return true;
+  }
+  __device__ bool has_arrived(std::int64_t group) const {
+    FusedWindows const& windows = call_.windows;
+    return every_slot(group, [&](std::int64_t slot) {
+      return load_acquire(tag_of(windows, windows.own, generation_, slot)) == generation_;
+    });
+  }
+  __device__ bool await(std::int64_t group) const {
+    FusedWindows const& windows = call_.windows;
+    return every_slot(group, [&](std::int64_t slot) {
+      return await_word(call_, tag_of(windows, windows.own, generation_, slot), generation_,
+                        static_cast<int>(slot / windows.capacity));
+    });
+  }
+
+  FusedCall const& call_;
+  Work const& work_;
+  std::uint64_t generation_;
+  std::int64_t held_ = -1;  ///< the group to consume next, drawn and not yet consumed
+  bool may_produce_ = true;
+  bool has_produced_ = false;
+  bool has_agreed_ = false;
+};
+
+/// Rows of a group, a row of threads each; `act(row)` runs with all threads of it.
+template <typename Act>
+__device__ void for_row_of(std::int64_t group, std::int64_t rows, Act const& act) {
+  std::int64_t const row = group * blockDim.y + threadIdx.y;
+  if (row < rows) act(row);
+}
+
+template <typename Work>
+__device__ void run_items(FusedCall const& call, Work const& work, std::uint64_t generation) {
+  using Kind = DuplexItem::Kind;
+  __shared__ DuplexItem next;
+  DuplexChoice<Work> choice(call, work, generation);
+  while (true) {
+    if (thread_of_block() == 0) next = choice.next();
+    __syncthreads();
+    DuplexItem const item = next;
+    if (item.kind == Kind::end) return;
+    if (item.kind == Kind::signals) send_signals(call, generation);
+    if (item.kind == Kind::agree) {
+      await_signals(call, generation);
+      if (__syncthreads_or(has_failed(call.windows) ? 1 : 0) != 0) return;
+    }
+    if (item.kind == Kind::produce)
+      for_row_of(item.index, work.num_produce(), [&](std::int64_t row) { work.produce(row, generation); });
+    if (item.kind == Kind::consume)
+      for_row_of(item.index, work.num_consume(), [&](std::int64_t row) { work.consume(row, generation); });
+    __syncthreads();
+    if (item.kind == Kind::produce && threadIdx.x == 0)
+      for_row_of(item.index, work.num_produce(), [&](std::int64_t row) { work.release(row, generation); });
+  }
+}
+
+/// The block that ends last closes the operation: nobody starts the next one before every peer has begun this one, so
+/// that all have finished the one before, whose half of the windows the next overwrites.
+template <typename Work>
+__device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation) {
+  FusedProgress& progress = *call.windows.progress;
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;
+  __syncthreads();
+  if (!is_last) return;
+  if (!has_failed(call.windows)) await_signals(call, generation);
+  __syncthreads();
+  if (has_failed(call.windows)) {
+    send_failure(call.windows);
+    work.clear();
+  }
+  if (thread_of_block() != 0) return;
+  progress.produced = 0;
+  progress.consumed = 0;
+  progress.finished = 0;
+  progress.generation = generation + 1;
+}
+
+template <typename Work>
+__device__ void run_duplex(FusedCall const& call, Work const& work) {
+  std::uint64_t const generation = call.windows.progress->generation;
+  bool const has_failed_before = __syncthreads_or(has_failed(call.windows) ? 1 : 0) != 0;
+  if (!has_failed_before) run_items(call, work, generation);
+  close_operation(call, work, generation);
+}
+
+/// All threads of a block store zeros to `words` 16-byte words.
+__device__ inline void store_zeros(void* to, std::int64_t words) {
+  for (std::int64_t i = thread_of_block(); i < words; i += threads_of_block())
+    static_cast<uint4*>(to)[i] = uint4{0, 0, 0, 0};
+}
+
+}  // namespace switchyard::cuda
