@@ -9,6 +9,7 @@ switchyard_add_test(cuda_path_steps_test LABEL property SOURCES
   property/cuda_path_steps_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/path_steps.cpp LIBS switchyard::backend_cpu)
 target_include_directories(cuda_path_steps_test PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
+switchyard_add_test(cuda_plan_step_test LABEL property SOURCES property/cuda_plan_step_test.cpp LIBS switchyard::core)
 target_include_directories(launch_conformance_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
 
 # Consumers of the C interface, compiled as C.
@@ -53,6 +54,10 @@ if(SWITCHYARD_HAVE_CUDA)
   switchyard_use_cuda_headers(switchyard_cuda_rebalance)
 
   include(${CMAKE_CURRENT_LIST_DIR}/cuda_experts.cmake)
+
+  switchyard_add_gpu_program(switchyard_cuda_planner SOURCES cross_backend/cuda_planner_test.cpp
+    LIBS switchyard::backend_cuda)
+  switchyard_use_cuda_headers(switchyard_cuda_planner)
 
   # Benchmarks of the GPU: no tests, but built with them so that they stay compilable.
   function(switchyard_add_gpu_bench name source)

@@ -5,23 +5,12 @@
 
 #include "chunk_order.hpp"
 #include "row_sums.hpp"
+#include "switchyard/internal/plan_fields.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard {
 namespace {
-
-// Field numbers of the fingerprints (docs/formats/dispatch-plan.md). Stage i uses kFieldStages + 16 * i + list,
-// stage i of the row return kFieldRowReturn + 16 * i + list.
-constexpr std::uint32_t kFieldSetup = 1;
-constexpr std::uint32_t kFieldRank = 2;
-constexpr std::uint32_t kFieldCapacity = 3;
-constexpr std::uint32_t kFieldRowsPerSlot = 4;
-constexpr std::uint32_t kFieldTokensPerLocalExpert = 5;
-constexpr std::uint32_t kFieldMegaBlocks = 6;
-constexpr std::uint32_t kFieldStages = 64;
-constexpr std::uint32_t kFieldRowReturn = 1024;
-constexpr std::uint32_t kFieldsPerStage = 16;
 
 /// Adds a stage: its kind under the base field, its lists under the ones that follow.
 class StageFingerprint {
@@ -29,17 +18,20 @@ class StageFingerprint {
   StageFingerprint(FingerprintBuilder& builder, std::uint32_t base) : builder_(builder), base_(base) {}
 
   void operator()(RowGather const& stage) {
-    lists(1, {stage.token_of_row, stage.slot_of_row, stage.row_begin, stage.rows_of_token});
+    lists(internal::kKindRowGather, {stage.token_of_row, stage.slot_of_row, stage.row_begin, stage.rows_of_token});
   }
-  void operator()(RowExchange const& stage) { lists(2, {stage.send_rows, stage.receive_rows}); }
+  void operator()(RowExchange const& stage) {
+    lists(internal::kKindRowExchange, {stage.send_rows, stage.receive_rows});
+  }
   void operator()(GroupGather const& stage) {
     std::int64_t const own[] = {stage.own_rows};
-    lists(stage.group == GatherGroup::tp ? 3 : 5, {own, stage.receive_rows});
+    lists(stage.group == GatherGroup::tp ? internal::kKindTpGather : internal::kKindWorldGather,
+          {own, stage.receive_rows});
   }
-  void operator()(ChunkSort const& stage) { lists(4, {stage.sizes, stage.order}); }
+  void operator()(ChunkSort const& stage) { lists(internal::kKindChunkSort, {stage.sizes, stage.order}); }
   void operator()(ShardRepeat const& stage) {
     std::int64_t const numbers[] = {stage.rows, stage.copies};
-    lists(6, {numbers});
+    lists(internal::kKindShardRepeat, {numbers});
   }
 
  private:
@@ -56,7 +48,7 @@ class StageFingerprint {
 void add_stages(FingerprintBuilder& builder, std::uint32_t base, std::vector<DispatchStage> const& stages) {
   for (auto const& stage : stages) {
     std::visit(StageFingerprint(builder, base), stage);
-    base += kFieldsPerStage;
+    base += internal::kFieldsPerStage;
   }
 }
 
@@ -125,10 +117,10 @@ Fingerprint DispatchSetup::fingerprint() const {
                                 num_slots,
                                 static_cast<std::int64_t>(placement.value)};
   FingerprintBuilder builder;
-  builder.add(kFieldSetup, facts);
+  builder.add(internal::kFieldSetup, facts);
   std::int64_t const layout[] = {hidden_shards, static_cast<std::int64_t>(bins), block_rows};
   bool const plain = hidden_shards == 1 && bins == ExpertBins::exact && block_rows == 0;
-  if (family == DispatchFamily::megablocks || !plain) builder.add(kFieldMegaBlocks, layout);
+  if (family == DispatchFamily::megablocks || !plain) builder.add(internal::kFieldMegaBlocks, layout);
   return builder.result();
 }
 
@@ -138,15 +130,15 @@ std::int64_t DispatchPlan::num_expert_rows() const {
 
 Fingerprint DispatchPlan::fingerprint() const {
   FingerprintBuilder builder;
-  builder.add(kFieldSetup, static_cast<std::int64_t>(setup.fingerprint().value));
+  builder.add(internal::kFieldSetup, static_cast<std::int64_t>(setup.fingerprint().value));
   std::int64_t const own[] = {rank.value(), first_slot, num_tokens, slot_columns};
-  builder.add(kFieldRank, own);
+  builder.add(internal::kFieldRank, own);
   std::int64_t const limit[] = {capacity ? 1 : 0, capacity ? capacity->rows : 0, capacity && capacity->padded ? 1 : 0};
-  builder.add(kFieldCapacity, limit);
-  builder.add(kFieldRowsPerSlot, std::span<std::int64_t const>(rows_per_slot));
-  builder.add(kFieldTokensPerLocalExpert, std::span<std::int64_t const>(tokens_per_local_expert));
-  add_stages(builder, kFieldStages, stages);
-  add_stages(builder, kFieldRowReturn, row_return);
+  builder.add(internal::kFieldCapacity, limit);
+  builder.add(internal::kFieldRowsPerSlot, std::span<std::int64_t const>(rows_per_slot));
+  builder.add(internal::kFieldTokensPerLocalExpert, std::span<std::int64_t const>(tokens_per_local_expert));
+  add_stages(builder, internal::kFieldStages, stages);
+  add_stages(builder, internal::kFieldRowReturn, row_return);
   return builder.result();
 }
 

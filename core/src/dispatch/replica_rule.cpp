@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "switchyard/hd/replica_index.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard {
@@ -53,11 +54,10 @@ ReplicaRule parse_replica_rule(std::string_view name) {
 
 std::int64_t choose_replica(ReplicaRule rule, TokenIndex token, RankId source, int layer, std::int64_t replica_count) {
   SWITCHYARD_REQUIRE(replica_count >= 1, invalid_argument, "choice among {} replicas of an expert", replica_count);
-  if (rule == ReplicaRule::first) return 0;
-  SWITCHYARD_REQUIRE(rule == ReplicaRule::token_rank_layer, invalid_argument,
+  SWITCHYARD_REQUIRE(rule == ReplicaRule::first || rule == ReplicaRule::token_rank_layer, invalid_argument,
                      "replica rule {} depends on more than token, rank and layer: route through a ReplicaRouter",
                      to_string(rule));
-  return (token.value() + source.value() + layer) % replica_count;
+  return hd::replica_index({rule, 0, layer, source.value(), 1}, token.value(), 0, replica_count, 0);
 }
 
 }  // namespace switchyard

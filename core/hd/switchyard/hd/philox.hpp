@@ -49,4 +49,12 @@ SWITCHYARD_HD constexpr std::uint64_t philox_bits(std::uint64_t seed, std::uint6
   return block.word[0] | (std::uint64_t{block.word[1]} << 32);
 }
 
+/// The high 64 bits of the 128-bit product, from 32-bit halves: a uniform integer below b when a is 64 uniform bits.
+SWITCHYARD_HD constexpr std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) noexcept {
+  std::uint64_t const low = (a & 0xffffffffu) * (b & 0xffffffffu);
+  std::uint64_t const cross = (a >> 32) * (b & 0xffffffffu) + (low >> 32);
+  std::uint64_t const other = (a & 0xffffffffu) * (b >> 32) + (cross & 0xffffffffu);
+  return (a >> 32) * (b >> 32) + (cross >> 32) + (other >> 32);
+}
+
 }  // namespace switchyard::hd

@@ -46,8 +46,7 @@ class ReplicaRouter {
 
  private:
   [[nodiscard]] std::int64_t index_of(TokenIndex token, int k, ExpertId expert, std::int64_t count);
-  [[nodiscard]] std::int64_t round_robin(std::int64_t flat, ExpertId expert);
-  [[nodiscard]] std::uint64_t stream() const noexcept;
+  [[nodiscard]] std::int64_t earlier_in_block(std::int64_t flat, ExpertId expert);
 
   ReplicaRouting routing_;
   ReplicaTable table_;

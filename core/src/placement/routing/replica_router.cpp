@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "switchyard/hd/replica_index.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/placement/replica_routing.hpp"
@@ -11,9 +12,7 @@ namespace switchyard {
 
 namespace {
 
-constexpr std::int64_t kMaxTopK = std::int64_t{1} << 16;
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 46;
-constexpr std::int64_t kBlockChoices = 1024;  // TensorRT-LLM: 256 threads with 4 choices each
 
 /// Streams of the draws that must not depend on the source rank are told apart from those that do by this bit.
 constexpr std::uint64_t kSharedStream = std::uint64_t{1} << 63;
@@ -86,8 +85,9 @@ ReplicaRouter::ReplicaRouter(ReplicaRouting const& routing, ExpertPlacement cons
       source.rank.valid() && source.placement_rank.valid() && source.placement_rank.value() < placement.num_ranks(),
       invalid_argument, "source rank {} as rank {} of a placement with {} ranks", source.rank.value(),
       source.placement_rank.value(), placement.num_ranks());
-  SWITCHYARD_REQUIRE(source.top_k >= 0 && source.top_k <= kMaxTopK, invalid_argument,
-                     "top-k of {} choices per token: between 0 and {} are supported", source.top_k, kMaxTopK);
+  SWITCHYARD_REQUIRE(source.top_k >= 0 && source.top_k <= hd::kReplicaMaxTopK, invalid_argument,
+                     "top-k of {} choices per token: between 0 and {} are supported", source.top_k,
+                     hd::kReplicaMaxTopK);
   SWITCHYARD_REQUIRE(routing.num_nodes >= 1 && placement.num_ranks() % routing.num_nodes == 0, invalid_argument,
                      "{} ranks are not divisible by {} nodes: every node must have the same number of ranks",
                      placement.num_ranks(), routing.num_nodes);
@@ -111,38 +111,21 @@ SlotId ReplicaRouter::route(TokenIndex token, int k, ExpertId expert) {
   return slots[to_size(index_of(token, k, expert, static_cast<std::int64_t>(slots.size())))];
 }
 
-std::uint64_t ReplicaRouter::stream() const noexcept {
-  return as_bits(layer_) << 32 | as_bits(source_.rank.value());
-}
-
-/// Choices of the expert among the flat ones since the block began, plus the block's number and the rank.
-std::int64_t ReplicaRouter::round_robin(std::int64_t flat, ExpertId expert) {
-  if (flat / kBlockChoices != block_) {
-    block_ = flat / kBlockChoices;
+/// Choices of the expert among the flat ones since the block began.
+std::int64_t ReplicaRouter::earlier_in_block(std::int64_t flat, ExpertId expert) {
+  if (flat / hd::kReplicaBlockChoices != block_) {
+    block_ = flat / hd::kReplicaBlockChoices;
     std::fill(earlier_.begin(), earlier_.end(), 0);
   }
-  return earlier_[expert.index()]++ + block_ + source_.rank.value();
+  return earlier_[expert.index()]++;
 }
 
 std::int64_t ReplicaRouter::index_of(TokenIndex token, int k, ExpertId expert, std::int64_t count) {
-  constexpr std::uint64_t kGoldenRatio = 2654435769;
-  std::int64_t const flat = token.value() * source_.top_k + k;
-  std::uint64_t const draw = as_bits(token.value() * kMaxTopK + k);
-  switch (routing_.rule) {
-    case ReplicaRule::counter_based:
-      return static_cast<std::int64_t>(CounterRng(routing_.seed, stream()).below(draw, as_bits(count)));
-    case ReplicaRule::vllm_flat: return flat % count;
-    case ReplicaRule::vllm_token_hash:
-      return static_cast<std::int64_t>((as_bits(token.value()) * kGoldenRatio & 0xffffffff) % as_bits(count));
-    case ReplicaRule::sglang_static: return fixed_[expert.index()];
-    case ReplicaRule::sglang_dynamic:
-      return static_cast<std::int64_t>((CounterRng(routing_.seed, stream()).bits(draw) & 0xffff) % as_bits(count));
-    case ReplicaRule::tensorrt_llm: return round_robin(flat, expert) % count;
-    case ReplicaRule::ascend_rank: return source_.rank.value() % count;
-    case ReplicaRule::token_rank_layer:
-    case ReplicaRule::first: break;
-  }
-  return choose_replica(routing_.rule, token, source_.rank, layer_, count);
+  std::int64_t known = 0;
+  if (routing_.rule == ReplicaRule::sglang_static) known = fixed_[expert.index()];
+  if (routing_.rule == ReplicaRule::tensorrt_llm) known = earlier_in_block(token.value() * source_.top_k + k, expert);
+  return hd::replica_index({routing_.rule, routing_.seed, layer_, source_.rank.value(), source_.top_k}, token.value(),
+                           k, count, known);
 }
 
 }  // namespace switchyard

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/// DevicePlanner: the integers of a DispatchPlan, computed by kernels from routing ids on the device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "switchyard/cuda/device_communicator.hpp"
+#include "switchyard/cuda/stream.hpp"
+#include "switchyard/dispatch/capacity.hpp"
+#include "switchyard/dispatch/dispatch_plan.hpp"
+#include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/placement/expert_placement.hpp"
+#include "switchyard/routing/routing_map.hpp"
+
+namespace switchyard::cuda {
+
+/// What all ranks must pass equally.
+struct DevicePlannerConfig {
+  DispatchFamily family = DispatchFamily::megatron_flex;  ///< any but megablocks
+  ExpertParallelGrid grid{};
+  RowOrder row_order = RowOrder::rank_major;
+  ChunkRestore restore = ChunkRestore::inverse;  ///< megatron_alltoall only
+  ReplicaRule replica_rule = ReplicaRule::token_rank_layer;
+  FlexSelection selection = FlexSelection::routing_map;  ///< megatron_flex only
+  RoutingForm form = RoutingForm::topk;                  ///< of the routing given to assign()
+  int columns = 0;                                       ///< top-k, or for a dense routing the number of experts
+  std::int64_t max_tokens = 0;                           ///< of any rank in one step
+  std::optional<CapacityPolicy> capacity{};              ///< rules megatron and exact
+  int capacity_top_k = 0;                                ///< the K of the capacity; 0: columns
+  std::int64_t max_expert_rows = 0;                      ///< the budget of a rank's experts; 0: as many as can come
+};
+
+/// One rank's routing on the device, logical experts. Exactly one of `ids` and `map` is given, as config.form says.
+struct DeviceRouting {
+  std::int32_t const* ids = nullptr;  ///< [tokens, columns], -1 = dropped
+  std::uint8_t const* map = nullptr;  ///< [tokens, columns] 0 or 1
+  float const* weights = nullptr;     ///< [tokens, columns]; needed for a capacity and for nonzero_weights
+  std::int64_t tokens = 0;
+};
+
+/// A RowGather on the device. Lengths are only known there: DevicePlanLists::numbers.
+struct DeviceGather {
+  std::int64_t const* token_of_row = nullptr;
+  std::int64_t const* slot_of_row = nullptr;
+  std::int64_t const* row_begin = nullptr;
+  std::int64_t const* rows_of_token = nullptr;
+};
+
+/// Counts that only the device knows, in the order in which they lie there.
+struct DevicePlanNumbers {
+  std::int64_t rank;
+  std::int64_t first_slot;
+  std::int64_t tokens;
+  std::int64_t columns;
+  std::int64_t rows;           ///< (token, slot) rows of this rank
+  std::int64_t sent_rows;      ///< Flex: (rank, token) rows of this rank
+  std::int64_t received_rows;  ///< AllGather: tokens of all ranks; Flex: (rank, token) rows that arrive
+  std::int64_t expert_rows;
+};
+
+/// A plan's lists in device memory, valid as long as the planner, rewritten by every plan(). Null where the family has
+/// none.
+struct DevicePlanLists {
+  DevicePlanNumbers const* numbers = nullptr;
+  DeviceGather rows;       ///< first stage of AlltoAll and of the row returns
+  DeviceGather sent;       ///< Flex: first stage
+  DeviceGather expansion;  ///< AllGather, Flex: last stage
+  std::int64_t const* rows_per_slot = nullptr;
+  std::int64_t const* tokens_per_local_expert = nullptr;
+  std::int64_t const* lane_send = nullptr;       ///< [world] exchange of single rows
+  std::int64_t const* lane_receive = nullptr;    ///< [world]
+  std::int64_t const* tp_receive = nullptr;      ///< [world]
+  std::int64_t const* chunk_sizes = nullptr;     ///< [world * local experts]
+  std::int64_t const* rank_send = nullptr;       ///< [world] Flex
+  std::int64_t const* rank_receive = nullptr;    ///< [world] Flex
+  std::int64_t const* tokens_of_rank = nullptr;  ///< [world]
+};
+
+/// Plans one layer of one rank. A step is assign(), an exchange of announcements, plan(): kernels only, no host
+/// synchronisation, no allocation, capturable in global mode (exchange() is not: captured programs move the blocks
+/// themselves, e.g. by ncclAllGather, which needs no host either). Every integer equals core's plan of the same
+/// routing.
+///
+/// A choice at fault (an expert outside the model or without a slot, a NaN weight, an expert named twice under a
+/// capacity) counts as dropped and sets a sticky error word; from the next step on the rank announces nothing, so that
+/// its peers' error words name it. A plan with more expert rows than the budget sets the word to the size required;
+/// lists stay inside their memory.
+/// One object belongs to one thread and uses one stream at a time. Memory: about 40 bytes per choice that can arrive.
+class DevicePlanner {
+ public:
+  /// Allocates everything; on the current device. @throws Error{unsupported} for a family, capacity rule or size that
+  /// is not planned on a device (megablocks; 2^31 rows; more slots than shared memory counts), otherwise what core's
+  /// planner throws for the configuration, and Error{out_of_memory}, Error{cuda}.
+  DevicePlanner(DevicePlannerConfig const& config, RankId rank, ExpertPlacement const& placement, int layer);
+  ~DevicePlanner();
+  DevicePlanner(DevicePlanner&&) noexcept;
+  DevicePlanner& operator=(DevicePlanner&&) noexcept;
+
+  /// Writes this rank's announcement. Pointers are read when the kernels run; the number of tokens is fixed in a
+  /// captured graph (drop what is too many with -1). @throws Error{shape_mismatch, invalid_argument, cuda}
+  void assign(DeviceRouting const& routing, StreamView stream);
+
+  /// Bytes of a rank's announcement: its slot table, or its counts (AlltoAll). Equal on all ranks.
+  [[nodiscard]] std::int64_t announcement_bytes() const noexcept;
+  /// This rank's announcement, [announcement_bytes()], device. It is its place in announcements().
+  [[nodiscard]] void* announcement() const noexcept;
+  /// Announcements of all ranks, rank ascending; the caller fills in those of others between assign() and plan().
+  [[nodiscard]] void* announcements() const noexcept;
+  /// Does that over `comm`. Collective. @throws as DeviceCommunicator::exchange_on()
+  void exchange(DeviceCommunicator& comm, StreamView stream);
+
+  /// Writes the lists. @throws Error{cuda}
+  void plan(StreamView stream);
+  [[nodiscard]] DevicePlanLists const& lists() const noexcept;
+  /// With a capacity: [tokens, experts] which choices were kept, and their weights, dense; else null.
+  [[nodiscard]] std::uint8_t const* kept_map() const noexcept;
+  [[nodiscard]] float const* kept_weights() const noexcept;
+
+  /// Writes DispatchPlan::fingerprint() of the last plan to `result`, device memory. @throws Error{cuda}
+  void fingerprint(std::uint64_t* result, StreamView stream) const;
+
+  /// Waits for the stream. @return the last plan as core has it. @throws as check()
+  [[nodiscard]] DispatchPlan download(StreamView stream) const;
+  /// Waits for the stream and raises what kernels found since the object was made.
+  /// @throws Error{invalid_argument, invalid_placement, desync, overflow_...} see the text
+  void check(StreamView stream) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace switchyard::cuda

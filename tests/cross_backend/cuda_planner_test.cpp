@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_planner: plans made by kernels against core's, list by list and by fingerprint.
+//
+// By hand, 2 ranks with 2 experts each, 3 tokens of rank 0 with top-2: ids {0,2, 2,3, -1,1}. Rank 0 has rows by slot
+// (token, k): slot 0 (0,0), slot 1 (2,1), slot 2 (0,1) (1,0), slot 3 (1,1). Flex sends token 0 to ranks 0 and 1, token
+// 1 to rank 1, token 2 to rank 0: sent tokens {0, 2 | 0, 1}.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bit_report.hpp"
+#include "graph_replay.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/device_planner.hpp"
+#include "switchyard/dispatch/allgather_planner.hpp"
+#include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/types/error.hpp"
+
+namespace cross_backend {
+namespace {
+
+using namespace switchyard;  // NOLINT: test cases read like the library
+using cuda::DevicePlanner;
+using cuda::DevicePlannerConfig;
+
+constexpr std::uint64_t kSeed = 20261122;
+
+struct PlannerCase {
+  std::string name;
+  DevicePlannerConfig config;
+  int experts = 8;
+  int replicas = 0;  ///< slots more than experts
+  int layer = 0;
+  std::vector<std::int64_t> tokens;  ///< of every rank
+  double dropped = 0.1;              ///< share of -1 ids
+  bool one_expert = false;           ///< everything to expert 0
+  std::uint64_t seed = kSeed;
+};
+
+ExpertPlacement placement_of(PlannerCase const& run) {
+  int const slots = run.experts + run.replicas;
+  return run.replicas == 0
+             ? ExpertPlacement::contiguous(run.layer + 1, run.experts, run.config.grid.ep)
+             : ExpertPlacement::trivial(run.layer + 1, run.experts, SlotLayout::balanced(run.config.grid.ep, slots));
+}
+
+/// Different experts per token unless there are too few of them; weights that tie now and then.
+RoutingMap draw_routing(PlannerCase const& run, int rank) {
+  std::mt19937_64 random(run.seed + static_cast<std::uint64_t>(rank));
+  std::int64_t const tokens = run.tokens[static_cast<std::size_t>(rank)];
+  bool const is_dense = run.config.form == RoutingForm::dense;
+  int const columns = run.config.columns;
+  std::vector<std::int32_t> ids;
+  std::vector<std::uint8_t> map;
+  std::vector<float> weights;
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    auto const first = static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(run.experts));
+    auto const step = 1 + static_cast<std::int32_t>(random() % 3);
+    for (int k = 0; k < columns; ++k) {
+      bool const drops = static_cast<double>(random() % 1000) < run.dropped * 1000;
+      ids.push_back(drops ? -1 : run.one_expert ? 0 : (first + k * step) % run.experts);
+      map.push_back(random() % 5 == 0 ? 1 : 0);
+      weights.push_back(static_cast<float>(random() % 16) / 8.0F - 0.5F);
+    }
+  }
+  return is_dense ? RoutingMap::from_dense(tokens, run.experts, std::move(map), std::move(weights))
+                  : RoutingMap::from_topk(tokens, run.experts, columns, std::move(ids), std::move(weights));
+}
+
+template <typename Config>
+Config config_as(DevicePlannerConfig const& config) {
+  Config other;
+  other.grid = config.grid;
+  other.row_order = config.row_order;
+  other.replica_rule = config.replica_rule;
+  return other;
+}
+
+/// core's plans of all ranks, after drop and pad.
+std::vector<DispatchPlan> core_plans(PlannerCase const& run, std::vector<RoutingMap> routings,
+                                     ExpertPlacement const& placement) {
+  DevicePlannerConfig const& config = run.config;
+  std::vector<CapacityLimit> limits;
+  for (auto& routing : routings) {
+    if (!config.capacity) break;
+    auto kept =
+        apply_capacity(routing, *config.capacity, config.capacity_top_k > 0 ? config.capacity_top_k : config.columns);
+    limits.push_back({kept.capacity, config.capacity->pad_to_capacity});
+    routing = std::move(kept.routing);
+  }
+  if (config.family == DispatchFamily::megatron_allgather)
+    return plan_allgather_group(config_as<AllGatherConfig>(config), routings, placement, run.layer, limits);
+  if (config.family == DispatchFamily::megatron_flex) {
+    auto flex = config_as<FlexConfig>(config);
+    flex.selection = config.selection;
+    return plan_flex_group(flex, routings, placement, run.layer, limits);
+  }
+  auto alltoall = config_as<AllToAllConfig>(config);
+  alltoall.restore = config.restore;
+  return plan_alltoall_group(alltoall, routings, placement, run.layer, limits);
+}
+
+/// A routing on the device.
+struct UploadedRouting {
+  UploadedRouting(RoutingMap const& routing, cuda::StreamView stream)
+      : ids(cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), stream)),
+        map(cuda::upload(std::vector<std::uint8_t>(routing.map().begin(), routing.map().end()), stream)),
+        weights(cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), stream)),
+        tokens(routing.num_tokens()),
+        is_dense(routing.form() == RoutingForm::dense) {}
+  [[nodiscard]] cuda::DeviceRouting view() const {
+    return {is_dense ? nullptr : ids.as<std::int32_t const>(), is_dense ? map.as<std::uint8_t const>() : nullptr,
+            weights.as<float const>(), tokens};
+  }
+  cuda::DeviceBuffer ids;
+  cuda::DeviceBuffer map;
+  cuda::DeviceBuffer weights;
+  std::int64_t tokens;
+  bool is_dense;
+};
+
+/// All ranks of a case on one device; what ranks exchange is copied between their planners.
+struct PlannerGroup {
+  PlannerGroup(PlannerCase const& run, std::vector<RoutingMap> const& routings, ExpertPlacement const& placement) {
+    for (std::size_t rank = 0; rank < routings.size(); ++rank) {
+      planners.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, placement, run.layer);
+      inputs.emplace_back(routings[rank], stream);
+    }
+    fingerprints = cuda::DeviceBuffer(static_cast<std::int64_t>(routings.size() * sizeof(std::uint64_t)));
+    cuda::fill_bytes(fingerprints, 0xee, stream);
+  }
+  void step() {
+    for (std::size_t rank = 0; rank < planners.size(); ++rank) planners[rank].assign(inputs[rank].view(), stream);
+    for (auto& to : planners)
+      for (std::size_t from = 0; from < planners.size(); ++from) {
+        auto const bytes = static_cast<std::size_t>(to.announcement_bytes());
+        if (&planners[from] == &to) continue;
+        static_cast<void>(cudaMemcpyAsync(static_cast<std::byte*>(to.announcements()) + from * bytes,
+                                          planners[from].announcement(), bytes, cudaMemcpyDeviceToDevice,
+                                          stream.view().handle()));
+      }
+    for (std::size_t rank = 0; rank < planners.size(); ++rank) {
+      planners[rank].plan(stream);
+      planners[rank].fingerprint(fingerprints.as<std::uint64_t>() + rank, stream);
+    }
+  }
+
+  cuda::Stream stream;
+  std::vector<DevicePlanner> planners;
+  std::vector<UploadedRouting> inputs;
+  cuda::DeviceBuffer fingerprints;
+};
+
+/// Compares every list, so that a difference says where it is.
+void compare_stages(BitReport& report, std::string const& name, std::vector<DispatchStage> const& core,
+                    std::vector<DispatchStage> const& device) {
+  report.state(core.size() == device.size(), name + ": as many stages");
+  for (std::size_t i = 0; i < core.size() && i < device.size(); ++i) {
+    std::string const stage = name + " stage " + std::to_string(i);
+    if (core[i] == device[i]) continue;
+    report.state(core[i].index() == device[i].index(), stage + " is of one kind");
+    auto const* a = std::get_if<RowGather>(&core[i]);
+    auto const* b = std::get_if<RowGather>(&device[i]);
+    if (a == nullptr || b == nullptr) {
+      report.state(false, stage + " differs");
+      continue;
+    }
+    report.compare(stage + " token_of_row", a->token_of_row, b->token_of_row);
+    report.compare(stage + " slot_of_row", a->slot_of_row, b->slot_of_row);
+    report.compare(stage + " row_begin", a->row_begin, b->row_begin);
+    report.compare(stage + " rows_of_token", a->rows_of_token, b->rows_of_token);
+  }
+}
+
+void compare_plan(BitReport& report, std::string const& name, DispatchPlan const& core, DispatchPlan const& device) {
+  report.state(core == device, name + ": plan of " + std::to_string(core.num_expert_rows()) + " expert rows");
+  if (core == device) return;
+  report.compare(name + " rows_per_slot", core.rows_per_slot, device.rows_per_slot);
+  report.compare(name + " tokens_per_local", core.tokens_per_local_expert, device.tokens_per_local_expert);
+  report.state(core.setup == device.setup && core.capacity == device.capacity && core.first_slot == device.first_slot &&
+                   core.num_tokens == device.num_tokens && core.slot_columns == device.slot_columns,
+               name + ": setup and numbers");
+  compare_stages(report, name + " stages", core.stages, device.stages);
+  compare_stages(report, name + " return", core.row_return, device.row_return);
+}
+
+void compare_group(BitReport& report, std::string const& name, std::vector<DispatchPlan> const& core,
+                   PlannerGroup& group) {
+  auto const digests = cuda::download<std::uint64_t>(group.fingerprints, group.stream);
+  for (std::size_t rank = 0; rank < core.size(); ++rank) {
+    std::string const label = name + " rank " + std::to_string(rank);
+    compare_plan(report, label, core[rank], group.planners[rank].download(group.stream));
+    report.state(core[rank].fingerprint().value == digests[rank], label + ": fingerprint of a kernel");
+  }
+}
+
+void check_case(BitReport& report, PlannerCase const& run, bool captures) {
+  std::string const name = run.name + " seed " + std::to_string(run.seed);
+  auto const placement = placement_of(run);
+  std::vector<RoutingMap> routings;
+  std::vector<RoutingMap> others;
+  PlannerCase other = run;
+  other.seed += 1000;
+  for (int rank = 0; rank < run.config.grid.world(); ++rank) {
+    routings.push_back(draw_routing(run, rank));
+    others.push_back(draw_routing(other, rank));
+  }
+  PlannerGroup group(run, routings, placement);
+  group.step();
+  compare_group(report, name, core_plans(run, routings, placement), group);
+  if (!captures) return;
+  // A graph captured over the first routing, replayed after the device's routing was replaced.
+  bool ok = replay(group.stream, 1, [&] { group.step(); });
+  for (std::size_t rank = 0; rank < others.size(); ++rank) {
+    UploadedRouting const next(others[rank], group.stream);
+    cuda::copy_device(next.ids, group.inputs[rank].ids, group.stream);
+    cuda::copy_device(next.map, group.inputs[rank].map, group.stream);
+    cuda::copy_device(next.weights, group.inputs[rank].weights, group.stream);
+  }
+  ok = replay(group.stream, 3, [&] { group.step(); }) && ok;
+  report.state(ok, name + ": captured in global mode and replayed");
+  compare_group(report, name + " replayed", core_plans(run, others, placement), group);
+}
+
+PlannerCase make_case(DispatchFamily family, ExpertParallelGrid grid, int experts, int columns,
+                      std::vector<std::int64_t> tokens) {
+  PlannerCase run;
+  run.config.family = family;
+  run.config.grid = grid;
+  run.config.columns = columns;
+  run.experts = experts;
+  run.tokens = std::move(tokens);
+  run.tokens.resize(static_cast<std::size_t>(grid.world()), run.tokens.back());
+  for (auto const count : run.tokens) run.config.max_tokens = std::max(run.config.max_tokens, count);
+  run.name = std::string(to_string(family)) + " tp " + std::to_string(grid.tp) + " ep " + std::to_string(grid.ep) +
+             ", " + std::to_string(experts) + " experts, " + std::to_string(columns) + " columns, " +
+             std::to_string(run.tokens.front()) + ".. tokens";
+  return run;
+}
+
+constexpr DispatchFamily kFamilies[] = {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
+                                        DispatchFamily::megatron_flex};
+
+void check_shapes(BitReport& report, bool is_small) {
+  for (auto const family : kFamilies) {
+    check_case(report, make_case(family, {1, 2}, 4, 2, {3, 5}), true);
+    check_case(report, make_case(family, {1, 1}, 8, 2, {33}), false);
+    check_case(report, make_case(family, {1, 3}, 7, 3, {0, 31, 64}), false);
+    check_case(report, make_case(family, {1, 4}, 16, 1, {0}), false);
+    auto tp = make_case(family, {2, 2}, 6, 4, {17, 40, 1, 65});
+    check_case(report, tp, true);
+    tp.config.row_order = RowOrder::tp_major;
+    tp.name += " tp_major";
+    check_case(report, tp, false);
+    auto one = make_case(family, {1, 2}, 8, 8, {100});
+    one.one_expert = true;
+    one.name += " one expert";
+    check_case(report, one, false);
+    auto none = make_case(family, {1, 2}, 8, 3, {70});
+    none.dropped = 1;
+    none.name += " all dropped";
+    check_case(report, none, false);
+    auto sparse = make_case(family, {1, 5}, 3, 2, {12});  // ranks without experts
+    sparse.name += " empty ranks";
+    check_case(report, sparse, false);
+    auto dense = make_case(family, {1, 2}, 12, 12, {50});
+    dense.config.form = RoutingForm::dense;
+    dense.name += " dense";
+    check_case(report, dense, false);
+    if (is_small) continue;
+    check_case(report, make_case(family, {1, 72}, 144, 8, {40, 41, 0}), false);
+    check_case(report, make_case(family, {1, 2}, 1024, 16, {513}), false);
+    check_case(report, make_case(family, {1, 2}, 256, 8, {4096}), false);
+    check_case(report, make_case(family, {1, 1}, 256, 8, {20000}), false);
+    check_case(report, make_case(family, {2, 4}, 64, 6, {1000, 7, 129}), true);
+  }
+}
+
+void check_replicas(BitReport& report) {
+  for (auto const family : kFamilies)
+    for (auto const rule : {ReplicaRule::token_rank_layer, ReplicaRule::first, ReplicaRule::counter_based,
+                            ReplicaRule::vllm_flat, ReplicaRule::vllm_token_hash, ReplicaRule::sglang_static,
+                            ReplicaRule::sglang_dynamic, ReplicaRule::tensorrt_llm, ReplicaRule::ascend_rank}) {
+      auto run = make_case(family, {1, 3}, 6, 3, {90, 0, 400});
+      run.replicas = 5;
+      run.layer = 2;
+      run.config.replica_rule = rule;
+      run.name += ' ';
+      run.name += to_string(rule);
+      check_case(report, run, false);
+    }
+}
+
+void check_capacities(BitReport& report) {
+  for (auto const family : kFamilies)
+    for (auto const policy : {DropPolicy::probs, DropPolicy::position})
+      for (bool const pads : {false, true})
+        for (double const factor : {0.0, 0.5, 1.0, 9.0}) {
+          if (pads && factor > 1) continue;
+          for (bool const is_dense : {false, true}) {
+            auto run = make_case(family, {1, 2}, 8, is_dense ? 8 : 3, {40, 300});
+            run.config.form = is_dense ? RoutingForm::dense : RoutingForm::topk;
+            run.config.capacity = CapacityPolicy{factor, policy, pads, CapacityRule::megatron, {}};
+            run.config.capacity_top_k = 2;
+            run.dropped = 0;
+            run.name += std::string(is_dense ? " dense" : "") + " capacity " + std::to_string(factor) +
+                        (pads ? " padded" : "") + (policy == DropPolicy::probs ? " probs" : " position");
+            check_case(report, run, false);
+          }
+        }
+  auto zeros = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 3, {64});
+  zeros.config.selection = FlexSelection::nonzero_weights;
+  zeros.name += " nonzero weights";
+  check_case(report, zeros, false);
+}
+
+ErrorCode code_of(DevicePlanner const& planner, cuda::StreamView stream, std::string& text) {
+  try {
+    planner.check(stream);
+  } catch (Error const& error) {
+    text = error.what();
+    return error.code();
+  }
+  return ErrorCode::internal;
+}
+
+/// Faults set the sticky word of the rank at fault, and from the next step on that of its peers.
+void check_faults(BitReport& report) {
+  auto const run = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 2, {10});
+  auto const placement = placement_of(run);
+  std::vector<RoutingMap> const routings{draw_routing(run, 0), draw_routing(run, 1)};
+  PlannerGroup group(run, routings, placement);
+  std::vector<std::int32_t> ids(routings[1].ids().begin(), routings[1].ids().end());
+  ids[7] = 8;
+  ids[9] = -2;
+  group.inputs[1].ids = cuda::upload(ids, group.stream);
+  std::string text;
+  group.step();
+  report.state(code_of(group.planners[1], group.stream, text) == ErrorCode::invalid_argument &&
+                   text.find("token 3, slot 1 of rank 1") != std::string::npos,
+               "a bad id is named, the first of two: " + text);
+  report.state(code_of(group.planners[0], group.stream, text) == ErrorCode::internal, "rank 0 has no error yet");
+  group.inputs[1].ids =
+      cuda::upload(std::vector<std::int32_t>(routings[1].ids().begin(), routings[1].ids().end()), group.stream);
+  group.step();
+  report.state(code_of(group.planners[0], group.stream, text) == ErrorCode::desync &&
+                   text.find("rank 1 announced") != std::string::npos,
+               "the next step names the rank: " + text);
+  report.state(code_of(group.planners[1], group.stream, text) == ErrorCode::invalid_argument, "the word is sticky");
+
+  auto tight = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 2, {50});
+  tight.config.max_expert_rows = 60;
+  tight.one_expert = true;
+  tight.dropped = 0;
+  std::vector<RoutingMap> const crowd{draw_routing(tight, 0), draw_routing(tight, 1)};
+  PlannerGroup full(tight, crowd, placement_of(tight));
+  full.step();
+  report.state(code_of(full.planners[0], full.stream, text) == ErrorCode::shape_mismatch &&
+                   text.find("would receive 200 expert rows but has room for 60") != std::string::npos,
+               "an overflow says the size required: " + text);
+  report.state(code_of(full.planners[1], full.stream, text) == ErrorCode::internal, "a rank without rows has no error");
+}
+
+void check_refusals(BitReport& report) {
+  auto run = make_case(DispatchFamily::megablocks, {1, 2}, 8, 2, {10});
+  auto const refused = [&](DevicePlannerConfig const& config) {
+    try {
+      DevicePlanner const planner(config, RankId{0}, placement_of(run), 0);
+    } catch (Error const& error) {
+      return error.code() == ErrorCode::unsupported || error.code() == ErrorCode::invalid_argument;
+    }
+    return false;
+  };
+  report.state(refused(run.config), "MegaBlocks is refused at construction");
+  run.config.family = DispatchFamily::megatron_flex;
+  run.config.max_tokens = std::int64_t{1} << 40;
+  report.state(refused(run.config), "2^40 tokens are refused at construction");
+}
+
+int run_all(bool is_small) {
+  BitReport report;
+  check_shapes(report, is_small);
+  check_replicas(report);
+  check_capacities(report);
+  check_faults(report);
+  check_refusals(report);
+  std::printf("%s: %d checks, %d failed\n", cuda::describe_device().c_str(), report.checks(), report.failures());
+  return report.failures() == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cross_backend
+
+int main(int argc, char** argv) {
+  constexpr int kSkipped = 77;
+  if (switchyard::cuda::device_count() == 0) {
+    std::printf("skipped: no CUDA device\n");
+    return kSkipped;
+  }
+  try {
+    bool const is_small = argc > 1 && std::string(argv[1]) == "small";
+    return cross_backend::run_all(is_small);
+  } catch (switchyard::Error const& error) {
+    std::printf("FAILED %s\n", error.what());
+    return 1;
+  }
+}
