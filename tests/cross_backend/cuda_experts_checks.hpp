@@ -9,5 +9,7 @@ namespace cross_backend {
 
 /// Shortcuts of the quantisers over all floats, every scheme on shapes of every path, captured too.
 void check_quantizers(BitReport& report, switchyard::cuda::StreamView stream, bool few);
+/// The exact expert engine, forward and backward, captured.
+void check_engine(BitReport& report, switchyard::cuda::StreamView stream, bool few);
 
 }  // namespace cross_backend

@@ -18,6 +18,7 @@ int run_all() {
   bool const few = std::getenv("SWITCHYARD_CASES") != nullptr;
   switchyard::cuda::Stream const stream;
   cross_backend::check_quantizers(report, stream, few);
+  cross_backend::check_engine(report, stream, few);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The kernel of ChainProduct: one block of threads per tile, panels double-buffered in shared memory.
+#pragma once
+
+#include "chain_finish.cuh"
+#include "cuda_error.hpp"
+
+namespace switchyard::cuda {
+
+__device__ inline TileSide side_of(ChainOperand const& operand, RowTile const& rows, std::int64_t first,
+                                   std::int64_t lines) {
+  bool const own = operand.expert_stride != 0;
+  return {&operand, lines, first, own ? 0 : rows.first_row, rows.expert * operand.expert_stride, rows.expert};
+}
+
+struct TilePanels {
+  TilePanel left[2];
+  TilePanel right[2];
+};
+
+/// The chains of one segment, [begin, end), from +0.
+template <ChainLines kLines, bool kCoded>
+__device__ inline void chain_segment(TileSide const& left, TileSide const& right, std::int64_t begin, std::int64_t end,
+                                     ThreadPlace const& place, TilePanels& panels, float (&sums)[8][8]) {
+  PanelPart<kLines != ChainLines::both_across, kCoded> left_part;
+  PanelPart<kLines == ChainLines::both_along, kCoded> right_part;
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[i][j] = 0.0f;
+  if (begin >= end) return;
+  left_part.load(left, begin, end);
+  right_part.load(right, begin, end);
+  left_part.store(panels.left[0]);
+  right_part.store(panels.right[0]);
+  __syncthreads();
+  int current = 0;
+  for (std::int64_t step = begin; step < end; step += kSteps, current = 1 - current) {
+    bool const more = step + kSteps < end;
+    if (more) {
+      left_part.load(left, step + kSteps, end);
+      right_part.load(right, step + kSteps, end);
+    }
+    if (end - step >= kSteps) {
+      add_steps<true>(panels.left[current], panels.right[current], kSteps, place, sums);
+    } else {
+      add_steps<false>(panels.left[current], panels.right[current], static_cast<int>(end - step), place, sums);
+    }
+    if (more) {
+      left_part.store(panels.left[1 - current]);
+      right_part.store(panels.right[1 - current]);
+    }
+    __syncthreads();
+  }
+}
+
+template <ChainLines kLines, bool kCoded>
+__global__ void __launch_bounds__(kTileThreads, 2) chain_kernel(__grid_constant__ ChainProduct const product) {
+  __shared__ alignas(16) TilePanels panels;
+  ProductTile const tile = find_product_tile<kTile, kTile>(product);
+  if (tile.rows.expert < 0) return;
+  TileSide const left = side_of(product.left, tile.rows, tile.rows.begin, tile.row_count);
+  TileSide const right = side_of(product.right, tile.rows, tile.first_column, tile.column_count);
+  ThreadPlace const place;
+  float sums[8][8];
+  WaitingSums<8, 8> waiting;
+  std::int64_t begin = 0;
+  for (int segment = 0; segment < product.segments; ++segment) {
+    std::int64_t const end = product.segments == 1 ? tile.steps : product.segment_ends[segment];
+    chain_segment<kLines, kCoded>(left, right, begin, end, place, panels, sums);
+    if (product.segments > 1) waiting.fold(segment, sums);
+    begin = end;
+  }
+  OutputTile const out = output_of(product, tile.rows);
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      if (place.row_of(i) < tile.row_count && place.column_of(j) < tile.column_count)
+        out.store(tile.rows.begin + place.row_of(i), tile.first_column + place.column_of(j), sums[i][j]);
+}
+
+template <ChainLines kLines, bool kCoded>
+void launch_chains(ChainProduct const& product, StreamView stream) {
+  unsigned const blocks = product_blocks(product, kTile, kTile);
+  if (blocks == 0) return;
+  chain_kernel<kLines, kCoded><<<blocks, kTileThreads, 0, stream.handle()>>>(product);
+  check_launch("chain_kernel");
+}
+
+}  // namespace switchyard::cuda
