@@ -18,6 +18,12 @@ enum class Purpose : std::uint64_t {
   token = 5,
   race = 6,
   ragged = 7,
+  domain_of_request = 8,
+  routing_tilt = 9,
+  hot = 10,
+  burst = 11,
+  step_seed = 12,
+  first_turn = 13,
 };
 
 /// @return the generator of one (purpose, major, minor); both below 2^28.

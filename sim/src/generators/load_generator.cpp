@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "draw.hpp"
+#include "generators/draw.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::sim {

@@ -2,78 +2,75 @@
 #include "switchyard/sim/routing_generator.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
-#include "draw.hpp"
+#include "generators/routing_race.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::sim {
 namespace {
 
-/// Below this share of the best score a weight stops falling, so that it stays positive in fp32.
-constexpr double kLeastScoreRatio = 0x1p-20;
+RoutingMap map_of(RoutingSpec const& spec, std::int64_t tokens, std::vector<std::int32_t> ids,
+                  std::vector<float> weights) {
+  return RoutingMap::from_topk(tokens, static_cast<int>(spec.expert_weights.size()), spec.top_k, std::move(ids),
+                               std::move(weights));
+}
 
-/// One token's race: finish times of all experts, kept from the previous token where the draw sticks.
-class Race {
- public:
-  Race(RoutingSpec const& spec, int rank)
-      : spec_(spec),
-        rng_(stream_of(spec.seed, Purpose::race, 0, rank)),
-        waits_(spec.expert_weights.size()),
-        order_(spec.expert_weights.size()) {}
-
-  void run(std::int64_t token) {
-    bool const fresh = token % spec_.request_tokens == 0;
-    for (std::size_t e = 0; e < waits_.size(); ++e) {
-      std::uint64_t const bits = rng_.bits(static_cast<std::uint64_t>(token) * waits_.size() + e);
-      bool const keep = !fresh && static_cast<double>(bits & 0xfff) < spec_.stickiness * 0x1p12;
-      if (!keep) waits_[e] = -hd::log(open_unit(bits));
-    }
-    auto const last = order_.begin() + spec_.top_k;
-    std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::partial_sort(order_.begin(), last, order_.end(), [this](std::size_t a, std::size_t b) {
-      double const score_a = score(a);
-      double const score_b = score(b);
-      return score_a != score_b ? score_a > score_b : a < b;
-    });
-  }
-
-  /// Appends the winners and their weights.
-  void take(std::vector<std::int32_t>& ids, std::vector<float>& weights) const {
-    std::size_t const first = weights.size();
-    float sum = 0;
-    for (std::size_t k = 0; k < static_cast<std::size_t>(spec_.top_k); ++k) {
-      ids.push_back(static_cast<std::int32_t>(order_[k]));
-      double const ratio = score(order_[k]) / score(order_[0]);
-      weights.push_back(static_cast<float>(std::sqrt(std::max(ratio, kLeastScoreRatio))));
-      sum += weights.back();
-    }
-    for (std::size_t i = first; i < weights.size(); ++i) weights[i] /= sum;
-  }
-
- private:
-  [[nodiscard]] double score(std::size_t expert) const { return spec_.expert_weights[expert] / waits_[expert]; }
-
-  RoutingSpec const& spec_;
-  CounterRng rng_;
-  std::vector<double> waits_;
-  std::vector<std::size_t> order_;
-};
-
-RoutingMap route_rank(RoutingSpec const& spec, int rank) {
+RoutingMap route_rank(RoutingSpec const& spec, std::vector<double> const& tilts, int rank) {
   std::int64_t const tokens = spec.tokens_of_rank[static_cast<std::size_t>(rank)];
   std::vector<std::int32_t> ids;
   std::vector<float> weights;
   ids.reserve(static_cast<std::size_t>(tokens * spec.top_k));
   weights.reserve(ids.capacity());
-  Race race(spec, rank);
+  RoutingRace race(spec, tilts, rank);
   for (std::int64_t token = 0; token < tokens; ++token) {
     race.run(token);
     race.take(ids, weights);
   }
-  return RoutingMap::from_topk(tokens, static_cast<int>(spec.expert_weights.size()), spec.top_k, std::move(ids),
-                               std::move(weights));
+  return map_of(spec, tokens, std::move(ids), std::move(weights));
+}
+
+/// Experts take turns over the tokens of all ranks.
+std::vector<RoutingMap> route_evenly(RoutingSpec const& spec) {
+  std::vector<std::int32_t> usable;
+  for (std::size_t e = 0; e < spec.expert_weights.size(); ++e)
+    if (spec.expert_weights[e] > 0) usable.push_back(static_cast<std::int32_t>(e));
+  std::uint64_t turn = stream_of(spec.seed, Purpose::first_turn, 0, 0).below(0, usable.size());
+  std::vector<RoutingMap> maps;
+  for (std::int64_t const tokens : spec.tokens_of_rank) {
+    std::vector<std::int32_t> ids;
+    for (std::int64_t choice = 0; choice < tokens * spec.top_k; ++choice) ids.push_back(usable[turn++ % usable.size()]);
+    std::vector<float> weights(ids.size(), 1.0F / static_cast<float>(spec.top_k));
+    maps.push_back(map_of(spec, tokens, std::move(ids), std::move(weights)));
+  }
+  return maps;
+}
+
+void require_domains(RoutingSpec const& spec) {
+  SWITCHYARD_REQUIRE(spec.num_domains >= 1 && spec.num_domains <= 1 << 20, invalid_argument,
+                     "num_domains is {}: give an integer in [1, 2^20]", spec.num_domains);
+  SWITCHYARD_REQUIRE(spec.domain_sigma >= 0 && spec.domain_sigma <= 5, invalid_argument,
+                     "domain_sigma is {}: give a number in [0, 5]", spec.domain_sigma);
+}
+
+/// Whatever groups a token chooses, it finds enough experts in them.
+void require_groups(RoutingSpec const& spec) {
+  int const experts = static_cast<int>(spec.expert_weights.size());
+  if (spec.num_groups == 0 && spec.top_groups == 0) return;
+  bool const even = spec.num_groups >= 1 && experts % spec.num_groups == 0;
+  SWITCHYARD_REQUIRE(even && spec.top_groups >= 1 && spec.top_groups <= spec.num_groups && !spec.even, invalid_argument,
+                     "{} of {} groups of {} experts, turns {}: groups must divide the experts, a token choose at least "
+                     "one of them, and tokens that race do",
+                     spec.top_groups, spec.num_groups, experts, spec.even);
+  std::vector<std::int64_t> usable(static_cast<std::size_t>(spec.num_groups), 0);
+  for (std::size_t e = 0; e < spec.expert_weights.size(); ++e)
+    usable[e * usable.size() / spec.expert_weights.size()] += spec.expert_weights[e] > 0 ? 1 : 0;
+  std::sort(usable.begin(), usable.end());
+  auto const least = std::accumulate(usable.begin(), usable.begin() + spec.top_groups, std::int64_t{0});
+  SWITCHYARD_REQUIRE(least >= spec.top_k, invalid_argument,
+                     "top_k is {}, but some {} of the {} groups have only {} experts that can be chosen: lower top_k "
+                     "or choose more groups",
+                     spec.top_k, spec.top_groups, spec.num_groups, least);
 }
 
 }  // namespace
@@ -100,14 +97,18 @@ void require_valid(RoutingSpec const& spec) {
                      "stickiness is {}: give a number in [0, 1)", spec.stickiness);
   SWITCHYARD_REQUIRE(spec.request_tokens >= 1, invalid_argument, "request_tokens is {}: give at least 1",
                      spec.request_tokens);
+  require_domains(spec);
+  require_groups(spec);
 }
 
 std::vector<RoutingMap> generate_routing(RoutingSpec const& spec) {
   require_valid(spec);
+  if (spec.even) return route_evenly(spec);
+  auto const tilts = domain_tilts(spec);
   std::vector<RoutingMap> maps;
   maps.reserve(spec.tokens_of_rank.size());
   for (std::size_t rank = 0; rank < spec.tokens_of_rank.size(); ++rank) {
-    maps.push_back(route_rank(spec, static_cast<int>(rank)));
+    maps.push_back(route_rank(spec, tilts, static_cast<int>(rank)));
   }
   return maps;
 }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "draw.hpp"
+#include "generators/draw.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/sim/load_generator.hpp"
 #include "switchyard/sim/routing_generator.hpp"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/sim/plan_cost.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "switchyard/internal/require.hpp"
@@ -27,12 +29,6 @@ constexpr std::array kConstants{
     Constant{"network.message_us", [](ClusterSpec& s) -> double& { return s.network.message_us; }},
     Constant{"network.leaf_uplink_gb_per_s", [](ClusterSpec& s) -> double& { return s.network.leaf_uplink_gb_per_s; }},
 };
-
-std::string known_constants() {
-  std::string text;
-  for (Constant const& constant : kConstants) text += (text.empty() ? "" : ", ") + std::string(constant.name);
-  return text;
-}
 
 PhaseCost cost_of_phase(ClusterTopology const& topology, TrafficPhase const& phase, NetworkModel const& model) {
   LinkAccount account(topology);
@@ -98,11 +94,17 @@ std::vector<ClusterConstant> constants_of(ClusterSpec const& spec) {
   return constants;
 }
 
+std::vector<std::string> cluster_constant_names() {
+  std::vector<std::string> names;
+  for (Constant const& constant : kConstants) names.emplace_back(constant.name);
+  return names;
+}
+
 ClusterSpec with_constant(ClusterSpec spec, std::string_view name, double value) {
   auto const found = std::find_if(kConstants.begin(), kConstants.end(),
                                   [&](Constant const& constant) { return constant.name == name; });
   SWITCHYARD_REQUIRE(found != kConstants.end(), invalid_argument, "a cluster has no constant \"{}\": use one of {}",
-                     name, known_constants());
+                     name, fmt::join(cluster_constant_names(), ", "));
   found->of(spec) = value;
   auto& node = spec.intra_node;
   if (name == "intra_node.gpu_gb_per_s") node.peer_gb_per_s = std::min(node.peer_gb_per_s, node.gpu_gb_per_s);

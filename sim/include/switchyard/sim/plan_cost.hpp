@@ -64,6 +64,9 @@ struct ClusterConstant {
 /// @return the constants that are not zero, in the order of the file.
 [[nodiscard]] std::vector<ClusterConstant> constants_of(ClusterSpec const& spec);
 
+/// @return the names that with_constant() knows, in the order of the file.
+[[nodiscard]] std::vector<std::string> cluster_constant_names();
+
 /// Changes one constant of a cluster. @param name as in the cluster file. @throws Error{invalid_argument} for an
 /// unknown name (the text lists the known ones) or a value that require_valid refuses.
 [[nodiscard]] ClusterSpec with_constant(ClusterSpec spec, std::string_view name, double value);

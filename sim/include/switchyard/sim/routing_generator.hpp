@@ -19,6 +19,13 @@ struct RoutingSpec {
   std::vector<double> expert_weights{};
   double stickiness = 0;              ///< chance that a token keeps its predecessor's draw for an expert, [0, 1)
   std::int64_t request_tokens = 128;  ///< tokens of one request; stickiness ends at its border
+  int num_domains = 1;                ///< kinds of requests (code, mathematics, chat, ...); every request draws one
+  double domain_sigma = 0;            ///< log-normal tilt of an expert's popularity in a domain, [0, 5]
+  /// Group-limited routing: experts lie in num_groups equal blocks, a token chooses among those of its top_groups
+  /// blocks with the largest sums of two best scores (DeepSeek-V3: 8 and 4). 0 = no groups.
+  int num_groups = 0;
+  int top_groups = 0;
+  bool even = false;  ///< experts take turns instead of racing, popularity 0 left out: counts differ by one at most
   std::uint64_t seed = 1;
 };
 
@@ -31,6 +38,8 @@ void require_valid(RoutingSpec const& spec);
 /// -log(u) / popularity, and the k fastest win, the fastest in slot 0 (ties: lower expert).
 /// Weights are positive, descending in k, and normalised in fp32: the sum runs over slots ascending, then each is
 /// divided by it.
+/// With groups, the best two of a block race for it, ties to the lower block. With `even`, token g of all ranks
+/// together takes the next top_k experts of the round that starts at a drawn one, with equal weights.
 /// @return one map per rank, top-k form. @throws Error{invalid_argument} as require_valid.
 /// @note pure; O(tokens * experts) logarithms.
 [[nodiscard]] std::vector<RoutingMap> generate_routing(RoutingSpec const& spec);
