@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "switchyard/placement/expert_load.hpp"
@@ -40,6 +41,8 @@ struct IncrementalOptions {
   /// A layer is good enough when its largest rank figure is at most this times its lower bound (for tokens the mean or
   /// the min-max replica load; else the mean figure of the placement in use): no more moves are looked for.
   double goal_ratio = 1.003;
+  /// Leave slots that repeat an expert on their rank as they are, unless changing them helps the balance.
+  bool keep_duplicates = false;
   int max_sweeps = 8;  ///< thresholds tried per layer, from coarse to the goal; more find better points at equal moves
 };
 
@@ -60,12 +63,25 @@ struct CurvePoint {
   std::vector<ExpertId> slots;  ///< [slots]
 };
 
+/// Why a chosen placement repeats an expert on a rank.
+enum class DuplicatesKept : std::uint8_t {
+  none,             ///< it does not
+  move_limits,      ///< getting rid of them would exceed a limit on moves
+  no_legal_change,  ///< nothing else may stand there: node limits, or every expert is on the rank already
+  horizon,          ///< with a horizon a duplicate goes only when that pays
+  asked,            ///< keep_duplicates
+};
+[[nodiscard]] std::string_view to_string(DuplicatesKept reason) noexcept;
+
 /// What was chosen in one layer.
 struct IncrementalLayer {
   double lower_bound = 0;     ///< what goal_ratio refers to
   double current_figure = 0;  ///< of the placement in use; experts without a live slot carry nothing
   double gain_seconds = 0;    ///< over the horizon
   std::int32_t chosen = 0;    ///< index into the curve
+  int duplicates_before = 0;  ///< slots of the placement in use that repeat an expert on their rank
+  int duplicates_left = 0;    ///< slots of the chosen placement that do
+  DuplicatesKept duplicates_kept = DuplicatesKept::none;
   std::int64_t forced_moves =
       0;  ///< to repair the placement in use, made whatever the limits say; a point of the curve may do with fewer
   std::vector<CurvePoint> curve{};  ///< moves strictly rising, max_figure strictly falling; front: fewest moves
@@ -86,11 +102,14 @@ struct IncrementalResult {
 /// Where single changes end more than 1 % above the goal although moves are left, a plan of the policy balanced,
 /// renamed for few moves, ends the curve if it is better by 1 % (not with node limits).
 ///
-/// Honours every part of the request. Empty slots are filled when that helps. Duplicates on a rank that the current
-/// placement has may stay; none is added. A current placement that the request does not admit is repaired first, and
-/// the moves that takes are counted as forced: slots outside node limits are given up (a group or expert keeps the
-/// nodes where it has most), experts without a live slot get one, surplus slots are emptied; a layer whose nodes are
-/// too full for that is placed anew.
+/// Slots that repeat an expert on their rank serve nobody: without a horizon they are given to other experts first, as
+/// far as the limits on moves reach (layers ascending), whether that helps the balance or not, and every curve begins
+/// behind that. duplicates_left says what remains and duplicates_kept why. None is added.
+///
+/// Honours every part of the request. Empty slots are filled when that helps. A current placement that the request does
+/// not admit is repaired first, and the moves that takes are counted as forced: slots outside node limits are given up
+/// (a group or expert keeps the nodes where it has most), experts without a live slot get one, surplus slots are
+/// emptied; a layer whose nodes are too full for that is placed anew.
 /// @throws Error{invalid_argument} without a current placement, for a negative limit, or a limit in bytes without
 ///         expert_bytes; Error{shape_mismatch} when the current placement has other ranks or slots than the request;
 ///         as validate(PolicyRequest).

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "descent.hpp"
+#include "duplicates.hpp"
 #include "kick.hpp"
 #include "layer_plan.hpp"
 #include "replica_search.hpp"
@@ -20,6 +21,7 @@ namespace switchyard {
 namespace {
 
 using placement::Cluster;
+using placement::count_duplicates;
 using placement::Draws;
 using placement::kick;
 using placement::kNone;
@@ -49,16 +51,6 @@ std::vector<ExpertPlacement> deepseek_plans(ExpertLoad const& load, PolicyReques
     plans.push_back(deepseek_rebalance(load, request, true).placement);
   }
   return plans;
-}
-
-int count_duplicates(LayerState const& state) {
-  int duplicates = 0;
-  for (std::size_t const rank : state.cluster().live) {
-    for (std::size_t expert = 0; expert < state.cluster().num_experts; ++expert) {
-      duplicates += std::max(0, static_cast<int>(state.replicas_on(rank, expert)) - 1);
-    }
-  }
-  return duplicates;
 }
 
 /// Plans one layer.

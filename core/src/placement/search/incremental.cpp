@@ -113,15 +113,20 @@ class IncrementalPlanner {
 
   IncrementalResult plan() {
     IncrementalResult result;
+    std::int64_t spare_moves = moves_for_duplicates();
     for (int layer = 0; layer < load_.num_layers(); ++layer) {
       auto figures = figures_of(layer);
-      auto const task = task_of(layer, figures);
+      auto task = task_of(layer, figures);
+      task.duplicate_fetches = spare_moves;
       result.layers.push_back(placement::trace_curve(task, options_));
+      IncrementalLayer const& traced = result.layers.back();
+      spare_moves -= std::max<std::int64_t>(0, traced.curve.front().moves - traced.forced_moves);
       if (is_stuck(result.layers.back())) {
         offer_fresh_plan(layer, task, result.layers.back());
       }
     }
     choose_points(result.layers, options_);
+    note_duplicates(result.layers);
     PlanPoint point;
     for (auto const& layer : result.layers) {
       point.layer_points.push_back(layer.chosen);
@@ -133,6 +138,36 @@ class IncrementalPlanner {
   }
 
  private:
+  /// What the limits over all layers leave for duplicates beside the forced moves.
+  [[nodiscard]] std::int64_t moves_for_duplicates() const {
+    std::int64_t allowed = moves_allowed(options_);
+    bool const has_limit = options_.limits.max_moves || options_.limits.max_bytes;
+    if (options_.keep_duplicates || options_.costs.horizon_steps > 0) {
+      return 0;
+    }
+    for (int layer = 0; has_limit && layer < load_.num_layers(); ++layer) {
+      auto figures = figures_of(layer);
+      allowed -= placement::forced_fetches(task_of(layer, figures));
+    }
+    return std::clamp<std::int64_t>(allowed, 0, std::int64_t{load_.num_layers()} * std::ssize(cluster_.rank_of_slot));
+  }
+
+  void note_duplicates(std::vector<IncrementalLayer>& layers) const {
+    for (int layer = 0; layer < load_.num_layers(); ++layer) {
+      auto figures = figures_of(layer);
+      IncrementalLayer& chosen = layers[to_size(layer)];
+      chosen.duplicates_left =
+          placement::count_duplicates(task_of(layer, figures), chosen.curve[to_size(chosen.chosen)].slots);
+      if (chosen.duplicates_left == 0) {
+        chosen.duplicates_kept = DuplicatesKept::none;
+      } else if (options_.keep_duplicates) {
+        chosen.duplicates_kept = DuplicatesKept::asked;
+      } else if (options_.costs.horizon_steps > 0) {
+        chosen.duplicates_kept = DuplicatesKept::horizon;
+      }
+    }
+  }
+
   placement::SlotFigures figures_of(int layer) const {
     return {request_.objective, load_, layer, cluster_.num_slots() + 1};
   }
@@ -144,7 +179,8 @@ class IncrementalPlanner {
             placement::slots_of_layer(*request_.current, layer, cluster_),
             fill,
             placement::search_bound(cluster_, request_.objective, load_, layer, fill),
-            request_.objective.kind != ObjectiveKind::tokens};
+            request_.objective.kind != ObjectiveKind::tokens,
+            0};
   }
 
   /// The search of single changes ended above its goal although moves were left.
@@ -195,6 +231,17 @@ class IncrementalPlanner {
 };
 
 }  // namespace
+
+std::string_view to_string(DuplicatesKept reason) noexcept {
+  switch (reason) {
+    case DuplicatesKept::none: return "none";
+    case DuplicatesKept::move_limits: return "move_limits";
+    case DuplicatesKept::no_legal_change: return "no_legal_change";
+    case DuplicatesKept::horizon: return "horizon";
+    case DuplicatesKept::asked: return "asked";
+  }
+  return "unknown";
+}
 
 IncrementalResult improve_placement(ExpertLoad const& load, PolicyRequest const& request,
                                     IncrementalOptions const& options) {

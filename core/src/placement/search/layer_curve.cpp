@@ -7,6 +7,7 @@
 
 #include "../bounds/keep_slots.hpp"
 #include "descent.hpp"
+#include "duplicates.hpp"
 #include "layer_plan.hpp"
 #include "move_path.hpp"
 #include "repair.hpp"
@@ -132,6 +133,8 @@ class CurveTracer {
     make_servable(start_, *task_.figures, task_.slots_to_fill);
     start_fetches_ = start_fetches_.recounted(start_);
     layer.forced_moves = start_fetches_.total();
+    layer.duplicates_before = count_duplicates(LayerState(*task_.cluster, *task_.figures, task_.current));
+    layer.duplicates_kept = settle_duplicates_first();
     layer.lower_bound = task_.lower_bound > 0 ? task_.lower_bound : mean_value(start_);
     points_.see(start_, start_fetches_);
     double const goal = layer.lower_bound * options_.goal_ratio;
@@ -148,6 +151,26 @@ class CurveTracer {
     return std::max(start_fetches_.total(), std::min(all, options_.limits.max_moves_per_layer.value_or(all)));
   }
 
+  DuplicatesKept settle_duplicates_first() {
+    DuplicateLimits const limits{std::min(max_fetches(), start_fetches_.total() + task_.duplicate_fetches),
+                                 task_.slots_to_fill};
+    if (task_.duplicate_fetches == 0) {
+      return DuplicatesKept::move_limits;
+    }
+    DuplicatesLeft const left = settle_duplicates(start_, start_fetches_, limits, filter());
+    return left.over_limits > 0 ? DuplicatesKept::move_limits : DuplicatesKept::no_legal_change;
+  }
+
+  /// Nothing when only the number of moves counts.
+  [[nodiscard]] FetchFilter filter() const {
+    if (!has_caps(options_.limits)) {
+      return nullptr;
+    }
+    return [this](LayerState const& now, FetchCount const& so_far) {
+      return choose_senders(now, so_far, options_.limits).has_value();
+    };
+  }
+
   void sweep(double threshold, double bound) {
     LayerState state = start_;
     FetchCount fetches = start_fetches_;
@@ -158,19 +181,14 @@ class CurveTracer {
     path.max_steps = 2 * path.max_fetches + 16;
     path.slots_to_fill = task_.slots_to_fill;
     path.may_empty = task_.may_empty;
-    FetchFilter filter = nullptr;
-    if (has_caps(options_.limits)) {
-      filter = [this](LayerState const& now, FetchCount const& so_far) {
-        return choose_senders(now, so_far, options_.limits).has_value();
-      };
-    }
-    follow_path(state, fetches, path, filter,
+    FetchFilter const within_caps = filter();
+    follow_path(state, fetches, path, within_caps,
                 [this](LayerState const& now, FetchCount const& so_far) { points_.see(now, so_far); });
-    polish(state, fetches, threshold, filter);
+    polish(state, fetches, threshold, within_caps);
   }
 
   /// Where a path got stuck above its threshold, the search without regard to fetches may go on.
-  void polish(LayerState& state, FetchCount const& fetches, double threshold, FetchFilter const& filter) {
+  void polish(LayerState& state, FetchCount const& fetches, double threshold, FetchFilter const& allows) {
     if (state.max_value() <= threshold) {
       return;
     }
@@ -181,7 +199,7 @@ class CurveTracer {
     descent.may_empty = task_.may_empty;
     if (descend(state, descent) > 0) {
       FetchCount const after = fetches.recounted(state);
-      if (after.total() <= max_fetches() && (!filter || filter(state, after))) {
+      if (after.total() <= max_fetches() && (!allows || allows(state, after))) {
         points_.see(state, after);
       }
     }
@@ -195,6 +213,17 @@ class CurveTracer {
 };
 
 }  // namespace
+
+std::int64_t forced_fetches(LayerTask const& task) {
+  LayerState state(*task.cluster, *task.figures, task.current);
+  FetchCount const fetches(state);
+  make_servable(state, *task.figures, task.slots_to_fill);
+  return fetches.recounted(state).total();
+}
+
+int count_duplicates(LayerTask const& task, std::vector<ExpertId> const& slots) {
+  return count_duplicates(LayerState(*task.cluster, *task.figures, experts_of(slots)));
+}
 
 IncrementalLayer trace_curve(LayerTask const& task, IncrementalOptions const& options) {
   return CurveTracer(task, options).trace();

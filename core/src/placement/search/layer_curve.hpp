@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "layer_state.hpp"
@@ -17,9 +18,17 @@ struct LayerTask {
   std::size_t slots_to_fill;
   double lower_bound;  // 0: the mean figure of the placement in use
   bool may_empty;
+  std::int64_t duplicate_fetches = 0;  // the most that may be spent on removing duplicates; 0: they are left alone
 };
 
-/// @return everything of IncrementalLayer except `chosen` and `gain_seconds`.
+/// @return the fetches that repairing the placement in use takes.
+[[nodiscard]] std::int64_t forced_fetches(LayerTask const& task);
+
+/// @return how many slots of a placement repeat an expert on their rank.
+[[nodiscard]] int count_duplicates(LayerTask const& task, std::vector<ExpertId> const& slots);
+
+/// @return everything of IncrementalLayer except `chosen`, `gain_seconds` and `duplicates_left`; duplicates_kept is
+///         what keeps the duplicates of the first point.
 [[nodiscard]] IncrementalLayer trace_curve(LayerTask const& task, IncrementalOptions const& options);
 
 /// Adds a placement found otherwise to the curve, unless a limit on the layer forbids it or a point with as few moves
