@@ -4,8 +4,8 @@
 # Usage: check_gpu.sh [folder for logs and JSON]   (default: SWITCHYARD_GPU_OUT, else build/gpu-report)
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor rebalance c_abi conformance
-#                    processes kernels ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor experts rebalance c_abi
+#                    conformance processes kernels ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
 #                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits executor rebalance c_abi conformance processes kernels ranks}
+stages=${SWITCHYARD_STAGES:-build bits executor experts rebalance c_abi conformance processes kernels ranks}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -97,7 +97,7 @@ fi
 nvidia-smi -L
 
 if wants build; then
-  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_rebalance switchyard_gpu_kernels"
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_experts switchyard_cuda_rebalance switchyard_gpu_kernels switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
@@ -107,7 +107,9 @@ if wants build; then
   stage build 550 cmake --build "$build" --target $targets
 fi
 wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
+wants planner && stage planner 200 "$programs/switchyard_cuda_planner"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
+wants experts && stage experts 300 "$programs/switchyard_cuda_experts"
 if wants rebalance; then
   stage rebalance 200 "$programs/switchyard_cuda_rebalance"
   [ -x "$programs/switchyard_nccl_rebalance" ] &&
@@ -138,11 +140,15 @@ if wants try4; then
     SWITCHYARD_PORT=29514 stage try4 300 sh "$0" "$out"
 fi
 wants kernels && stage kernels 120 "$programs/switchyard_gpu_kernels" "$out/kernels.json"
+wants kernels && stage expert_kernels 120 "$programs/switchyard_gpu_experts" "$out/experts.json"
+wants plans && stage plans 120 "$programs/switchyard_gpu_planner" "$out/plans.json"
 [ "$gpus" -gt 1 ] && wants ranks && stage ranks 400 "$programs/switchyard_gpu_ranks" "$out/ranks.json" "$gpus"
 if wants sanitizer; then
   for tool in memcheck racecheck initcheck synccheck; do
     SWITCHYARD_CASES=3 stage "sanitizer_$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
       "$programs/switchyard_cuda_executor"
+    SWITCHYARD_CASES=3 stage "sanitizer_${tool}_experts" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$programs/switchyard_cuda_experts"
   done
 fi
 

@@ -3,14 +3,13 @@
 // device copy measured in the same run. Bytes: each source row once plus the rows written. Before every sample a large
 // buffer is overwritten, so that no sample reads what the second-level cache kept from the one before.
 #include <cstdio>
-#include <functional>
 #include <numeric>
 #include <random>
 
 #include "bench_json.hpp"
+#include "kernel_timer.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/cuda/event.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/types/error.hpp"
@@ -25,31 +24,8 @@ constexpr std::int64_t kHidden = 7168;
 constexpr std::int64_t kRowBytes = kHidden * 2;
 constexpr std::int64_t kTopK = 8;
 constexpr std::int64_t kExperts = 256;
-constexpr int kSamples = 30;
 
-class Timer {
- public:
-  Timer() : flush_(256 << 20) {}
-  [[nodiscard]] cuda::StreamView stream() const { return stream_; }
-  std::vector<double> sample(std::function<void()> const& work) {
-    std::vector<double> samples;
-    for (int i = -3; i < kSamples; ++i) {
-      cuda::fill_bytes(flush_, static_cast<std::uint8_t>(i + 8), stream_);
-      begin_.view().record(stream_);
-      work();
-      end_.view().record(stream_);
-      end_.view().synchronize();
-      if (i >= 0) samples.push_back(cuda::elapsed_us(begin_, end_));
-    }
-    return samples;
-  }
-
- private:
-  cuda::Stream stream_;
-  cuda::DeviceBuffer flush_;
-  cuda::Event begin_{cuda::EventTiming::on};
-  cuda::Event end_{cuda::EventTiming::on};
-};
+using Timer = KernelTimer;
 
 /// Rows of tokens with kTopK experts each, sorted by expert: the token of every row, and the rows of every token.
 struct Routing {
