@@ -5,7 +5,7 @@
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor experts rebalance c_abi
-#                    conformance processes kernels ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
+#                    conformance processes kernels plans ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
 #                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits executor experts rebalance c_abi conformance processes kernels ranks}
+stages=${SWITCHYARD_STAGES:-build bits executor experts rebalance c_abi conformance processes planner kernels plans ranks}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')

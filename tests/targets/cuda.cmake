@@ -66,6 +66,8 @@ if(SWITCHYARD_HAVE_CUDA)
     switchyard_target_defaults(${name})
   endfunction()
   switchyard_add_gpu_bench(switchyard_gpu_kernels kernel_bench.cpp)
+  switchyard_add_gpu_bench(switchyard_gpu_planner planner_bench.cpp)
+  switchyard_use_cuda_headers(switchyard_gpu_planner)
 
   if(SWITCHYARD_HAVE_NCCL)
     switchyard_add_gpu_bench(switchyard_gpu_ranks rank_bench.cpp)
