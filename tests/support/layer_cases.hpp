@@ -107,14 +107,18 @@ struct RankLayer {
   bool biased;
 
   RankLayer(LayerCase const& c, ExpertOperands const& whole, switchyard::Communicator& comm)
-      : placement(switchyard::ExpertPlacement::contiguous(1, 8, c.options.grid.ep)), mlp(c.mlp), biased(c.biased) {
+      : placement(switchyard::ExpertPlacement::contiguous(1, c.mlp.num_local_experts, c.options.grid.ep)),
+        mlp(c.mlp),
+        biased(c.biased) {
     auto const rank = comm.rank();
     int const ep_rank = c.options.grid.ep_rank_of(rank);
-    std::int64_t const local = 8 / c.options.grid.ep;
+    auto const slots = placement.rank_slots(0, switchyard::RankId{ep_rank});
+    auto const local = static_cast<std::int64_t>(slots.size());
+    std::int64_t const first = local == 0 ? 0 : slots.front().value();
     mlp.num_local_experts = static_cast<int>(local);
     ExpertMlp const one_rank = mlp;
     mlp.tp = {c.options.grid.tp_rank_of(rank), c.options.grid.tp};
-    operands = tp_slice(expert_range(whole, c.mlp, ep_rank * local, local), one_rank, mlp);
+    operands = tp_slice(expert_range(whole, c.mlp, first, local), one_rank, mlp);
     prepare = switchyard::cpu::make_prepare_finalize(c.kind, comm, placement, c.options);
     experts = std::make_unique<switchyard::cpu::ExactExperts>(mlp);
     layer = std::make_unique<switchyard::MoeLayer>(*prepare, *experts, switchyard::exact_experts_traits(), c.layer);
@@ -145,7 +149,7 @@ inline std::vector<std::byte> dense_answer(LayerCase const& c, ExpertOperands co
     seen[i] = round(seen[i] * batch.routing.weights()[i / static_cast<std::size_t>(c.mlp.hidden)]);
   Matrix input = matrix_of(c.mlp.dtype, c.mlp.hidden, seen);
   if (c.options.quant && !seen.empty()) input = requantised(*c.options.quant, input);
-  std::int64_t const local = 8 / c.options.grid.ep;
+  std::int64_t const local = c.mlp.num_local_experts / c.options.grid.ep;
   std::vector<float> out;
   for (std::int64_t token = 0; token < batch.routing.num_tokens(); ++token) {
     oracle::Row sum(static_cast<std::size_t>(c.mlp.hidden), 0.0f);
