@@ -277,9 +277,13 @@ void CpuPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView co
 
 void CpuPrepare::input_weights_backward(CpuBatch const& batch, std::span<float> d_weights) const {
   auto const ids = batch.routing->ids();
+  std::size_t const row_bytes = to_size(shape_.hidden * size_of(traits_.dtype));
   router_weight_backward(batch.tokens, batch.routing->weights(), batch.output, batch.output, d_weights);
-  for (std::size_t token = 0; token < ids.size(); ++token)
-    if (ids[token] < 0) d_weights[token] = 0.0f;
+  for (std::size_t token = 0; token < ids.size(); ++token) {
+    if (ids[token] >= 0) continue;  // whatever its token and weight hold, a NaN for instance
+    d_weights[token] = 0.0f;
+    std::memset(static_cast<std::byte*>(batch.output.data()) + token * row_bytes, 0, row_bytes);
+  }
 }
 
 void CpuPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
