@@ -34,6 +34,7 @@ constexpr int kTopK = 8;
 constexpr int kExperts = 256;
 constexpr int kSamples = 30;
 constexpr int kWarmups = 5;
+constexpr int kBurst = 20;  ///< calls in a row of a sample that stands for one: starts of ranks differ by microseconds
 
 /// Samples of all ranks, merged by maximum; the last rank to hand in reports.
 class Board {
@@ -70,16 +71,17 @@ struct RankBench {
   cuda::Event begin{cuda::EventTiming::on};
   cuda::Event end{cuda::EventTiming::on};
 
-  std::vector<double> sample(std::function<void()> const& work) {
+  /// @return microseconds of one call, as the mean of `burst` calls in a row
+  std::vector<double> sample(std::function<void()> const& work, int burst = 1) {
     std::vector<double> samples;
     for (int i = -kWarmups; i < kSamples; ++i) {
       stream.view().synchronize();
       checked.barrier({.operation = "sample"});
       begin.view().record(stream);
-      work();
+      for (int call = 0; call < burst; ++call) work();
       end.view().record(stream);
       checked.wait(stream);
-      if (i >= 0) samples.push_back(cuda::elapsed_us(begin, end));
+      if (i >= 0) samples.push_back(cuda::elapsed_us(begin, end) / burst);
     }
     return samples;
   }
@@ -195,12 +197,16 @@ void bench_fused(RankBench& bench, DispatchPlan const& plan) {
                                                            {"ranks", static_cast<double>(bench.bare.size())}};
   std::string const full = "fused rank_partial T=" + std::to_string(plan.num_tokens);
   double const bytes = static_cast<double>(rows * kHidden * 2);
-  bench.board.hand_in("dispatch " + full, fields, bytes, bench.sample(dispatch));
-  bench.board.hand_in("combine " + full, fields, bytes, bench.sample(combine));
-  bench.board.hand_in("round trip " + full, fields, 2 * bytes, bench.sample([&] {
+  auto const both = [&] {
     dispatch();
     combine();
-  }));
+  };
+  for (int const burst : {1, kBurst}) {
+    std::string const name = full + (burst > 1 ? " in bursts of " + std::to_string(burst) : "");
+    bench.board.hand_in("dispatch " + name, fields, bytes, bench.sample(dispatch, burst));
+    bench.board.hand_in("combine " + name, fields, bytes, bench.sample(combine, burst));
+    bench.board.hand_in("round trip " + name, fields, 2 * bytes, bench.sample(both, burst));
+  }
   attempt.executor->check(bench.stream);
   bench.checked.barrier({.operation = "fused end"});
 }
