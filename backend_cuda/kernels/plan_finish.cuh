@@ -126,7 +126,7 @@ __device__ inline void finish_plan(PlanSorts const& sorts, PlanFinish const& fin
   finish_arrivals(finish, arrivals, &expert_rows);
   for_each_item(finish.tp * finish.ep, [&](std::int32_t rank) {
     finish.tokens_of_rank[rank] = tokens_of(finish.blocks, rank);
-    if (!is_announced(finish.blocks, rank))
+    if (rank != finish.rank && !is_announced(finish.blocks, rank))
       raise_plan_error(finish.error, PlanError::other_setup, static_cast<std::uint64_t>(rank));
   });
   __syncthreads();

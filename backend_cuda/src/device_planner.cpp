@@ -174,6 +174,12 @@ void DevicePlanner::plan(StreamView stream) {
   launch_plan_place(state.sorts, state.finish(), stream);
 }
 
+std::int64_t DevicePlanner::max_expert_rows() const noexcept {
+  return state_->max_expert_rows;
+}
+unsigned long long const* DevicePlanner::error() const noexcept {
+  return state_->error.as<unsigned long long const>();
+}
 DevicePlanLists const& DevicePlanner::lists() const noexcept {
   return state_->lists;
 }

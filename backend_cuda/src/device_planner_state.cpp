@@ -93,10 +93,16 @@ std::uint64_t digest_of(DevicePlannerConfig const& config, DispatchPlan const& s
 void require_config(DevicePlannerConfig const& config, ExpertPlacement const& placement) {
   SWITCHYARD_REQUIRE(config.family != DispatchFamily::megablocks, unsupported,
                      "MegaBlocks' bins are not planned on a device: plan on the host");
+  SWITCHYARD_REQUIRE(config.announcement_multiple >= 0 && config.announcement_multiple % alignof(PlanHeader) == 0,
+                     invalid_argument, "announcements in multiples of {} bytes: must be a multiple of {}",
+                     config.announcement_multiple, alignof(PlanHeader));
   SWITCHYARD_REQUIRE(config.columns >= 1 && config.max_tokens >= 0 && config.max_expert_rows >= 0, invalid_argument,
                      "a device planner for {} tokens of {} columns and {} expert rows: columns must be at least 1 and "
                      "sizes not negative",
                      config.max_tokens, config.columns, config.max_expert_rows);
+  SWITCHYARD_REQUIRE(config.max_tokens <= kMostRows / config.columns, unsupported,
+                     "{} tokens of {} columns: a device plans at most {} choices of a rank", config.max_tokens,
+                     config.columns, kMostRows);
   SWITCHYARD_REQUIRE(config.form == RoutingForm::topk || config.columns == placement.num_experts(), shape_mismatch,
                      "dense routing of {} columns for {} experts", config.columns, placement.num_experts());
   SWITCHYARD_REQUIRE(!config.capacity || config.capacity->rule != CapacityRule::megablocks, unsupported,
@@ -138,8 +144,9 @@ DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, Exper
   std::int64_t const table = checked_mul(checked_mul(config.max_tokens, columns), std::int64_t{sizeof(std::int32_t)});
   std::int64_t const counts = checked_mul(skeleton.setup.num_slots, std::int64_t{sizeof(std::int64_t)});
   constexpr std::int64_t kHeader = sizeof(PlanHeader);
-  auto const block = [](std::int64_t bytes) {
-    return checked_mul(checked_add(bytes, 2 * kHeader - 1) / kHeader, kHeader);
+  std::int64_t const multiple = std::max(config.announcement_multiple, kHeader);
+  auto const block = [&](std::int64_t bytes) {
+    return checked_mul(rounded_up(checked_add(bytes, kHeader), multiple), multiple);
   };
   block_bytes = block(is_alltoall() ? counts : table);
   announcements = DeviceBuffer(checked_mul(block_bytes, world));

@@ -29,6 +29,7 @@ struct DevicePlannerConfig {
   std::int64_t max_tokens = 0;                           ///< of any rank in one step
   std::optional<CapacityPolicy> capacity{};              ///< rules megatron and exact
   int capacity_top_k = 0;                                ///< the K of the capacity; 0: columns
+  std::int64_t announcement_multiple = 0;                ///< announcements are filled up to a multiple of so many bytes
   std::int64_t max_expert_rows = 0;                      ///< the budget of a rank's experts; 0: as many as can come
 };
 
@@ -113,6 +114,10 @@ class DevicePlanner {
 
   /// Writes the lists. @throws Error{cuda}
   void plan(StreamView stream);
+  /// Rows that the experts' tensors must have room for: the budget, or as many as can come.
+  [[nodiscard]] std::int64_t max_expert_rows() const noexcept;
+  /// The sticky word: 0, or what check() raises. Device memory.
+  [[nodiscard]] unsigned long long const* error() const noexcept;
   [[nodiscard]] DevicePlanLists const& lists() const noexcept;
   /// With a capacity: [tokens, experts] which choices were kept, and their weights, dense; else null.
   [[nodiscard]] std::uint8_t const* kept_map() const noexcept;
