@@ -17,6 +17,19 @@ __device__ inline unsigned threads_of_block() {
 __device__ inline bool has_failed(FusedWindows const& windows) {
   return *static_cast<unsigned long long volatile*>(&windows.progress->error) != 0;
 }
+struct FusedState {
+  std::uint64_t generation;
+  std::uint64_t error;
+};
+/// Both by one load.
+__device__ inline FusedState load_state(FusedWindows const& windows) {
+  FusedState state{};
+  asm volatile("ld.volatile.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(state.generation), "=l"(state.error)
+               : "l"(windows.progress)
+               : "memory");
+  return state;
+}
 /// The first failure stays.
 __device__ inline void fail(FusedWindows const& windows, FusedError error, int peer) {
   atomicCAS(&windows.progress->error, 0ULL, static_cast<unsigned long long>(error) << 32 | static_cast<unsigned>(peer));
@@ -59,17 +72,25 @@ __device__ inline bool await_word(FusedCall const& call, std::uint64_t const* wo
 }
 
 /// All threads of a block: waits for the signal of every peer and compares it with what this rank's plan expects.
-__device__ inline void await_signals(FusedCall const& call, std::uint64_t generation) {
+/// @return whether this thread found nothing wrong
+__device__ inline bool await_signals(FusedCall const& call, std::uint64_t generation) {
   FusedWindows const& windows = call.windows;
+  bool is_fine = true;
   for (int peer = static_cast<int>(thread_of_block()); peer < windows.world;
        peer += static_cast<int>(threads_of_block())) {
     FusedSignal const* const signal = signal_of(windows, windows.own, generation, peer);
-    if (!await_word(call, &signal->generation, generation, peer)) continue;
-    if (signal->digest != call.digest)
-      fail(windows, FusedError::other_call, peer);
+    FusedError found = FusedError::none;
+    if (!await_word(call, &signal->generation, generation, peer))
+      is_fine = false;
+    else if (signal->digest != call.digest)
+      found = FusedError::other_call;
     else if (signal->rows != static_cast<std::uint64_t>(call.expected[peer]))
-      fail(windows, FusedError::other_rows, peer);
+      found = FusedError::other_rows;
+    if (found == FusedError::none) continue;
+    fail(windows, found, peer);
+    is_fine = false;
   }
+  return is_fine;
 }
 
 }  // namespace switchyard::cuda

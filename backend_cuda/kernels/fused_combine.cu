@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kBlockThreads, 4) fused_combine_kernel(FusedCo
 }
 /// For few rows: a thread has a pack of a row or two.
 template <typename T>
-__global__ void __launch_bounds__(kWideThreads, 2) fused_combine_wide_kernel(FusedCombineParams const params) {
+__global__ void __launch_bounds__(kWideThreads) fused_combine_wide_kernel(FusedCombineParams const params) {
   run_duplex(params.call, CombineWork<T>(params));
 }
 

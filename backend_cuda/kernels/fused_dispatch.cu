@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kBlockThreads) fused_dispatch_kernel(FusedDisp
   run_duplex(params.call, DispatchWork(params));
 }
 /// For few rows: a thread has a word of a row or two.
-__global__ void __launch_bounds__(kWideThreads, 2) fused_dispatch_wide_kernel(FusedDispatchParams const params) {
+__global__ void __launch_bounds__(kWideThreads) fused_dispatch_wide_kernel(FusedDispatchParams const params) {
   run_duplex(params.call, DispatchWork(params));
 }
 

@@ -30,13 +30,13 @@ class DuplexChoice {
     using Kind = DuplexItem::Kind;
     bool const turn = has_produced_;
     has_produced_ = false;
+    draw_ahead();  // under way while the tags are read
     if (turn && may_consume() && has_arrived(held_)) return consume();
-    if (may_produce_) {
-      std::int64_t const drawn = draw(call_.windows.progress->produced);
+    if (ahead_ <= groups(work_.num_produce())) {
       has_produced_ = true;
-      if (drawn == 0) return {Kind::signals, 0};
-      if (drawn <= groups(work_.num_produce())) return {Kind::produce, drawn - 1};
-      may_produce_ = false;
+      std::int64_t const drawn = ahead_;
+      ahead_ = -1;
+      return drawn == 0 ? DuplexItem{Kind::signals, 0} : DuplexItem{Kind::produce, drawn - 1};
     }
     if (!may_consume()) return {};
     if (!has_agreed_) return consume();
@@ -47,8 +47,13 @@ class DuplexChoice {
   __device__ static std::int64_t draw(unsigned& counter) { return atomicAdd(&counter, 1U); }
   __device__ static std::int64_t groups(std::int64_t rows) { return (rows + blockDim.y - 1) / blockDim.y; }
 
+  /// A ticket beyond the last item stays: nothing is left to draw.
+  __device__ void draw_ahead() {
+    if (ahead_ < 0) ahead_ = draw(call_.windows.progress->produced);
+  }
+  /// A block's first group has the block's number: others wait for its rows, never for its consuming them.
   __device__ bool may_consume() {
-    if (held_ < 0) held_ = draw(call_.windows.progress->consumed);
+    if (held_ < 0) held_ = gridDim.x + draw(call_.windows.progress->consumed);
     return held_ < groups(work_.num_consume());
   }
 
@@ -91,8 +96,8 @@ class DuplexChoice {
   FusedCall const& call_;
   Work const& work_;
   std::uint64_t generation_;
-  std::int64_t held_ = -1;  ///< the group to consume next, drawn and not yet consumed
-  bool may_produce_ = true;
+  std::int64_t ahead_ = -1;         ///< the item to produce next, drawn and not yet begun: 0 stands for the signals
+  std::int64_t held_ = blockIdx.x;  ///< the group to consume next, not yet consumed
   bool has_produced_ = false;
   bool has_agreed_ = false;
 };
@@ -104,20 +109,22 @@ __device__ void for_row_of(std::int64_t group, std::int64_t rows, Act const& act
   if (row < rows) act(row);
 }
 
+/// @return whether the block has compared the signals of all peers
 template <typename Work>
-__device__ void run_items(FusedCall const& call, Work const& work, std::uint64_t generation) {
+__device__ bool run_items(FusedCall const& call, Work const& work, std::uint64_t generation) {
   using Kind = DuplexItem::Kind;
   __shared__ DuplexItem next;
   DuplexChoice<Work> choice(call, work, generation);
+  bool has_agreed = false;
   while (true) {
     if (thread_of_block() == 0) next = choice.next();
     __syncthreads();
     DuplexItem const item = next;
-    if (item.kind == Kind::end) return;
+    if (item.kind == Kind::end) return has_agreed;
     if (item.kind == Kind::signals) send_signals(call, generation);
     if (item.kind == Kind::agree) {
-      await_signals(call, generation);
-      if (__syncthreads_or(has_failed(call.windows) ? 1 : 0) != 0) return;
+      has_agreed = __syncthreads_or(await_signals(call, generation) ? 0 : 1) == 0;
+      if (!has_agreed) return false;
     }
     if (item.kind == Kind::produce)
       for_row_of(item.index, work.num_produce(), [&](std::int64_t row) { work.produce(row, generation); });
@@ -132,7 +139,7 @@ __device__ void run_items(FusedCall const& call, Work const& work, std::uint64_t
 /// The block that ends last closes the operation: nobody starts the next one before every peer has begun this one, so
 /// that all have finished the one before, whose half of the windows the next overwrites.
 template <typename Work>
-__device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation) {
+__device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation, bool has_agreed) {
   FusedProgress& progress = *call.windows.progress;
   __shared__ bool is_last;
   __threadfence();
@@ -140,7 +147,7 @@ __device__ void close_operation(FusedCall const& call, Work const& work, std::ui
   if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;
   __syncthreads();
   if (!is_last) return;
-  if (!has_failed(call.windows)) await_signals(call, generation);
+  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation);
   __syncthreads();
   if (has_failed(call.windows)) {
     send_failure(call.windows);
@@ -155,10 +162,10 @@ __device__ void close_operation(FusedCall const& call, Work const& work, std::ui
 
 template <typename Work>
 __device__ void run_duplex(FusedCall const& call, Work const& work) {
-  std::uint64_t const generation = call.windows.progress->generation;
-  bool const has_failed_before = __syncthreads_or(has_failed(call.windows) ? 1 : 0) != 0;
-  if (!has_failed_before) run_items(call, work, generation);
-  close_operation(call, work, generation);
+  FusedState const state = load_state(call.windows);
+  bool const has_failed_before = __syncthreads_or(state.error != 0 ? 1 : 0) != 0;
+  bool const has_agreed = !has_failed_before && run_items(call, work, state.generation);
+  close_operation(call, work, state.generation, has_agreed);
 }
 
 /// All threads of a block store zeros to `words` 16-byte words.

@@ -8,9 +8,8 @@
 
 namespace switchyard::cuda {
 
-/// Of a block that has one row of the few, or as many as the row has words: two blocks fit a multiprocessor, so that
-/// rows to produce and rows to consume have their own.
-inline constexpr unsigned kWideThreads = 512;
+/// Of a block that has one row of the few, or as many as the row has words.
+inline constexpr unsigned kWideThreads = 1024;
 
 /// @param narrow where rows are many: threads take kWordsInFlight words of a row, and blocks hide each other's waits
 /// @param wide where every multiprocessor has a block or two: the way of one row is all that counts

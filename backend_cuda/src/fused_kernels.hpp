@@ -27,10 +27,10 @@ struct alignas(16) FusedSignal {
 };
 
 /// Where an operation of one rank stands, in its device memory.
-struct FusedProgress {
+struct alignas(16) FusedProgress {
   std::uint64_t generation;  ///< of the operation in progress; its last block advances it
   unsigned long long error;  ///< sticky: 0, or kind << 32 | peer
-  unsigned produced;         ///< groups drawn by blocks, and blocks that have finished
+  unsigned produced;         ///< items drawn by blocks, and blocks that have finished
   unsigned consumed;
   unsigned finished;
   unsigned reserved;
