@@ -105,13 +105,14 @@ MoeStep MoeLayer::start(ConstTensorView const& tokens, RoutingMap const& routing
 }
 
 WorkspaceMemory MoeLayer::take_free_memory() {
-  if (free_memory_.empty()) return {};
+  if (free_memory_.empty()) return WorkspaceMemory(options_.memory);
   WorkspaceMemory memory = std::move(free_memory_.back());
   free_memory_.pop_back();
   return memory;
 }
 
 void MoeLayer::receive(MoeStep& step) {
+  MemorySpace const space = options_.memory == nullptr ? MemorySpace::host : options_.memory->space();
   step.memory_ = take_free_memory();
   Workspace counting;
   static_cast<void>(take_memory(counting, prepare_, experts_, *step.batch_, step.keep_rows_));
@@ -121,9 +122,10 @@ void MoeLayer::receive(MoeStep& step) {
   step.scratch_ = memory.scratch;
   step.rows_ = prepare_.finish_prepare(*step.batch_, memory.rows);
   ExpertMlp const& mlp = experts_.mlp();
-  step.results_ = in_place(prepare_.traits(), mlp, step.keep_rows_)
-                      ? step.rows_.rows
-                      : TensorView(memory.outputs.data(), result_dtype(mlp), {step.batch_->num_rows(), mlp.hidden});
+  step.results_ =
+      in_place(prepare_.traits(), mlp, step.keep_rows_)
+          ? step.rows_.rows
+          : TensorView(memory.outputs.data(), result_dtype(mlp), {step.batch_->num_rows(), mlp.hidden}, space);
 }
 
 void MoeLayer::compute(MoeStep& step, ExpertWeights const& weights) const {

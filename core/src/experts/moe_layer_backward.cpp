@@ -37,6 +37,7 @@ GradientMemory take_memory(Workspace& arena, Experts const& experts, PreparedBat
 void MoeLayer::receive_gradients(MoeContext& context, ConstTensorView const& d_output, MoeGradients const& gradients) {
   MoeStep& step = context.step_;
   SWITCHYARD_REQUIRE(step.batch_ != nullptr, invalid_argument, "the context's backward is over: run a forward again");
+  MemorySpace const space = options_.memory == nullptr ? MemorySpace::host : options_.memory->space();
   context.memory_ = take_free_memory();
   Workspace counting;
   static_cast<void>(take_memory(counting, experts_, *step.batch_));
@@ -46,8 +47,8 @@ void MoeLayer::receive_gradients(MoeContext& context, ConstTensorView const& d_o
   TensorShape const shape{step.batch_->num_rows(), mlp.hidden};
   context.parts_ = arena.parts();
   context.scratch_ = memory.scratch;
-  context.d_results_ = {memory.d_results.data(), mlp.dtype, shape};
-  context.d_rows_ = mlp.tp.size == 1 ? context.d_results_ : TensorView(memory.d_rows.data(), DType::f32, shape);
+  context.d_results_ = {memory.d_results.data(), mlp.dtype, shape, space};
+  context.d_rows_ = mlp.tp.size == 1 ? context.d_results_ : TensorView(memory.d_rows.data(), DType::f32, shape, space);
   context.d_router_weights_ = gradients.d_router_weights;
   prepare_.finalize_backward(*step.batch_, {step.results_, step.join_bias_}, d_output, context.d_results_,
                              context.d_router_weights_);

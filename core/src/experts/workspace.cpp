@@ -38,6 +38,15 @@ std::byte* Workspace::take_bytes(std::string_view name, std::int64_t count, std:
 
 std::span<std::byte> WorkspaceMemory::reserve(std::int64_t bytes) {
   SWITCHYARD_REQUIRE(bytes >= 0, invalid_argument, "a workspace of {} bytes", bytes);
+  if (source_ != nullptr) {
+    if (foreign_bytes_ < bytes) {
+      foreign_.reset();
+      foreign_bytes_ = 0;
+      foreign_ = source_->allocate(bytes);
+      foreign_bytes_ = bytes;
+    }
+    return {foreign_.get(), to_size(bytes)};
+  }
   std::size_t const wanted = to_size(bytes) + to_size(Workspace::kAlignment);
   try {
     if (storage_.size() < wanted) storage_ = std::vector<std::byte>(wanted);

@@ -20,6 +20,9 @@ struct MoeLayerOptions {
   bool router_weight_on_input = false;  ///< top-1 only
   std::optional<float> a1_scale{};      ///< given scale (fp8_tensor) of the first layer's input, whoever quantises it
   std::optional<float> a2_scale{};      ///< given scale (fp8_tensor) of the second layer's input
+  /// Where rows and results lie; null = host memory. Outlives the layer. Pair, experts and all operands of the calls
+  /// (d_router_weights too) are of that memory.
+  MemorySource* memory = nullptr;
 };
 
 /// Where a backward writes. Weight gradients are f32, shaped as the weights, and overwritten; no data: not wanted.

@@ -5,10 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "switchyard/types/tensor_view.hpp"
 
 namespace switchyard {
 
@@ -53,14 +56,31 @@ class Workspace {
   std::vector<WorkspacePart> parts_{};
 };
 
+/// Where workspaces lie, when not in host memory.
+class MemorySource {
+ public:
+  virtual ~MemorySource() = default;
+  [[nodiscard]] virtual MemorySpace space() const noexcept = 0;
+  /// @return memory from a multiple of Workspace::kAlignment on, freed with the last copy of the pointer
+  /// @throws Error{out_of_memory} with the size
+  [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(std::int64_t bytes) = 0;
+};
+
 /// Memory for a workspace, aligned as Workspace wants it. Grows, never shrinks.
 class WorkspaceMemory {
  public:
+  WorkspaceMemory() = default;
+  /// @param source outlives the object; null = host memory
+  explicit WorkspaceMemory(MemorySource* source) : source_(source) {}
+
   /// @return at least `bytes` bytes; the content is undefined. Earlier spans become invalid when it grows.
   /// @throws Error{invalid_argument} for a negative size, Error{out_of_memory} with the size.
   [[nodiscard]] std::span<std::byte> reserve(std::int64_t bytes);
 
  private:
+  MemorySource* source_ = nullptr;
+  std::shared_ptr<std::byte> foreign_{};
+  std::int64_t foreign_bytes_ = 0;
   std::vector<std::byte> storage_{};
 };
 
