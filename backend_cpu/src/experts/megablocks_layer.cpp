@@ -4,6 +4,7 @@
 #include "chain_matmul.hpp"
 #include "check_call.hpp"
 #include "expert_layers.hpp"
+#include "router_jitter.hpp"
 #include "switchyard/hd/arithmetic.hpp"
 #include "switchyard/hd/float_env.hpp"
 #include "switchyard/internal/require.hpp"
@@ -67,7 +68,10 @@ ConstTensorView MegaBlocksLayer::forward(MegaBlocksLayerInputs const& inputs, Te
   kept.tokens.resize(to_size(checked_mul(checked_mul(tokens, hidden), size_of(config_.experts.dtype))));
   TensorView const cast(kept.tokens.data(), config_.experts.dtype, {tokens, hidden});
   cast_rows(inputs.tokens, tokens, hidden, cast);
-  kept.logits = logits_of(cast, inputs.router_weight);
+  bool const noisy = inputs.jitter != nullptr && config_.jitter_eps.has_value();
+  if (noisy) kept.jittered = jittered(cast, *inputs.jitter);
+  kept.logits =
+      logits_of({noisy ? kept.jittered.data() : kept.tokens.data(), cast.dtype(), cast.shape()}, inputs.router_weight);
   ConstTensorView const logits(kept.logits.data(), DType::f32, {tokens, config_.experts.num_experts});
   kept.chosen = route(config_.router(), logits);
   RoutingMap const routing = config_.uniform_expert_assignment ? uniform_assignment(kept.chosen) : kept.chosen;
@@ -99,8 +103,25 @@ std::vector<float> MegaBlocksLayer::logit_gradient(MegaBlocksLayerStep const& st
   return d_logits;
 }
 
-void MegaBlocksLayer::add_router_gradient(std::span<float const> d_logits, ConstTensorView const& router_weight,
+std::vector<std::byte> MegaBlocksLayer::jittered(ConstTensorView const& tokens, CounterRng const& random) const {
+  std::int64_t const hidden = config_.experts.hidden;
+  std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
+  RouterJitter const jitter{random, *config_.jitter_eps, tokens.dtype()};
+  std::vector<std::byte> out(to_size(tokens.extent(0) * row_bytes));
+  ExpertKernels const& kernels = active_expert_kernels();
+  for_rows(tokens.extent(0), hidden, [&](std::int64_t token) {
+    std::vector<float> row(to_size(hidden));
+    kernels.load(static_cast<std::byte const*>(tokens.data()) + token * row_bytes, tokens.dtype(), nullptr, row.data(),
+                 hidden);
+    jitter.multiply(token * hidden, row);
+    kernels.add_and_store(row.data(), nullptr, tokens.dtype(), out.data() + token * row_bytes, hidden);
+  });
+  return out;
+}
+
+void MegaBlocksLayer::add_router_gradient(std::span<float const> d_logits, MegaBlocksLayerInputs const& inputs,
                                           ConstTensorView const& d_experts, TensorView const& d_tokens) const {
+  ConstTensorView const& router_weight = inputs.router_weight;
   std::int64_t const hidden = config_.experts.hidden;
   std::int64_t const experts = config_.experts.num_experts;
   std::int64_t const tokens = d_experts.extent(0);
@@ -115,6 +136,8 @@ void MegaBlocksLayer::add_router_gradient(std::span<float const> d_logits, Const
     kernels.load(static_cast<std::byte const*>(d_experts.data()) + token * hidden * size_of(dtype), dtype, nullptr,
                  row.data(), hidden);
     kernels.add_and_round(sum, nullptr, dtype, hidden);
+    if (inputs.jitter != nullptr && config_.jitter_eps)
+      RouterJitter{*inputs.jitter, *config_.jitter_eps, dtype}.multiply(token * hidden, {sum, to_size(hidden)});
     kernels.add_and_round(sum, row.data(), dtype, hidden);
     kernels.add_and_store(sum, nullptr, d_tokens.dtype(),
                           static_cast<std::byte*>(d_tokens.data()) + token * hidden * size_of(d_tokens.dtype()),
@@ -128,6 +151,10 @@ void MegaBlocksLayer::backward(MegaBlocksLayerStep const& step, MegaBlocksLayerI
   std::int64_t const hidden = config_.experts.hidden;
   std::int64_t const experts = config_.experts.num_experts;
   std::int64_t const tokens = step.chosen.num_tokens();
+  bool const noisy = inputs.jitter != nullptr && config_.jitter_eps.has_value();
+  SWITCHYARD_REQUIRE(tokens == 0 || noisy == !step.jittered.empty(), invalid_argument,
+                     "the forward pass had {} jitter, its backward has {}: pass the same inputs", noisy ? "no" : "a",
+                     noisy ? "one" : "none");
   DType const dtype = config_.experts.dtype;
   require_matrix(gradients.d_tokens, "d_tokens", tokens, hidden);
   if (gradients.d_router_weight.data() != nullptr)
@@ -146,9 +173,10 @@ void MegaBlocksLayer::backward(MegaBlocksLayerStep const& step, MegaBlocksLayerI
   hd::FloatEnvGuard const float_env;
   std::vector<float> const d_logits = logit_gradient(step, d_weights, gradients);
   if (gradients.d_router_weight.data() != nullptr)
-    chain_matmul({d_logits.data(), DType::f32, 1, experts}, experts, {step.tokens.data(), dtype, 1, hidden}, hidden,
-                 tokens, gradients.d_router_weight.elements<float>().data());
-  add_router_gradient(d_logits, inputs.router_weight, inner.d_tokens, gradients.d_tokens);
+    chain_matmul({d_logits.data(), DType::f32, 1, experts}, experts,
+                 {step.jittered.empty() ? step.tokens.data() : step.jittered.data(), dtype, 1, hidden}, hidden, tokens,
+                 gradients.d_router_weight.elements<float>().data());
+  add_router_gradient(d_logits, inputs, inner.d_tokens, gradients.d_tokens);
 }
 
 }  // namespace switchyard::cpu

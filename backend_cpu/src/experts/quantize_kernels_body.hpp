@@ -9,6 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "plain_codes.hpp"
 #include "quantize_kernels.hpp"
 #include "switchyard/types/host_device.hpp"
 
@@ -79,17 +80,6 @@ std::uint32_t absmax_bits(T const* __restrict values, Size count) {
 
 constexpr std::int64_t kTile = 2048;  // values coded at a time; even, so that half-byte codes never straddle tiles
 
-template <typename T>
-float absmax_of(T const* values, std::int64_t count) {
-  return hd::bits_to<float>(absmax_bits(values, count));
-}
-
-float absmax(void const* values, DType dtype, std::int64_t count) {
-  float result = 0.0f;
-  with_dtype(dtype, [&](auto type) { result = absmax_of(static_cast<decltype(type) const*>(values), count); });
-  return result;
-}
-
 constexpr bool has_byte_scale(QuantScheme scheme) {
   return scheme == QuantScheme::fp8_group_ue8m0 || scheme == QuantScheme::mxfp8 || scheme == QuantScheme::nvfp4;
 }
@@ -114,12 +104,6 @@ void encode_groups(T const* __restrict values, float const* __restrict factors, 
   }
 }
 
-/// The largest magnitudes of groups of `size` values.
-template <typename T, typename Size>
-void absmax_groups(T const* __restrict values, std::int64_t groups, Size size, std::uint32_t* __restrict largest) {
-  for (std::int64_t g = 0; g < groups; ++g) largest[g] = absmax_bits(values + g * size, size);
-}
-
 /// Two codes per byte; `codes` has room for one more.
 void join_halves(std::uint8_t* __restrict codes, std::int64_t count, std::byte* __restrict to) {
   codes[count] = 0;
@@ -132,8 +116,16 @@ struct Tile {
   float values[kTile];
   std::uint32_t largest[kTile];
   float factors[kTile];
+  float inverses[kTile];
   std::uint8_t codes[kTile + 1];
+  bool plain;  ///< whether PlainCodes can take all groups: no NaN, no infinity, no odd factor
 };
+
+/// What PlainCodes reads.
+template <typename T>
+constexpr DType readable_dtype() {
+  return std::is_same_v<T, bf16_t> ? DType::bf16 : DType::f32;
+}
 
 /// Where codes are made from: the values themselves, or for f16 (whose widening is long) a copy as floats.
 template <typename T>
@@ -143,6 +135,52 @@ T const* readable(T const* values, std::int64_t, Tile&) {
 float const* readable(f16_t const* values, std::int64_t count, Tile& tile) {
   for (std::int64_t i = 0; i < count; ++i) tile.values[i] = hd::widen(values[i]);
   return tile.values;
+}
+
+constexpr std::uint32_t kInfinity = 0x7f800000u;
+
+/// The largest bits of `count` values in groups of `group`, the last one maybe cut off; see LargestBits.
+template <typename T>
+void find_all_largest(T const* values, std::int64_t group, std::int64_t count, std::uint32_t* largest) {
+  std::int64_t const whole = count / group;
+  std::int64_t const done = whole * group;
+  find_largest({readable_dtype<T>(), values, whole, group, largest});
+  if (done < count) find_largest({readable_dtype<T>(), values + done, 1, count - done, largest + whole});
+}
+
+/// The groups' largest numbers, and whether all values are finite.
+template <typename T>
+void find_absmax(Tile& tile, T const* values, std::int64_t group, std::int64_t count) {
+  std::int64_t const groups = (count + group - 1) / group;
+  find_all_largest(values, group, count, tile.largest);
+  std::uint32_t top = 0;
+  for (std::int64_t g = 0; g < groups; ++g) top = std::max(top, tile.largest[g]);
+  tile.plain = top < kInfinity;
+  if (tile.plain) return;
+  for (std::int64_t g = 0; g < groups; ++g)
+    tile.largest[g] = absmax_bits(values + g * group, std::min(group, count - g * group));
+}
+
+/// The bits of the largest number of a row, tile by tile; tile.plain: whether all its values are finite.
+template <typename T>
+std::uint32_t row_absmax(Tile& tile, T const* values, std::int64_t count) {
+  std::uint32_t largest = 0;
+  bool plain = true;
+  for (std::int64_t first = 0; first < count; first += kTile) {
+    std::int64_t const n = std::min(kTile, count - first);
+    find_absmax(tile, readable(values + first, n, tile), kTile, n);
+    largest = std::max(largest, tile.largest[0]);
+    plain = plain && tile.plain;
+  }
+  tile.plain = plain;
+  return largest;
+}
+
+float absmax(void const* values, DType dtype, std::int64_t count) {
+  Tile tile;
+  std::uint32_t result = 0;
+  with_dtype(dtype, [&](auto type) { result = row_absmax(tile, static_cast<decltype(type) const*>(values), count); });
+  return hd::bits_to<float>(result);
 }
 
 /// Scales and factors of `groups` groups from their largest magnitudes.
@@ -155,6 +193,7 @@ void scale_groups(hd::QuantParameters const& parameters, Tile& tile, std::int64_
     stored[g] = scale.stored;
     bytes[g] = scale.code;
     tile.factors[g] = scale.factor;
+    tile.inverses[g] = hd::divides(kScheme) ? hd::div_rn(1.0f, scale.factor) : 0.0f;
   }
   if (scales == nullptr) return;
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -166,15 +205,38 @@ void scale_groups(hd::QuantParameters const& parameters, Tile& tile, std::int64_
   }
 }
 
+bool are_plain(float const* factors, std::int64_t groups) {
+  std::uint32_t top = 0;
+  for (std::int64_t g = 0; g < groups; ++g) top = std::max(top, bits_of(factors[g]));
+  return is_plain_factor(top);
+}
+
+/// Special values among them, or odd factors.
 template <QuantScheme kScheme, typename T>
-void encode_tile(Tile& tile, T const* values, std::int64_t group, std::int64_t count, std::byte* codes) {
+void encode_special(Tile& tile, T const* values, std::int64_t group, std::int64_t count, std::byte* codes) {
   constexpr bool kHalves = kScheme == QuantScheme::nvfp4;
   auto* const to = kHalves ? tile.codes : reinterpret_cast<std::uint8_t*>(codes);
   std::int64_t const whole = count / group;
   std::int64_t const done = whole * group;
-  with_size(group, [&](auto size) { encode_groups<kScheme>(values, tile.factors, whole, size, to); });
+  encode_groups<kScheme>(values, tile.factors, whole, group, to);
   if (done < count) encode_groups<kScheme>(values + done, tile.factors + whole, 1, count - done, to + done);
   if constexpr (kHalves) join_halves(tile.codes, count, codes);
+}
+
+/// Codes of `count` values from tile.factors. Groups of an odd size could share a byte, or a pair of values.
+template <QuantScheme kScheme, typename T>
+void encode_tile(Tile& tile, T const* values, std::int64_t group, std::int64_t count, std::byte* codes,
+                 std::int64_t bytes_ahead) {
+  constexpr std::int64_t kValuesPerByte = kScheme == QuantScheme::nvfp4 ? 2 : 1;
+  std::int64_t const whole = count / group;
+  std::int64_t const done = whole * group;
+  bool const even = group % 2 == 0 || count <= group;
+  if (!tile.plain || !even || !are_plain(tile.factors, (count + group - 1) / group))
+    return encode_special<kScheme>(tile, values, group, count, codes);
+  encode_plain({kScheme, readable_dtype<T>(), values, whole, group, tile.factors, tile.inverses, codes, bytes_ahead});
+  if (done < count)
+    encode_plain({kScheme, readable_dtype<T>(), values + done, 1, count - done, tile.factors + whole,
+                  tile.inverses + whole, codes + done / kValuesPerByte, bytes_ahead});
 }
 
 /// Groups that fit a tile: several at a time, so that their scales are computed side by side.
@@ -186,28 +248,28 @@ void quantize_small_groups(QuantizeTask const& task, hd::QuantParameters const& 
   std::int64_t const span = kTile / task.group * task.group;
   for (std::int64_t first = 0; first < count; first += span) {
     std::int64_t const n = std::min(span, count - first);
-    std::int64_t const whole = n / task.group;
-    std::int64_t const groups = (n + task.group - 1) / task.group;
-    T const* const from = values + first;
-    with_size(task.group, [&](auto size) { absmax_groups(from, whole, size, tile.largest); });
-    if (whole < groups) tile.largest[whole] = absmax_bits(from + whole * task.group, n - whole * task.group);
-    scale_groups<kScheme>(parameters, tile, groups, scales + first / task.group * kScaleBytes);
-    encode_tile<kScheme>(tile, readable(from, n, tile), task.group, n,
-                         codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first));
+    auto const* const from = readable(values + first, n, tile);
+    find_absmax(tile, from, task.group, n);
+    scale_groups<kScheme>(parameters, tile, (n + task.group - 1) / task.group,
+                          scales + first / task.group * kScaleBytes);
+    encode_tile<kScheme>(tile, from, task.group, n, codes + (kScheme == QuantScheme::nvfp4 ? first / 2 : first),
+                         span * static_cast<std::int64_t>(sizeof(T)));
   }
 }
 
-/// One scale for the whole row, or one that all rows share.
+/// One scale for the whole row, or one that all rows share, whose maximum says nothing about NaNs of this row.
 template <QuantScheme kScheme, typename T>
 void quantize_whole_row(QuantizeTask const& task, hd::QuantParameters const& parameters, T const* values,
                         std::int64_t count, std::byte* codes, std::byte* scales) {
   Tile tile;
-  float const largest = task.tensor_absmax != nullptr ? *task.tensor_absmax : absmax_of(values, count);
-  tile.largest[0] = hd::bits_to<std::uint32_t>(largest);
+  std::uint32_t largest = row_absmax(tile, values, count);
+  if (task.tensor_absmax != nullptr) largest = bits_of(*task.tensor_absmax);
+  tile.largest[0] = largest;
   scale_groups<kScheme>(parameters, tile, 1, scales);
   for (std::int64_t first = 0; first < count; first += kTile) {
     std::int64_t const n = std::min(kTile, count - first);
-    encode_tile<kScheme>(tile, readable(values + first, n, tile), kTile, n, codes + first);
+    encode_tile<kScheme>(tile, readable(values + first, n, tile), kTile, n, codes + first,
+                         count * static_cast<std::int64_t>(sizeof(T)));
   }
 }
 
