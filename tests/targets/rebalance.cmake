@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 switchyard_add_test(rebalance_plan_property_test LABEL property SOURCES property/rebalance_plan_property_test.cpp
+  property/rebalance_uneven_scaling_test.cpp
   LIBS switchyard::core)
 switchyard_link_rapidcheck(rebalance_plan_property_test)
 switchyard_add_test(rebalance_mutation_test LABEL property SOURCES property/rebalance_mutation_test.cpp

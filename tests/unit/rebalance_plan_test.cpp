@@ -197,7 +197,7 @@ TEST_CASE("bad rank mappings are refused and named") {
   check_text(refusal(invalid, four, four, {ScaleMode::none, ranks({0, 1, 2, 3})}), std::array{"without a direction"});
   auto const wide = placement(4, {2, 2}, {{0, 1, 2, 3}});
   check_text(refusal(ErrorCode::shape_mismatch, four, wide, down({0, 1, -1, -1})),
-             std::array{"the same number of slots on every rank"});
+             std::array{"old rank 0 has 1 slots and continues as new rank 0 with 2"});
   CHECK(check_request(four, two, down({0, 0, 1, -1})).front().rule == PlanRule::invalid_mapping);
 }
 

@@ -85,9 +85,6 @@ Violations find_scale_up_problems(rebalance::PlanFrame const& plan) {
 }
 
 Violations find_mapping_problems(rebalance::PlanFrame const& plan) {
-  if (plan.mapping.mode != ScaleMode::none && plan.before.layout().uniform_slots() < 0) {
-    return mapping_violation("scaling needs the same number of slots on every rank");
-  }
   switch (plan.mapping.mode) {
     case ScaleMode::scale_down: return find_scale_down_problems(plan);
     case ScaleMode::scale_up: return find_scale_up_problems(plan);

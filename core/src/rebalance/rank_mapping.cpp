@@ -47,14 +47,22 @@ void check_same_layout(SlotLayout const& before, SlotLayout const& after, Proble
   }
 }
 
-void check_uniform_slots(SlotLayout const& before, SlotLayout const& after, ProblemList& problems) {
-  int const old_slots = before.uniform_slots();
-  int const new_slots = after.uniform_slots();
-  if (old_slots < 0 || old_slots != new_slots) {
-    problems.add(PlanRule::shape_mismatch,
-                 "scaling needs the same number of slots on every rank before and after, found {} and {} (-1 = ranks "
-                 "differ)",
-                 old_slots, new_slots);
+/// A rank keeps its slots when it changes its number; only joining and leaving ranks may have any number of them.
+void check_continuing_slots(SlotLayout const& before, SlotLayout const& after, RankMapping const& mapping,
+                            ProblemList& problems) {
+  std::size_t const ranks = std::min(mapping.new_rank_of.size(), to_size(before.num_ranks()));
+  for (std::size_t old_rank = 0; old_rank < ranks; ++old_rank) {
+    RankId const from(static_cast<std::int32_t>(old_rank));
+    RankId const to = mapping.new_rank_of[old_rank];
+    if (to.value() < 0 || to.value() >= after.num_ranks() || before.slots_of(from) == after.slots_of(to)) {
+      continue;
+    }
+    problems.add(
+        PlanRule::shape_mismatch,
+        "old rank {} has {} slots and continues as new rank {} with {}: a rank keeps its number of slots, only "
+        "ranks that join or leave are free; place the experts on a layout that keeps it",
+        old_rank, before.slots_of(from), to.value(), after.slots_of(to));
+    return;
   }
 }
 
@@ -84,7 +92,7 @@ void check_scaling(ExpertPlacement const& before, ExpertPlacement const& after, 
                  "the rank mapping has {} entries but before has {} ranks: give one entry per old rank, -1 = leaves",
                  mapping.new_rank_of.size(), before.num_ranks());
   }
-  check_uniform_slots(before.layout(), after.layout(), problems);
+  check_continuing_slots(before.layout(), after.layout(), mapping, problems);
   auto const old_rank_of = check_targets(mapping, after.num_ranks(), problems);
   for (std::size_t rank = 0; mapping.mode == ScaleMode::scale_down && rank < old_rank_of.size(); ++rank) {
     if (old_rank_of[rank] < 0) {
@@ -94,22 +102,20 @@ void check_scaling(ExpertPlacement const& before, ExpertPlacement const& after, 
   }
 }
 
-/// A placement of `num_ranks` blocks whose block to[b] is block b of `source`; to[b] = -1 drops it, the rest is empty.
-ExpertPlacement move_blocks(ExpertPlacement const& source, int num_ranks, std::vector<RankId> const& to) {
-  int const block = source.layout().uniform_slots();
-  auto layout = SlotLayout::uniform(num_ranks, block);
+/// A placement of `layout` whose block to[b] is block b of `source`; to[b] = -1 drops it, the rest is empty.
+ExpertPlacement move_blocks(ExpertPlacement const& source, SlotLayout const& layout, std::vector<RankId> const& to) {
   auto const slots = to_size(layout.num_slots());
   std::vector<ExpertId> moved(to_size(source.num_layers()) * slots, kNoExpert);
   for (int layer = 0; layer < source.num_layers(); ++layer) {
-    for (std::int32_t rank = 0; rank < source.num_ranks(); ++rank) {
-      if (to[to_size(rank)].valid()) {
-        auto const rows = source.rank_slots(layer, RankId(rank));
-        auto const first = to_size(layer) * slots + to[to_size(rank)].index() * to_size(block);
+    for (RankId rank(0); rank.value() < source.num_ranks(); ++rank) {
+      if (RankId const target = to[rank.index()]; target.valid()) {
+        auto const rows = source.rank_slots(layer, rank);
+        auto const first = to_size(layer) * slots + layout.first_slot(target).index();
         std::copy(rows.begin(), rows.end(), moved.begin() + static_cast<std::ptrdiff_t>(first));
       }
     }
   }
-  return ExpertPlacement(source.num_layers(), source.num_experts(), std::move(layout), std::move(moved));
+  return ExpertPlacement(source.num_layers(), source.num_experts(), layout, std::move(moved));
 }
 
 std::vector<RankId> invert(std::vector<RankId> const& new_rank_of, int num_new_ranks) {
@@ -161,9 +167,9 @@ std::vector<PlanViolation> rebalance::find_size_problems(ExpertPlacement const& 
 ExpandedPlacements rebalance::expand(ExpertPlacement const& before, ExpertPlacement const& after,
                                      RankMapping const& mapping) {
   switch (mapping.mode) {
-    case ScaleMode::scale_up: return {move_blocks(before, after.num_ranks(), mapping.new_rank_of), after};
+    case ScaleMode::scale_up: return {move_blocks(before, after.layout(), mapping.new_rank_of), after};
     case ScaleMode::scale_down:
-      return {before, move_blocks(after, before.num_ranks(), invert(mapping.new_rank_of, after.num_ranks()))};
+      return {before, move_blocks(after, before.layout(), invert(mapping.new_rank_of, after.num_ranks()))};
     case ScaleMode::none: break;
   }
   return {before, after};
@@ -186,7 +192,7 @@ ExpertPlacement rebalance::target_of(ExpertPlacement const& after, RankMapping c
   auto const& new_rank_of = mapping.new_rank_of;
   auto const staying = std::count_if(new_rank_of.begin(), new_rank_of.end(), [](RankId rank) { return rank.valid(); });
   ProblemList problems;
-  if (new_rank_of.size() != to_size(after.num_ranks()) || after.layout().uniform_slots() < 0 || staying < 1) {
+  if (new_rank_of.size() != to_size(after.num_ranks()) || staying < 1) {
     problems.add(PlanRule::invalid_mapping,
                  "a scale_down mapping of {} entries, {} of them staying, does not fit a group of {} ranks",
                  new_rank_of.size(), staying, after.num_ranks());
@@ -195,7 +201,27 @@ ExpertPlacement rebalance::target_of(ExpertPlacement const& after, RankMapping c
   }
   auto const found = problems.take();
   SWITCHYARD_REQUIRE(found.empty(), invalid_argument, "{}", found.front().text);
-  return move_blocks(after, static_cast<int>(staying), new_rank_of);
+  std::vector<std::int32_t> slots(to_size(staying), 0);
+  for (std::size_t old_rank = 0; old_rank < new_rank_of.size(); ++old_rank) {
+    if (new_rank_of[old_rank].valid()) {
+      slots[new_rank_of[old_rank].index()] = after.layout().slots_of(RankId(static_cast<std::int32_t>(old_rank)));
+    }
+  }
+  return move_blocks(after, SlotLayout(std::move(slots)), new_rank_of);
+}
+
+ExpertPlacement start_placement(RebalancePlan const& plan) {
+  auto const& new_rank_of = plan.mapping.new_rank_of;
+  if (plan.mapping.mode != ScaleMode::scale_up) {
+    return plan.before;
+  }
+  std::vector<std::int32_t> slots;
+  for (RankId const rank : new_rank_of) {
+    SWITCHYARD_REQUIRE(rank.value() >= -1 && rank.value() < plan.before.num_ranks(), invalid_argument,
+                       "the rank mapping names new rank {} of {}", rank.value(), plan.before.num_ranks());
+    slots.push_back(rank.valid() ? plan.before.layout().slots_of(rank) : 0);
+  }
+  return move_blocks(plan.before, SlotLayout(std::move(slots)), invert(new_rank_of, plan.before.num_ranks()));
 }
 
 ExpertPlacement target_placement(RebalancePlan const& plan) {

@@ -18,22 +18,6 @@ namespace {
 
 constexpr std::size_t kShownLayers = 16;
 
-/// A plan's placement before, without the empty blocks that stand for ranks which join.
-ExpertPlacement placement_before(RebalancePlan const& plan) {
-  if (plan.mapping.mode != ScaleMode::scale_up) return plan.before;
-  auto const old_ranks = static_cast<int>(plan.mapping.new_rank_of.size());
-  int const per_rank = plan.before.layout().uniform_slots();
-  std::vector<ExpertId> ids;
-  for (int layer = 0; layer < plan.before.num_layers(); ++layer) {
-    for (RankId const rank : plan.mapping.new_rank_of) {
-      auto const slots = plan.before.rank_slots(layer, rank);
-      ids.insert(ids.end(), slots.begin(), slots.end());
-    }
-  }
-  return ExpertPlacement(plan.before.num_layers(), plan.before.num_experts(), SlotLayout::uniform(old_ranks, per_rank),
-                         std::move(ids));
-}
-
 ScheduleOptions schedule_options(ParsedOptions const& options, int num_ranks) {
   ScheduleOptions schedule;
   int const nodes = options.small_integer("nodes", 1, kMaxRanks);
@@ -126,7 +110,7 @@ ExitCode run_schedule(ParsedOptions const& options) {
   require_valid(plan);
   ScheduleOptions const settings = schedule_options(options, plan.before.num_ranks());
   RebalanceSchedule const schedule =
-      plan_schedule(placement_before(plan), target_placement(plan), plan.mapping, settings);
+      plan_schedule(start_placement(plan), target_placement(plan), plan.mapping, settings);
   require_valid(schedule);
   std::string const out = options.has("out") ? options.text("out") : std::string();
   io::PlanNotes const notes{"switchyard " SWITCHYARD_VERSION_STRING, "scheduled", file};

@@ -18,8 +18,8 @@ enum class ScaleMode {
 };
 [[nodiscard]] std::string_view to_string(ScaleMode mode) noexcept;
 
-/// `new_rank_of[old rank]` = new rank, or -1 for a rank that leaves. Injective; every rank has equally many slots.
-/// Empty in mode `none`.
+/// `new_rank_of[old rank]` = new rank, or -1 for a rank that leaves. Injective; a rank keeps its number of slots, ranks
+/// that join or leave may have any. Empty in mode `none`.
 struct RankMapping {
   ScaleMode mode = ScaleMode::none;
   std::vector<RankId> new_rank_of{};
@@ -36,9 +36,11 @@ struct ExpandedPlacements {
 /// block new_rank_of[o] of the new group, scale_down puts block new_rank_of[o] of `after` at block o of the old group.
 /// A permutation of all ranks is legal in either mode and means different slot spaces, which is why the mode is
 /// explicit.
-/// @throws Error{shape_mismatch} if layers, experts or slots per rank do not fit the mode; Error{invalid_argument} if
+/// @throws Error{shape_mismatch} if layers or experts differ, or a rank that continues would change its slots;
+/// Error{invalid_argument} if
 ///         the mapping is not injective, names a rank outside the new group, or (scale_down) skips one (each named).
-/// Source: vLLM vllm/distributed/eplb/rebalance_execute.py (_map_old / _map_new); see hazard H7.
+/// Source: vLLM vllm/distributed/eplb/rebalance_execute.py (_map_old / _map_new); see hazard H7. There every rank has
+/// equally many slots.
 [[nodiscard]] ExpandedPlacements expand_placements(ExpertPlacement const& before, ExpertPlacement const& after,
                                                    RankMapping const& mapping);
 

@@ -129,6 +129,11 @@ struct PlanViolation {
 [[nodiscard]] RebalancePlan plan_rebalance(ExpertPlacement const& before, ExpertPlacement const& after,
                                            RankMapping const& mapping = {});
 
+/// @return the placement before the move in the old ranks' slot space: `before` without the empty blocks of joining
+///         ranks. An old rank that drops out while others join (mapping -1 in scale_up) has no slots left in it.
+/// @throws Error{invalid_argument} if the mapping does not fit the plan.
+[[nodiscard]] ExpertPlacement start_placement(RebalancePlan const& plan);
+
 /// @return the placement that the group has when the move is done, in the new ranks' slot space: `after` without the
 ///         empty blocks of leaving ranks. @throws Error{invalid_argument} if the mapping does not fit the plan.
 [[nodiscard]] ExpertPlacement target_placement(RebalancePlan const& plan);
