@@ -97,6 +97,7 @@ ExitCode run_plan(ParsedOptions const& options) {
   PlannedMove const move = plan_move(inputs, choice.after);
   require_valid(move.plan);
   PlanReport report = make_report(inputs, choice, move);
+  if (choice.duplicates) report.sections.push_back(*choice.duplicates);
   add_sections(options, inputs, choice.after, move.plan, report);
   if (options.has("pareto")) report.sections.push_back(pareto_section(choice.pareto, inputs.expert_bytes));
   if (options.has("out")) {

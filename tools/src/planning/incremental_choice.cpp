@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "cli/table.hpp"
@@ -18,6 +19,17 @@ std::optional<std::int64_t> limit(ParsedOptions const& options, char const* name
   return options.integer(name, 0, kNoLimit);
 }
 
+std::string_view describe(DuplicatesKept reason) {
+  switch (reason) {
+    case DuplicatesKept::none: break;
+    case DuplicatesKept::move_limits: return "over a limit on moves";
+    case DuplicatesKept::no_legal_change: return "because nothing else may stand there";
+    case DuplicatesKept::horizon: return "because the horizon does not pay for them";
+    case DuplicatesKept::asked: return "as asked";
+  }
+  return "";
+}
+
 }  // namespace
 
 OptionTable incremental_options() {
@@ -28,6 +40,8 @@ OptionTable incremental_options() {
       {"max-per-gpu", OptionKind::optional, "N", "", "incremental: the most experts a GPU sends or receives per layer"},
       {"max-per-link", OptionKind::optional, "N", "",
        "incremental: the most experts from one GPU to another per layer"},
+      {"keep-duplicates", OptionKind::flag, "", "",
+       "incremental: spend no moves on slots that repeat an expert on their GPU"},
       {"pareto", OptionKind::flag, "", "", "incremental: print the whole trade-off between moves and balance"}};
 }
 
@@ -52,6 +66,7 @@ IncrementalResult run_incremental(ParsedOptions const& options, PlanInputs const
   settings.limits.max_receives_per_rank = limit(options, "max-per-gpu");
   settings.limits.max_sends_per_rank = limit(options, "max-per-gpu");
   settings.limits.max_moves_per_link = limit(options, "max-per-link");
+  settings.keep_duplicates = options.has("keep-duplicates");
   settings.costs.expert_bytes = inputs.expert_bytes;
   settings.costs.network_bytes_per_second = static_cast<double>(inputs.rates.network_bytes_per_us) * 1e6;
   settings.costs.local_bytes_per_second = static_cast<double>(inputs.rates.intra_bytes_per_us) * 1e6;
@@ -69,6 +84,28 @@ std::vector<ParetoPoint> pareto_of(IncrementalResult const& result) {
   for (PlanPoint const& point : pareto_points(result))
     points.push_back({point.moves, start > 0 ? point.total_figure / start : 1});
   return points;
+}
+
+ReportSection duplicates_section(IncrementalResult const& result) {
+  int before = 0;
+  std::map<DuplicatesKept, int> left;
+  for (IncrementalLayer const& layer : result.layers) {
+    before += layer.duplicates_before;
+    if (layer.duplicates_left > 0) left[layer.duplicates_kept] += layer.duplicates_left;
+  }
+  nlohmann::ordered_json json{{"before", before}};
+  std::string reasons;
+  int total = 0;
+  for (auto const& [reason, slots] : left) {
+    total += slots;
+    json["kept_for"][std::string(to_string(reason))] = slots;
+    reasons += fmt::format("{}{} {}", reasons.empty() ? ": " : ", ", slots, describe(reason));
+  }
+  json["left"] = total;
+  if (before == 0 && total == 0) return {"duplicates", json.dump(), ""};
+  return {"duplicates", json.dump(),
+          fmt::format("duplicates {} slots repeated an expert on their GPU, {} still do{}\n", grouped(before),
+                      grouped(total), reasons)};
 }
 
 ReportSection pareto_section(std::vector<ParetoPoint> const& points, std::int64_t expert_bytes) {

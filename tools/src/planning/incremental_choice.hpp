@@ -25,6 +25,8 @@ void require_limits_fit(ParsedOptions const& options, std::string const& policy)
 
 [[nodiscard]] IncrementalResult run_incremental(ParsedOptions const& options, PlanInputs const& inputs);
 [[nodiscard]] std::vector<ParetoPoint> pareto_of(IncrementalResult const& result);
+/// How many slots repeated an expert on their GPU, how many still do, and why.
+[[nodiscard]] ReportSection duplicates_section(IncrementalResult const& result);
 [[nodiscard]] ReportSection pareto_section(std::vector<ParetoPoint> const& points, std::int64_t expert_bytes);
 
 }  // namespace switchyard::cli

@@ -90,11 +90,9 @@ PolicyChoice choose_best(PlanInputs const& inputs) {
   if (best == nullptr)
     throw UsageError(fmt::format("every policy refuses the request, first {}: {}", candidates.front().name,
                                  candidates.front().refused));
-  return {best->name,
-          note_of(best->name, inputs.request),
-          best->after,
-          compare(candidates, best->name, inputs.expert_bytes),
-          {}};
+  return {best->name,  note_of(best->name, inputs.request),
+          best->after, compare(candidates, best->name, inputs.expert_bytes),
+          {},          {}};
 }
 
 }  // namespace
@@ -112,10 +110,11 @@ PolicyChoice choose_policy(ParsedOptions const& options, PlanInputs const& input
   if (name == kAll) return choose_best(inputs);
   if (name == kIncremental) {
     IncrementalResult const result = run_incremental(options, inputs);
-    return {name, name, result.placement, {}, pareto_of(result)};
+    return {name, name, result.placement, {}, pareto_of(result), duplicates_section(result)};
   }
   auto const policy = make_policy(name);
-  return {name, note_of(name, inputs.request), policy->place(inputs.source.load, request_for(*policy, inputs)), {}, {}};
+  return {name, note_of(name, inputs.request), policy->place(inputs.source.load, request_for(*policy, inputs)), {}, {},
+          {}};
 }
 
 }  // namespace switchyard::cli

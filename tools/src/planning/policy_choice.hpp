@@ -18,6 +18,7 @@ struct PolicyChoice {
   ExpertPlacement after;
   std::optional<ReportSection> comparison{};  ///< of all policies
   std::vector<ParetoPoint> pareto{};          ///< of the incremental policy
+  std::optional<ReportSection> duplicates{};  ///< of the incremental policy
 };
 
 /// @return the names that --policy takes: those of the library and "all".
