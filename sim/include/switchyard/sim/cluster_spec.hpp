@@ -78,4 +78,13 @@ void require_valid(ClusterSpec const& spec);
 /// @throws Error{parse} with file, byte, path and value; Error{invalid_argument} as require_valid.
 [[nodiscard]] ClusterSpec cluster_spec_from_json(std::string_view text, std::string const& source_name);
 
+/// A network file of ASTRA-sim: YAML or JSON with topology, npus_count, bandwidth (GB/s of 2^30 bytes, per link and
+/// direction) and latency (ns per link), or the older JSON with topologies-per-dim. One dimension is a node; a second
+/// joins nodes, every GPU with a link of its own, as rails. Ours has no per-hop forwarding through GPUs.
+/// @throws Error{parse} naming file, line or place, key and value; Error{unsupported} for what has no counterpart here:
+///         longer rings, pairwise joined nodes, three dimensions; Error{invalid_argument} as require_valid.
+[[nodiscard]] ClusterSpec cluster_spec_from_astra(std::string_view text, std::string const& source_name);
+/// Either of the two, told apart by their keys. @throws as both.
+[[nodiscard]] ClusterSpec cluster_spec_from_text(std::string_view text, std::string const& source_name);
+
 }  // namespace switchyard::sim
