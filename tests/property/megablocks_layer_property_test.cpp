@@ -7,10 +7,14 @@
 // full. Token 0: 0.5 * 3 * (2 * 2)^2 = 24, plus the bias 10; token 1: the bias alone.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "support/error_text.hpp"
 #include "support/megablocks_cases.hpp"
+#include "switchyard/cpu/instruction_set.hpp"
 #include "switchyard/cpu/parallel_for.hpp"
 
 namespace {
@@ -195,136 +199,88 @@ TEST_CASE("no tokens, all tokens for one expert, and nothing but dropped choices
       CAPTURE(world);
       CAPTURE(experts);
       CHECK(difference(c) == "");
-    }
-  }
-}
-
-TEST_CASE("host counts: the splits of the exchange, and batch sizes in which nobody's expert is a 0") {
-  for (auto const& [world, experts] : kGrids) {
-    MegaBlocksCase const c = megablocks_case(world, experts, DType::bf16, ExpertBins::exact);
-    auto const data = support::megablocks_data(c);
-    auto const results = support::run_megablocks_ranks(c, data);
-    std::vector<std::vector<std::int64_t>> sends;
-    for (auto const& result : results) sends.push_back(host_counts(result.step.plan).send_rows);
-    auto const blocks = static_cast<std::size_t>(std::min(world, experts));
-    auto const local = static_cast<std::size_t>(experts) / blocks;
-    for (std::size_t r = 0; r < results.size(); ++r) {
-      auto const counts = host_counts(results[r].step.plan);
-      REQUIRE(counts.rows_per_expert.size() == local);
-      for (std::size_t l = 0; l < local; ++l) {
-        auto const expert = static_cast<std::int32_t>(r % blocks * local + l);
-        std::int64_t chosen = 0;
-        for (auto const& routing : data.routings)
-          chosen += std::count(routing.ids().begin(), routing.ids().end(), expert);
-        CHECK(counts.rows_per_expert[l] == chosen);
+      for (std::int32_t const expert : {-1, 0, experts - 1}) {
+        MegaBlocksCase one = c;
+        one.every_choice = expert;  // twice per token, with top-2
+        one.fixed_tokens = -1;
+        CAPTURE(expert);
+        CHECK(difference(one) == "");
       }
-      CHECK(counts.receive_rows.size() == (world == 1 ? 0U : results.size()));
-      for (std::size_t peer = 0; peer < counts.receive_rows.size(); ++peer)
-        CHECK(counts.receive_rows[peer] == sends[peer][r]);
     }
   }
 }
 
-TEST_CASE("layers save for the loss before anything moves, and the caller clears") {
-  MegaBlocksCase const c = megablocks_case(2, 4, DType::bf16, ExpertBins::exact);
-  auto const data = support::megablocks_data(c);
-  auto const scheduler = cpu::make_cooperative_scheduler();
-  cpu::run_ranks(*scheduler, 2, {}, [&](switchyard::Communicator& comm) {
-    auto const r = comm.rank().index();
-    cpu::ParallelMlp layer(comm, c.config);
-    auto const own = support::megablocks_weights(c, data, layer.mlp(), comm.rank().value());
-    switchyard::LoadBalancingConfig loss_config;
-    loss_config.num_experts = 4;
-    loss_config.top_k = 2;
-    loss_config.num_layers = 2;
-    switchyard::LoadBalancingLoss losses(loss_config);
-    std::vector<float> const scores(static_cast<std::size_t>(data.tokens[r].rows() * 4), 0.25f);
-    cpu::ParallelMlpInputs inputs;
-    inputs.tokens = data.tokens[r].view();
-    inputs.routing = &data.routings[r];
-    inputs.weights = support::weight_views(own, layer.mlp(), false);
-    inputs.losses = &losses;
-    inputs.scores = scores;
-    auto out = support::poison(data.tokens[r].bytes.size());
-    switchyard::TensorView const view(out.data(), DType::bf16, {data.tokens[r].rows(), c.config.hidden});
-    for (int const layer_number : {1, 0}) {
-      inputs.layer = layer_number;
-      (void)layer.forward(inputs, view);
-    }
-    CHECK(losses.num_saved() == 2);
-    // Uniform scores: 4 * 0.1 / (2 * T * 2) * 2 layers * choices / 4 = 0.05 * choices / T.
-    auto const tokens = static_cast<float>(data.tokens[r].rows());
-    auto const choices = static_cast<float>(data.routings[r].num_choices());
-    CHECK(losses.loss() == doctest::Approx(0.05f * choices / tokens));
-    auto const again = support::error_text(ErrorCode::invalid_argument, [&] { return layer.forward(inputs, view); });
-    CHECK(contains(again, "layer 0 saves for a load-balancing loss twice"));
-    losses.clear();
-    (void)layer.forward(inputs, view);
-    CHECK(losses.num_saved() == 1);
-  });
-}
-
-TEST_CASE("workers and schedules of the ranks change nothing") {
+TEST_CASE("workers, instruction sets and threads instead of fibers change nothing") {
   MegaBlocksCase const c = megablocks_case(8, 2, DType::bf16, ExpertBins::capacity);
   for (int const workers : {1, 2, 7}) {
     cpu::set_worker_count(workers);
     CHECK(difference(c) == "");
   }
   cpu::set_worker_count(0);
+  for (auto const set : cpu::available_instruction_sets()) {
+    cpu::force_instruction_set(set);
+    CAPTURE(to_string(set));
+    CHECK(difference(c) == "");
+  }
+  cpu::force_instruction_set({});
+  auto const data = support::megablocks_data(c);
+  auto const fibers = support::run_megablocks_ranks(c, data);
+  auto const threads = cpu::make_thread_scheduler();
+  std::vector<int> same(8, 0);
+  cpu::run_ranks(*threads, 8, {}, [&](switchyard::Communicator& comm) {
+    auto const r = comm.rank().index();
+    auto const result = support::run_megablocks_rank(c, data, comm);
+    same[r] = result.output == fibers[r].output && result.d_tokens == fibers[r].d_tokens &&
+              same_bits(result.d_w1, fibers[r].d_w1) && same_bits(result.d_weights, fibers[r].d_weights);
+  });
+  CHECK(same == std::vector<int>(8, 1));
 }
 
-TEST_CASE("operands that do not fit are refused, both sides named") {
-  MegaBlocksCase const c = megablocks_case(1, 4, DType::bf16, ExpertBins::exact);
+TEST_CASE("a MoeLayer over AlltoAll with the same recipe gives the same outputs") {
+  MegaBlocksCase c = megablocks_case(4, 8, DType::bf16, ExpertBins::exact);
+  c.biased = false;
   auto const data = support::megablocks_data(c);
+  auto const results = support::run_megablocks_ranks(c, data);
   auto const scheduler = cpu::make_cooperative_scheduler();
-  cpu::run_ranks(*scheduler, 1, {}, [&](switchyard::Communicator& comm) {
-    cpu::ParallelMlp layer(comm, c.config);
-    auto const own = support::megablocks_weights(c, data, layer.mlp(), 0);
-    cpu::ParallelMlpInputs good;
-    good.tokens = data.tokens[0].view();
-    good.routing = data.routings.data();
-    good.weights = support::weight_views(own, layer.mlp(), false);
-    auto out = support::poison(data.tokens[0].bytes.size());
-    switchyard::TensorView const view(out.data(), DType::bf16, {3, 35});
-    auto const refusal = [&](ErrorCode code, cpu::ParallelMlpInputs const& inputs) {
-      return support::error_text(code, [&] { return layer.forward(inputs, view); });
-    };
-    auto bad = good;
-    bad.weights = support::weight_views(own, layer.mlp(), true);
-    CHECK(contains(refusal(ErrorCode::unsupported, bad), "no biases of their own"));
-    bad = good;
-    bad.tokens = {data.tokens[0].bytes.data(), DType::f16, {3, 35}};
-    CHECK(contains(refusal(ErrorCode::shape_mismatch, bad), "tokens are f16 and outputs bf16, the layer computes on"));
-    bad = good;
-    auto const other = switchyard::RoutingMap::from_topk(3, 5, 1, {0, 1, 2}, {1, 1, 1});
-    bad.routing = &other;
-    CHECK(contains(refusal(ErrorCode::shape_mismatch, bad), "top-1 over 5 experts for a layer of top-2 over 4"));
-    auto const dense = data.routings[0].to_dense();
-    bad.routing = &dense;
-    CHECK(contains(refusal(ErrorCode::invalid_argument, bad), "take a top-k routing"));
-    std::vector<float> const bias(35, 1.0f);
-    bad = good;
-    bad.bias = {bias.data(), DType::f32, {35}};
-    CHECK(contains(refusal(ErrorCode::shape_mismatch, bad), "the bias is f32, the layer computes on bf16"));
-    CHECK(out == support::poison(out.size()));
-
-    auto config = c.config;
-    config.quantize_scatter_num_bits = 4;
-    auto const configured = [&](ErrorCode code) {
-      return support::error_text(code, [&] {
-        config.validate();
-        return 0;
-      });
-    };
-    CHECK(contains(configured(ErrorCode::unsupported), "quantize_scatter_num_bits of 4"));
-    config = c.config;
-    config.world = 3;
-    CHECK(contains(configured(ErrorCode::invalid_argument), "4 experts on 3 ranks"));
-    config.world = 8;
-    config.ffn_hidden = 25;
-    CHECK(contains(configured(ErrorCode::invalid_argument), "FFN dimension of 25 cannot be cut into 2 hidden shards"));
-    config.world = 64;
-    config.ffn_hidden = 32;
-    CHECK(contains(configured(ErrorCode::unsupported), "16"));
+  cpu::run_ranks(*scheduler, 4, {}, [&](switchyard::Communicator& comm) {
+    auto const r = comm.rank().index();
+    support::LayerCase layer = support::layer_case(cpu::PrepareKind::alltoall, 4, 1);
+    layer.mlp = data.whole;
+    layer.options.hidden = c.config.hidden;
+    layer.options.recipe = c.config.recipe;
+    layer.biased = false;
+    support::RankLayer rank(layer, data.operands, comm);
+    auto out = support::poison(data.tokens[r].bytes.size());
+    rank.layer->forward(data.tokens[r].view(), data.routings[r], rank.weights(),
+                        {out.data(), DType::bf16, {data.tokens[r].rows(), c.config.hidden}});
+    CHECK(out == results[r].output);
   });
+}
+
+TEST_CASE("NaN and infinity in a token stay with that token") {
+  MegaBlocksCase c = megablocks_case(2, 4, DType::bf16, ExpertBins::exact);
+  c.fixed_tokens = 4;
+  c.dropped_choices = false;
+  MegaBlocksData data = support::megablocks_data(c);
+  auto const clean = support::run_megablocks_ranks(c, data);
+  float const special[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()};
+  for (float const value : special) {
+    MegaBlocksData bad = data;
+    bad.tokens[1].values[static_cast<std::size_t>(2 * c.config.hidden)] = value;
+    bad.tokens[1] = support::matrix_of(DType::bf16, c.config.hidden, bad.tokens[1].values);
+    auto const results = support::run_megablocks_ranks(c, bad);
+    CHECK(results[0].output == clean[0].output);
+    CHECK(results[0].d_tokens == clean[0].d_tokens);
+    auto const row_bytes = static_cast<std::size_t>(c.config.hidden * 2);
+    for (std::size_t t = 0; t < 4; ++t) {
+      auto const at = static_cast<std::ptrdiff_t>(t * row_bytes);
+      bool const same = std::equal(results[1].output.begin() + at,
+                                   results[1].output.begin() + at + static_cast<std::ptrdiff_t>(row_bytes),
+                                   clean[1].output.begin() + at);
+      CHECK(same == (t != 2));
+    }
+    if (!std::isnan(value)) continue;
+    for (std::size_t h = 0; h < 35; ++h)  // one NaN, whoever made it
+      CHECK(results[1].output[2 * row_bytes + 2 * h + 1] == std::byte{0x7f});
+  }
 }

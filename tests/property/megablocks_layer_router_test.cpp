@@ -6,6 +6,7 @@
 // (0, 8), top-1 takes expert 1; normalised by the sum its weight is 1, so the output is 2 * 1^2 = 2.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -35,6 +36,7 @@ struct LayerSetting {
   DType token_dtype = DType::f32;
   bool with_loss = true;
   float loss_scale = 3.0f;
+  bool training = false;  ///< jitter, where the configuration has one
 };
 
 LayerSetting setting(int world, int experts, DType dtype, DType token_dtype) {
@@ -71,6 +73,23 @@ float chain(Row const& a, Row const& b) {
   return sum;
 }
 
+switchyard::CounterRng jitter_of(std::size_t rank) {
+  return switchyard::CounterRng(42, rank);
+}
+
+/// values[first, ...) as the router reads them, or its part of a token's gradient: times the noise, if there is any.
+Row with_noise(LayerSetting const& s, std::size_t rank, std::int64_t first, Row row) {
+  if (!s.training || !s.config.jitter_eps) return row;
+  auto const round = support::rounding_of(s.config.experts.dtype);
+  auto const random = jitter_of(rank);
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    auto const u = static_cast<float>(random.bits(static_cast<std::uint64_t>(first) + i) >> 40) / 16777216.0f;
+    float const scaled = u * static_cast<float>(2 * *s.config.jitter_eps);
+    row[i] = round(row[i] * round(static_cast<float>(1 - *s.config.jitter_eps) + scaled));
+  }
+  return row;
+}
+
 /// One rank's router, plainly: rounded logits, and the library's choice from them.
 struct PlainRouter {
   std::vector<float> logits;
@@ -84,7 +103,8 @@ PlainRouter plain_router(LayerSetting const& s, LayerData const& d, std::size_t 
   auto const round = support::rounding_of(s.config.router().rounding.logits);
   for (std::int64_t t = 0; t < tokens.rows(); ++t)
     for (std::int64_t e = 0; e < experts; ++e)
-      router.logits.push_back(round(chain(support::row_of(tokens, t), support::row_of(d.router, e))));
+      router.logits.push_back(round(
+          chain(with_noise(s, rank, t * tokens.columns, support::row_of(tokens, t)), support::row_of(d.router, e))));
   router.chosen = switchyard::route(s.config.router(), {router.logits.data(), DType::f32, {tokens.rows(), experts}});
   return router;
 }
@@ -124,18 +144,25 @@ LayerAnswer plain_layer(LayerSetting const& s, LayerData const& d, PlainRouter c
   answer.d_router.assign(num_experts * hidden, 0.0f);
   auto const round = support::rounding_of(s.config.experts.dtype);
   std::vector<float> output, d_tokens;
-  for (std::size_t t = 0; t < static_cast<std::size_t>(tokens.rows()); ++t)
+  for (std::size_t t = 0; t < static_cast<std::size_t>(tokens.rows()); ++t) {
+    auto const first = static_cast<std::int64_t>(t * hidden);
+    Row const read = with_noise(s, rank, first, support::row_of(tokens, static_cast<std::int64_t>(t)));
+    Row of_router(hidden, 0.0f);
     for (std::size_t h = 0; h < hidden; ++h) {
-      float of_router = 0.0f;
       for (std::size_t e = 0; e < num_experts; ++e) {
         float const d_logit = d_logits[t * num_experts + e];
-        of_router = std::fma(d_logit, d.router.values[e * hidden + h], of_router);
+        of_router[h] = std::fma(d_logit, d.router.values[e * hidden + h], of_router[h]);
         float& sum = answer.d_router[e * hidden + h];
-        sum = std::fma(d_logit, tokens.values[t * hidden + h], sum);
+        sum = std::fma(d_logit, read[h], sum);
       }
-      output.push_back(experts.output[rank][t][h]);
-      d_tokens.push_back(round(round(of_router) + experts.d_tokens[rank][t][h]));
+      of_router[h] = round(of_router[h]);
     }
+    of_router = with_noise(s, rank, first, of_router);
+    for (std::size_t h = 0; h < hidden; ++h) {
+      output.push_back(experts.output[rank][t][h]);
+      d_tokens.push_back(round(of_router[h] + experts.d_tokens[rank][t][h]));
+    }
+  }
   answer.output = support::matrix_of(s.config.experts.dtype, tokens.columns, output).bytes;
   answer.d_tokens = support::matrix_of(s.token_dtype, tokens.columns, d_tokens).bytes;
   return answer;
@@ -153,6 +180,8 @@ std::string compare_rank(LayerSetting const& s, LayerData const& d, LayerAnswer 
   inputs.router_weight = d.router.view();
   inputs.expert_weights = support::weight_views(own, layer.experts().mlp(), false);
   inputs.bias = {d.data.bias.bytes.data(), s.config.experts.dtype, {s.config.experts.hidden}};
+  auto const jitter = jitter_of(r);
+  if (s.training) inputs.jitter = &jitter;
   if (s.with_loss) inputs.losses = &losses;
   auto output = support::poison(d.data.tokens[r].bytes.size());
   switchyard::TensorShape const shape{d.given[r].rows(), d.given[r].columns};
@@ -263,6 +292,29 @@ TEST_CASE("normalisations, a uniform assignment, no loss, codes and capacities")
         CAPTURE(with_loss);
         CHECK(difference(s) == "");
       }
+}
+
+TEST_CASE("jitter: in training the router alone reads noise, in evaluation nothing changes") {
+  for (DType const dtype : {DType::f32, DType::bf16}) {
+    LayerSetting s = setting(2, 4, dtype, DType::f32);
+    s.config.jitter_eps = 0.25;
+    CHECK(difference(s) == "");
+    s.training = true;
+    CHECK(difference(s) == "");
+    s.config.jitter_eps = 0.0;
+    CHECK(difference(s) == "");
+  }
+  LayerSetting s = setting(2, 4, DType::f32, DType::f32);
+  Row const tokens(1000, 1.0f);
+  s.config.jitter_eps = 0.25;
+  s.training = true;
+  Row const noisy = with_noise(s, 0, 0, tokens);
+  auto const [least, most] = std::minmax_element(noisy.begin(), noisy.end());
+  CHECK((*least >= 0.75f && *least < 0.76f && *most < 1.25f && *most > 1.24f));
+  CHECK(noisy != with_noise(s, 1, 0, tokens));
+  s.config.jitter_eps = 1.0;
+  CHECK(contains(support::error_text(ErrorCode::invalid_argument, [&] { return difference(s); }),
+                 "a router jitter of 1"));
 }
 
 TEST_CASE("a uniform assignment hands choices out in turn") {

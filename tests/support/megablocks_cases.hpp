@@ -2,6 +2,7 @@
 /// MegaBlocks layers on emulated ranks: data of every rank, a run forward and backward, and the plain loops' answer.
 #pragma once
 
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,8 +16,9 @@ namespace support {
 struct MegaBlocksCase {
   switchyard::ParallelMlpConfig config{};
   bool biased = true;
-  bool dropped_choices = true;     ///< now and then a choice of -1
-  std::int64_t fixed_tokens = -1;  ///< -1: ranks hold 0 to 6 tokens
+  bool dropped_choices = true;                 ///< now and then a choice of -1
+  std::optional<std::int32_t> every_choice{};  ///< one expert for all choices, or -1
+  std::int64_t fixed_tokens = -1;              ///< -1: ranks hold 0 to 6 tokens
   std::uint64_t seed = 1;
 };
 
@@ -55,7 +57,8 @@ inline switchyard::RoutingMap random_routing(std::mt19937_64& random, MegaBlocks
         static_cast<std::uint64_t>(random() % 2 == 0 ? std::min(2, config.num_experts) : config.num_experts);
     auto const first = static_cast<std::int32_t>(random() % bound);
     for (int k = 0; k < config.top_k; ++k) {
-      ids.push_back(c.dropped_choices && random() % 7 == 0 ? -1 : (first + k) % config.num_experts);
+      bool const dropped = c.dropped_choices && random() % 7 == 0;
+      ids.push_back(c.every_choice.value_or(dropped ? -1 : (first + k) % config.num_experts));
       weights.push_back(0.01f + static_cast<float>(random() % 1000) / 997.0f);
     }
   }

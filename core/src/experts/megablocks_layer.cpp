@@ -8,6 +8,9 @@ namespace switchyard {
 void MegaBlocksLayerConfig::validate() const {
   experts.validate();
   switchyard::validate(router(), experts.num_experts);
+  SWITCHYARD_REQUIRE(!jitter_eps || (*jitter_eps >= 0.0 && *jitter_eps < 1.0), invalid_argument,
+                     "a router jitter of {}: factors lie in [1 - eps, 1 + eps], so eps must be in [0, 1)",
+                     jitter_eps.value_or(0.0));
 }
 
 RouterConfig MegaBlocksLayerConfig::router() const {

@@ -6,6 +6,7 @@
 
 #include "switchyard/cpu/parallel_mlp.hpp"
 #include "switchyard/experts/megablocks_layer.hpp"
+#include "switchyard/types/counter_rng.hpp"
 
 namespace switchyard::cpu {
 
@@ -15,6 +16,7 @@ struct MegaBlocksLayerInputs {
   ConstTensorView router_weight{};      ///< [experts, H] f32, bf16 or f16, the same on all ranks
   ExpertWeights expert_weights{};       ///< as ParallelMlpInputs::weights
   ConstTensorView bias{};               ///< as ParallelMlpInputs::bias
+  CounterRng const* jitter = nullptr;   ///< training with config.jitter_eps; null: no jitter, as in evaluation
   LoadBalancingLoss* losses = nullptr;  ///< where the layer leaves its counts and scores; null: it leaves none
   int layer = 0;                        ///< its number there
 };
@@ -22,9 +24,10 @@ struct MegaBlocksLayerInputs {
 /// What a forward pass keeps for its backward.
 struct MegaBlocksLayerStep {
   ParallelMlpStep experts{};
-  std::vector<std::byte> tokens{};  ///< [T, H] of the layer's dtype
-  std::vector<float> logits{};      ///< [T, experts] rounded
-  RoutingMap chosen{};              ///< what the router chose, before a uniform assignment
+  std::vector<std::byte> tokens{};    ///< [T, H] of the layer's dtype
+  std::vector<std::byte> jittered{};  ///< [T, H] what the router read, when it was something else
+  std::vector<float> logits{};        ///< [T, experts] rounded
+  RoutingMap chosen{};                ///< what the router chose, before a uniform assignment
 };
 
 /// Gradients of one rank; those without data are not computed.
@@ -61,7 +64,8 @@ class MegaBlocksLayer {
   /// Logit gradients: route_backward(), plus those of the loss (one fp32 addition). Token gradients: those of the
   /// experts, of the layer's dtype, plus those of the router (chains over experts ascending, rounded to that dtype),
   /// added in fp32, rounded to that dtype, then cast to the tokens' dtype. Roundings count as the identity.
-  /// @param inputs those of the forward pass
+  /// A jitter's factors enter the router's part after its first rounding, rounded as in the forward pass.
+  /// @param inputs those of the forward pass, jitter included
   /// @throws as ParallelMlp::backward, LoadBalancingLoss::logit_gradient
   void backward(MegaBlocksLayerStep const& step, MegaBlocksLayerInputs const& inputs,
                 MegaBlocksLayerGradients const& gradients);
@@ -71,7 +75,8 @@ class MegaBlocksLayer {
   [[nodiscard]] std::vector<float> logits_of(ConstTensorView const& tokens, ConstTensorView const& router_weight) const;
   [[nodiscard]] std::vector<float> logit_gradient(MegaBlocksLayerStep const& step, std::span<float const> d_weights,
                                                   MegaBlocksLayerGradients const& gradients) const;
-  void add_router_gradient(std::span<float const> d_logits, ConstTensorView const& router_weight,
+  [[nodiscard]] std::vector<std::byte> jittered(ConstTensorView const& tokens, CounterRng const& random) const;
+  void add_router_gradient(std::span<float const> d_logits, MegaBlocksLayerInputs const& inputs,
                            ConstTensorView const& d_experts, TensorView const& d_tokens) const;
 
   MegaBlocksLayerConfig config_;

@@ -18,10 +18,14 @@ struct MegaBlocksLayerConfig {
   /// Where the router's values are rounded. None given: logits to the layer's dtype alone, as the peer under autocast;
   /// without autocast its scores are of that dtype as well.
   std::optional<RouterRounding> rounding{};
+  /// moe_jitter_eps: in training the router reads tokens times factors in [1 - eps, 1 + eps]. Random bits are those of
+  /// (seed, stream, token * hidden + column), so any rank can repeat another's.
+  std::optional<double> jitter_eps{};
   /// Benchmarks: choice k of token t goes to expert (t * top_k + k) mod experts, with the weight of the real choice.
   bool uniform_expert_assignment = false;
 
-  /// @throws what ParallelMlpConfig::validate and validate(RouterConfig) throw
+  /// @throws what ParallelMlpConfig::validate and validate(RouterConfig) throw; Error{invalid_argument} for a jitter
+  /// outside [0, 1)
   void validate() const;
   [[nodiscard]] RouterConfig router() const;
   friend bool operator==(MegaBlocksLayerConfig const&, MegaBlocksLayerConfig const&) = default;
