@@ -27,3 +27,4 @@ switchyard_add_test(megablocks_layer_loss_test LABEL unit SOURCES unit/megablock
 switchyard_add_test(megablocks_layer_property LABEL property SOURCES property/megablocks_layer_property_test.cpp property/megablocks_layer_calls_test.cpp property/megablocks_layer_router_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(megablocks_layer_golden LABEL golden SOURCES golden/megablocks_layer_golden_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(experts_model_shapes_test LABEL property SOURCES property/experts_model_shapes_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(experts_layer_grid_test LABEL cross_backend SOURCES cross_backend/experts_layer_grid_test.cpp LIBS switchyard::backend_cpu)
