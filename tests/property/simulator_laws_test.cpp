@@ -9,8 +9,9 @@
 #include <cmath>
 
 #include "oracle/fluid_oracle.hpp"
-#include "switchyard/sim/network_model.hpp"
+#include "switchyard/sim/plan_cost.hpp"
 #include "switchyard/types/counter_rng.hpp"
+#include "switchyard/types/error.hpp"
 
 using namespace switchyard;
 using namespace switchyard::sim;
@@ -72,6 +73,29 @@ double makespan(Fidelity fidelity, ClusterTopology const& topology, std::vector<
   return make_network_model(fidelity, options)->estimate(topology, flows).makespan_us;
 }
 
+/// The constant of the cluster that `link` hangs on; of a pair's limit when no link attains the bound.
+std::string constant_of(ClusterTopology const& topology, LinkId link) {
+  if (!link.valid()) return "intra_node.peer_gb_per_s";
+  switch (topology.class_of(link)) {
+    case LinkClass::gpu_out:
+    case LinkClass::gpu_in: return "intra_node.gpu_gb_per_s";
+    case LinkClass::pcie_out:
+    case LinkClass::pcie_in: return "intra_node.pcie_switch_gb_per_s";
+    case LinkClass::host_bridge: return "intra_node.host_bridge_gb_per_s";
+    case LinkClass::nic_out:
+    case LinkClass::nic_in: return "network.nic_gb_per_s";
+    default: return "network.leaf_uplink_gb_per_s";
+  }
+}
+
+double value_of(ClusterSpec const& spec, std::string const& name) {
+  if (name == "intra_node.peer_gb_per_s") return spec.intra_node.peer_gb_per_s;
+  if (name == "intra_node.gpu_gb_per_s") return spec.intra_node.gpu_gb_per_s;
+  if (name == "intra_node.pcie_switch_gb_per_s") return spec.intra_node.pcie_switch_gb_per_s;
+  if (name == "intra_node.host_bridge_gb_per_s") return spec.intra_node.host_bridge_gb_per_s;
+  return name == "network.nic_gb_per_s" ? spec.network.nic_gb_per_s : spec.network.leaf_uplink_gb_per_s;
+}
+
 }  // namespace
 
 TEST_CASE("T0 is a lower bound of T1 and of T2") {
@@ -107,25 +131,81 @@ TEST_CASE("T1 equals plain loops") {
   }
 }
 
-TEST_CASE("halving what binds lengthens T1 wherever T1 attains T0") {
+TEST_CASE("halving the link that attains T0 lengthens T1 wherever T1 attains T0") {
   int attained = 0;
+  for (std::uint64_t seed = 1; seed <= 2 * kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterSpec const spec = random_spec(draw, false);
+    ClusterTopology const topology(spec);
+    auto const flows = random_flows(draw, topology.num_ranks(), false);
+    auto const t0 = make_network_model(Fidelity::t0)->estimate(topology, flows);
+    double const t1 = makespan(Fidelity::t1, topology, flows);
+    if (t0.makespan_us == 0 || t1 > t0.makespan_us * (1 + 1e-9)) continue;
+    ++attained;
+    std::string const name = constant_of(topology, t0.bottleneck);
+    CAPTURE(name);
+    ClusterTopology const slower(with_constant(spec, name, value_of(spec, name) / 2));
+    CHECK(makespan(Fidelity::t1, slower, flows) >= 2 * t1 * (1 - 1e-9));
+  }
+  CHECK(attained > kCases / 2);
+}
+
+TEST_CASE("bytes are conserved globally, per rank and per node, whatever the way") {
   for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
     CAPTURE(seed);
     Draw draw(seed);
-    ClusterSpec spec = random_spec(draw, false);
-    ClusterTopology const topology(spec);
-    auto const flows = random_flows(draw, topology.num_ranks(), false);
-    double const t0 = makespan(Fidelity::t0, topology, flows);
-    double const t1 = makespan(Fidelity::t1, topology, flows);
-    if (t0 == 0 || t1 > t0 * (1 + 1e-9)) continue;
-    ++attained;
-    for (double* rate :
-         {&spec.intra_node.gpu_gb_per_s, &spec.intra_node.peer_gb_per_s, &spec.intra_node.pcie_switch_gb_per_s,
-          &spec.intra_node.host_bridge_gb_per_s, &spec.network.nic_gb_per_s, &spec.network.leaf_uplink_gb_per_s})
-      *rate /= 2;
-    CHECK(makespan(Fidelity::t1, ClusterTopology(spec), flows) == doctest::Approx(2 * t1));
+    ClusterTopology const topology(random_spec(draw, true));
+    auto const flows = random_flows(draw, topology.num_ranks(), true);
+    LinkAccount account(topology);
+    account.add(flows);
+    std::vector<std::int64_t> sent(static_cast<std::size_t>(topology.num_ranks())), received = sent;
+    std::vector<std::int64_t> left(static_cast<std::size_t>(topology.spec().nodes)), came = left;
+    std::int64_t total = 0;
+    for (Flow const& flow : flows) {
+      total += flow.bytes;
+      sent[flow.from.index()] += flow.bytes;
+      received[flow.to.index()] += flow.bytes;
+      if (topology.node_of(flow.from) == topology.node_of(flow.to)) continue;
+      left[topology.node_of(flow.from).index()] += flow.bytes;
+      came[topology.node_of(flow.to).index()] += flow.bytes;
+    }
+    CHECK(account.total_bytes() == total);
+    for (int rank = 0; rank < topology.num_ranks(); ++rank) {
+      CHECK(account.sent_bytes(RankId(rank)) == sent[static_cast<std::size_t>(rank)]);
+      CHECK(account.received_bytes(RankId(rank)) == received[static_cast<std::size_t>(rank)]);
+    }
+    std::vector<std::int64_t> of_class(kNumLinkClasses), out_of_node(left.size()), into_node(left.size());
+    for (int id = 0; id < topology.num_links(); ++id) {
+      LinkId const link(id);
+      LinkClass const link_class = topology.class_of(link);
+      of_class[static_cast<std::size_t>(link_class)] += account.link_bytes(link);
+      if (link_class != LinkClass::nic_out && link_class != LinkClass::nic_in) continue;
+      auto const nic = id - topology.first_link(link_class).value();
+      auto& of_node = link_class == LinkClass::nic_out ? out_of_node : into_node;
+      of_node[static_cast<std::size_t>(nic / topology.spec().network.nics_per_node)] += account.link_bytes(link);
+    }
+    CHECK(out_of_node == left);
+    CHECK(into_node == came);
+    using enum LinkClass;
+    auto const same = [&](LinkClass a, LinkClass b) {
+      return of_class[static_cast<std::size_t>(a)] == of_class[static_cast<std::size_t>(b)];
+    };
+    CHECK((same(gpu_out, gpu_in) && same(pcie_out, pcie_in) && same(nic_out, nic_in) && same(leaf_up, leaf_down)));
   }
-  CHECK(attained > kCases / 4);
+}
+
+TEST_CASE("T2 runs 256 ranks, and refuses one node more") {
+  ClusterTopology const topology(cluster_preset("dgx-h100", 32));
+  Draw draw(5);
+  std::vector<Flow> flows;
+  for (int from = 0; from < 256; ++from)
+    for (int i = 0; i < 8; ++i) flows.push_back({RankId(from), RankId(draw.below(256)), 1 + draw.below(1 << 19), 1, 0});
+  double const t0 = makespan(Fidelity::t0, topology, flows);
+  double const t2 = makespan(Fidelity::t2, topology, flows);
+  CHECK(t2 >= t0);
+  CHECK(t2 < 10 * t0);
+  CHECK_THROWS_AS((void)makespan(Fidelity::t2, ClusterTopology(cluster_preset("dgx-h100", 33)), flows), Error);
 }
 
 TEST_CASE("T2 approaches T1 as chunks shrink") {

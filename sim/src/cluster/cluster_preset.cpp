@@ -6,20 +6,27 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr char const* kNvlinkSource =
-    "vendor's NVLink figure per GPU and direction; peer_gb_per_s from measured NCCL all-to-all of 2 GPUs";
-constexpr char const* kNicSource = "line rate of the adapter; 48.5 of 50 GB/s is SimAI's achieved figure for CX7/BF3";
-constexpr char const* kLatencySource =
-    "NCCL tuner, NVLink 1.9 us (LL128) and network 4.0 us (LL128); message costs from its 1 us post overhead";
+constexpr char const* kPortSource = "vendor's NVLink figure per GPU and direction";
+constexpr char const* kPairSource =
+    "largest bus bandwidth of NCCL all-to-all on 2 GPUs at 512 MiB, nccl-tests as published by "
+    "ai-dynamo/aiconfigurator";
+constexpr char const* kNicSource = "achieved figures in SimAI's calbusbw.h: 48.5 GB/s for CX7 and BF3, 23.5 for CX6";
+constexpr char const* kNvlinkLatencySource = "NCCL tuner (tuning.cc), NVLink, ring, LL128: 1.9 us";
+constexpr char const* kNetworkLatencySource = "NCCL tuner (tuning.cc), network, ring, LL128: 4.0 us";
+constexpr char const* kNetworkMessageSource = "NCCL tuner: post overhead of 1 us on Intel hosts";
+constexpr char const* kMessageSource =
+    "assumed: a tenth of the network's; calibrate to have it measured (docs/simulator.md)";
+constexpr char const* kUplinkSource = "no oversubscription assumed: NICs per leaf times their rate";
 
 ClusterSpec nvlink_box(std::string name, int gpus, double gpu_gb_per_s, double peer_gb_per_s) {
   ClusterSpec spec;
   spec.name = std::move(name);
   spec.gpus_per_node = gpus;
   spec.intra_node = {NodeFabric::nvswitch, gpu_gb_per_s, peer_gb_per_s, 1.9, 0.1, 1, 0, 0};
-  spec.sources = {{"intra_node.gpu_gb_per_s", kNvlinkSource},
-                  {"intra_node.peer_gb_per_s", kNvlinkSource},
-                  {"intra_node.latency_us", kLatencySource}};
+  spec.sources = {{"intra_node.gpu_gb_per_s", kPortSource},
+                  {"intra_node.peer_gb_per_s", kPairSource},
+                  {"intra_node.latency_us", kNvlinkLatencySource},
+                  {"intra_node.message_us", kMessageSource}};
   return spec;
 }
 
@@ -28,8 +35,9 @@ void add_rails(ClusterSpec& spec, int nics, double nic_gb_per_s, int nodes_per_l
   spec.network = {
       nics, nic_gb_per_s, 4.0, 1.0, true, nodes_per_leaf, nic_gb_per_s * nodes_per_leaf, NetworkRouting::rail_forward};
   spec.sources["network.nic_gb_per_s"] = kNicSource;
-  spec.sources["network.latency_us"] = kLatencySource;
-  spec.sources["network.leaf_uplink_gb_per_s"] = "no oversubscription assumed: NICs per leaf times their rate";
+  spec.sources["network.latency_us"] = kNetworkLatencySource;
+  spec.sources["network.message_us"] = kNetworkMessageSource;
+  spec.sources["network.leaf_uplink_gb_per_s"] = kUplinkSource;
 }
 
 ClusterSpec dgx(std::string name, double gpu_gb_per_s, double peer_gb_per_s, double nic_gb_per_s) {
@@ -56,7 +64,12 @@ ClusterSpec l40s() {
                   {"intra_node.host_bridge_gb_per_s",
                    "set so that 8 GPUs get the measured 2 GB/s each: 6/7 of 16 GB/s sent cross the bridge"},
                   {"intra_node.latency_us", "NCCL tuner, PCIe 2.5 us (LL128)"},
-                  {"network.nic_gb_per_s", "NCCL tuner's default of a 100 Gb/s adapter"}};
+                  {"intra_node.message_us", "assumed: half of the network's"},
+                  {"intra_node.pcie_switch_gb_per_s", "PCIe 4.0 x16 towards the host, one direction"},
+                  {"network.nic_gb_per_s", "NCCL tuner's default of a 100 Gb/s adapter"},
+                  {"network.latency_us", kNetworkLatencySource},
+                  {"network.message_us", kNetworkMessageSource},
+                  {"network.leaf_uplink_gb_per_s", kUplinkSource}};
   return spec;
 }
 
