@@ -9,6 +9,7 @@
 #include <random>
 
 #include "bench_json.hpp"
+#include "captured_steps.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_planner.hpp"
@@ -44,28 +45,6 @@ class Timer {
   cuda::Stream stream_;
   cuda::Event begin_{cuda::EventTiming::on};
   cuda::Event end_{cuda::EventTiming::on};
-};
-
-/// A captured sequence of launches.
-class Graph {
- public:
-  Graph(cuda::StreamView stream, std::function<void()> const& work) : stream_(stream) {
-    cudaGraph_t graph = nullptr;
-    bool ok = cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeGlobal) == cudaSuccess;
-    work();
-    ok = cudaStreamEndCapture(stream.handle(), &graph) == cudaSuccess && ok;
-    ok = ok && cudaGraphInstantiate(&runnable_, graph, 0) == cudaSuccess;
-    if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
-    if (!ok) throw switchyard::Error(switchyard::ErrorCode::cuda, "planning could not be captured");
-  }
-  ~Graph() { static_cast<void>(cudaGraphExecDestroy(runnable_)); }
-  Graph(Graph const&) = delete;
-  Graph& operator=(Graph const&) = delete;
-  void launch() const { static_cast<void>(cudaGraphLaunch(runnable_, stream_.handle())); }
-
- private:
-  cuda::StreamView stream_;
-  cudaGraphExec_t runnable_ = nullptr;
 };
 
 std::vector<std::int32_t> draw_ids(std::int64_t tokens, std::uint64_t seed) {
@@ -130,9 +109,9 @@ void bench_case(Results& results, Timer& timer, DispatchFamily family, int ranks
                                                            {"ranks", static_cast<double>(ranks)}};
   double const bytes = bytes_of_plan(family, ranks, tokens);
   results.add("plan " + name, fields, bytes, copy_gbs, timer.sample(plan));
-  Graph const graph(stream, plan);
+  CapturedSteps const graph(stream, plan);
   results.add("plan, graph " + name, fields, bytes, copy_gbs, timer.sample([&] { graph.launch(); }));
-  Graph const both(stream, [&] {
+  CapturedSteps const both(stream, [&] {
     plan();
     digest();
   });
@@ -158,7 +137,7 @@ int run(char const* path) {
   results.add("device copy", {}, 2.0 * kCopied, copy_gbs, copy);
   auto const touch = [&] { cuda::fill_bytes(word, 0, stream); };
   results.add("one launch", {}, 0, 0, timer.sample(touch));
-  Graph const graph(stream, [&] {
+  CapturedSteps const graph(stream, [&] {
     for (int i = 0; i < 4; ++i) touch();
   });
   results.add("four launches, graph", {}, 0, 0, timer.sample([&] { graph.launch(); }));

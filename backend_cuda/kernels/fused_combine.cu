@@ -17,9 +17,9 @@ template <typename T>
 class CombineWork {
  public:
   __device__ explicit CombineWork(FusedCombineParams const& params)
-      : params_(params), packs_(params.columns / kPack<T>) {}
+      : params_(params), packs_(params.columns / kPack<T>), num_remote_(count_of(params.remote)) {}
 
-  [[nodiscard]] __device__ std::int64_t num_produce() const { return params_.remote.count; }
+  [[nodiscard]] __device__ std::int64_t num_produce() const { return num_remote_; }
   [[nodiscard]] __device__ std::int64_t num_consume() const { return params_.num_tokens; }
   __device__ std::int32_t const* slots(std::int64_t token, std::int64_t& count) const {
     count = params_.join_begin[token + 1] - params_.join_begin[token];
@@ -93,6 +93,7 @@ class CombineWork {
 
   FusedCombineParams const& params_;
   std::int64_t packs_;
+  std::int64_t num_remote_;
 };
 
 /// Four blocks to a multiprocessor: with three, waits for memory show; with five, registers spill.

@@ -13,10 +13,12 @@ namespace {
 class DispatchWork {
  public:
   __device__ explicit DispatchWork(FusedDispatchParams const& params)
-      : params_(params), words_(params.row_bytes / static_cast<std::int64_t>(sizeof(uint4))) {}
+      : params_(params),
+        words_(params.row_bytes / static_cast<std::int64_t>(sizeof(uint4))),
+        num_remote_(count_of(params.remote)) {}
 
   [[nodiscard]] __device__ std::int64_t num_produce() const { return params_.num_tokens; }
-  [[nodiscard]] __device__ std::int64_t num_consume() const { return params_.remote.count; }
+  [[nodiscard]] __device__ std::int64_t num_consume() const { return num_remote_; }
   __device__ std::int32_t const* slots(std::int64_t i, std::int64_t& count) const {
     count = 1;
     return params_.remote.slot + i;
@@ -105,6 +107,7 @@ class DispatchWork {
 
   FusedDispatchParams const& params_;
   std::int64_t words_;
+  std::int64_t num_remote_;
 };
 
 __global__ void __launch_bounds__(kBlockThreads) fused_dispatch_kernel(FusedDispatchParams const params) {

@@ -8,6 +8,10 @@
 
 namespace switchyard::cuda {
 
+__device__ inline std::int64_t count_of(FusedRemoteRows const& rows) {
+  return rows.count_on_device != nullptr ? *rows.count_on_device : rows.count;
+}
+
 /// Slot `slot` of the half that operation `generation` uses in `window`.
 __device__ inline std::byte* slot_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
                                      std::int64_t slot) {

@@ -87,6 +87,8 @@ void launch_plan_announce(PlanSort const& own, PlanHeader* block, StreamView str
 }
 
 void prepare_plan_count() {
+  load_plan_kernel(reinterpret_cast<void const*>(&plan_prefix_kernel));
+  load_plan_kernel(reinterpret_cast<void const*>(&plan_announce_kernel));
   SWITCHYARD_CUDA_TRY(cudaFuncSetAttribute(reinterpret_cast<void const*>(&plan_count_kernel),
                                            cudaFuncAttributeMaxDynamicSharedMemorySize, kPlanSharedBytes));
 }

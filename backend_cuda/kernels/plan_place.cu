@@ -149,8 +149,10 @@ __device__ void place_part(PlanSort const& sort, TileChoices const& choices, War
     if (is_kept && (alike >> lane_of_thread()) == 1U) next[choice.key] = in_bucket + 1;
     __syncwarp();
     std::int64_t const before = cursor.kept + static_cast<std::uint32_t>(__popc(kept & lower));
-    auto const column = static_cast<std::int32_t>(index % sort.columns);
-    std::int64_t input = cursor.inputs + index / sort.columns - part.first_token;
+    auto const within = static_cast<std::uint32_t>(index);
+    auto const columns = static_cast<std::uint32_t>(sort.columns);
+    auto const column = static_cast<std::int32_t>(within % columns);
+    std::int64_t input = cursor.inputs + within / columns - part.first_token;
     if (sort.counts_carried) input = static_cast<std::int64_t>(cursor.inputs) + __popc(leading & (lower << 1 | 1U)) - 1;
     bool const begins = sort.counts_carried ? (leading >> lane_of_thread() & 1U) != 0 : index < part.end && column == 0;
     if (begins) sort.input_begin[input] = before * sort.copies;
@@ -206,6 +208,7 @@ std::int32_t plan_warps(std::int32_t buckets) {
 
 void prepare_plan_kernels() {
   prepare_plan_count();
+  prepare_plan_slots();
   SWITCHYARD_CUDA_TRY(cudaFuncSetAttribute(reinterpret_cast<void const*>(&plan_place_kernel),
                                            cudaFuncAttributeMaxDynamicSharedMemorySize,
                                            kPlanSharedBytes - kStaticSharedBytes));

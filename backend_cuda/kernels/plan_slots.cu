@@ -3,6 +3,7 @@
 #include "cuda_error.hpp"
 #include "grid_stride.cuh"
 #include "plan_error.cuh"
+#include "plan_tile.cuh"
 
 namespace switchyard::cuda {
 
@@ -38,6 +39,7 @@ __device__ std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat
     raise_choice_error(params.error, PlanError::lost_expert, flat);
     return -1;
   }
+  if (count == 1) return params.replica_slots[first];
   std::int64_t known = 0;
   if (params.fixed != nullptr) known = params.fixed[expert];
   if (params.context.rule == ReplicaRule::tensorrt_llm) known = earlier_in_block(params, flat, expert);
@@ -46,12 +48,16 @@ __device__ std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat
 }
 
 __global__ void plan_slots_kernel(PlanSlotsParams params) {
-  if (first_item() == 0) *params.header = {params.tokens, *params.error == 0 ? params.configuration : 0};
+  if (first_item() == 0) *params.header = {params.tokens, params.error[1] == 0 ? params.configuration : 0};
   for (std::int64_t flat = first_item(); flat < params.tokens * params.columns; flat += item_stride())
     params.slots[flat] = slot_of(params, flat, expert_of(params, flat));
 }
 
 }  // namespace
+
+void prepare_plan_slots() {
+  load_plan_kernel(reinterpret_cast<void const*>(&plan_slots_kernel));
+}
 
 void launch_plan_slots(PlanSlotsParams const& params, StreamView stream) {
   std::int64_t const choices = params.tokens * params.columns;

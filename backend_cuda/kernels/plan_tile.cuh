@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cuda_error.hpp"
 #include "planner_kernels.hpp"
 
 namespace switchyard::cuda {
@@ -13,7 +14,15 @@ inline constexpr unsigned kAllLanes = 0xffffffffU;
 /// What a block of the planner may use; every architecture from sm_80 on but sm_86 and sm_89 has as much.
 inline constexpr int kPlanSharedBytes = 160 * 1024;
 
+/// Loads kernels, and allows them the shared memory.
 void prepare_plan_count();
+void prepare_plan_slots();
+
+/// A kernel that is loaded when it is first launched may have to wait for one that runs.
+inline void load_plan_kernel(void const* kernel) {
+  cudaFuncAttributes attributes{};
+  SWITCHYARD_CUDA_TRY(cudaFuncGetAttributes(&attributes, kernel));
+}
 
 __device__ inline std::int32_t lane_of_thread() {
   return static_cast<std::int32_t>(threadIdx.x % kWarp);

@@ -139,6 +139,9 @@ void DevicePlanner::assign(DeviceRouting const& routing, StreamView stream) {
   launch_plan_announce(state.sorts.sort[state.own], static_cast<PlanHeader*>(announcement()), stream);
 }
 
+std::uint64_t DevicePlanner::configuration() const noexcept {
+  return state_->configuration;
+}
 std::int64_t DevicePlanner::announcement_bytes() const noexcept {
   return state_->block_bytes;
 }

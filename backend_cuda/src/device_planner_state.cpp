@@ -93,9 +93,10 @@ std::uint64_t digest_of(DevicePlannerConfig const& config, DispatchPlan const& s
 void require_config(DevicePlannerConfig const& config, ExpertPlacement const& placement) {
   SWITCHYARD_REQUIRE(config.family != DispatchFamily::megablocks, unsupported,
                      "MegaBlocks' bins are not planned on a device: plan on the host");
-  SWITCHYARD_REQUIRE(config.announcement_multiple >= 0 && config.announcement_multiple % alignof(PlanHeader) == 0,
+  constexpr std::int64_t kAlignment = alignof(PlanHeader);
+  SWITCHYARD_REQUIRE(config.announcement_multiple >= 0 && config.announcement_multiple % kAlignment == 0,
                      invalid_argument, "announcements in multiples of {} bytes: must be a multiple of {}",
-                     config.announcement_multiple, alignof(PlanHeader));
+                     config.announcement_multiple, kAlignment);
   SWITCHYARD_REQUIRE(config.columns >= 1 && config.max_tokens >= 0 && config.max_expert_rows >= 0, invalid_argument,
                      "a device planner for {} tokens of {} columns and {} expert rows: columns must be at least 1 and "
                      "sizes not negative",
@@ -250,7 +251,8 @@ void DevicePlanner::State::add_lists() {
   tokens_per_local = integers(locals);
   chunk_sizes = integers(checked_mul(world, locals));
   tp_own = integers(1);
-  for (DeviceBuffer* list : {&lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank})
+  for (DeviceBuffer* list :
+       {&arrived, &lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank})
     *list = integers(world);
   std::vector<std::int64_t> start(kPlanNumberCount, 0);
   start[kPlanRank] = skeleton.rank.value();
@@ -258,7 +260,7 @@ void DevicePlanner::State::add_lists() {
   start[kPlanColumns] = columns;
   Stream const stream;
   numbers = upload(start, stream);
-  error = upload(std::vector<std::uint64_t>{0}, stream);
+  error = upload(std::vector<std::uint64_t>{0, 0}, stream);
   error_host = PinnedBuffer(sizeof(std::uint64_t));
   static_assert(sizeof(DevicePlanNumbers) == kPlanNumberCount * sizeof(std::int64_t));
   lists.numbers = numbers.as<DevicePlanNumbers const>();
@@ -295,6 +297,7 @@ PlanFinish DevicePlanner::State::finish() const {
   finish.rows_per_slot = rows_per_slot.as<std::int64_t>();
   finish.tokens_per_local = tokens_per_local.as<std::int64_t>();
   finish.chunk_sizes = chunk_sizes.as<std::int64_t>();
+  finish.arrived = arrived.as<std::int64_t>();
   finish.lane_send = lane_send.as<std::int64_t>();
   finish.lane_receive = lane_receive.as<std::int64_t>();
   finish.tp_own = tp_own.as<std::int64_t>();

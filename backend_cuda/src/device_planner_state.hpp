@@ -98,6 +98,7 @@ struct DevicePlanner::State {
   DeviceBuffer rows_per_slot;
   DeviceBuffer tokens_per_local;
   DeviceBuffer chunk_sizes;
+  DeviceBuffer arrived;
   DeviceBuffer lane_send;
   DeviceBuffer lane_receive;
   DeviceBuffer tp_own;

@@ -23,7 +23,10 @@ namespace {
 constexpr std::int64_t kWordBytes = 16;
 constexpr std::size_t kReasonBytes = 256;
 
-enum class Phase : std::uint64_t { dispatch, combine };
+enum class Phase : std::uint64_t { dispatch, combine, plan };
+
+/// Announcements travel in chunks that keep many blocks busy.
+constexpr std::int64_t kChunkBytes = 4096;
 
 std::int64_t aligned(std::int64_t bytes) {
   return checked_add(bytes, kWordBytes - 1) / kWordBytes * kWordBytes;
@@ -125,8 +128,8 @@ struct FusedExecutor::State {
 
   FusedCall call(FusedPlan::Lists const& lists, Phase phase, DType dtype, std::int64_t hidden) const {
     bool const is_back = phase == Phase::combine;
-    auto const* const sent = (is_back ? lists.received_rows : lists.sent_rows).as<std::int64_t const>();
-    auto const* const expected = (is_back ? lists.sent_rows : lists.received_rows).as<std::int64_t const>();
+    auto const* const sent = is_back ? lists.received_rows : lists.sent_rows;
+    auto const* const expected = is_back ? lists.sent_rows : lists.received_rows;
     auto const deadline = std::chrono::duration_cast<std::chrono::nanoseconds>(options.deadline).count();
     return {windows, digest_of(lists.digest, phase, dtype, hidden), sent, expected,
             static_cast<std::uint64_t>(deadline)};
@@ -156,6 +159,7 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
   std::string reason = try_together(comm, [&] {
     load_fused_dispatch();
     load_fused_combine();
+    load_fused_plan();
     state = std::make_unique<State>(comm, options);
     handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
   });
@@ -183,42 +187,71 @@ FusedPlan FusedExecutor::prepare(DevicePlan const& plan) const {
   return FusedPlan(std::make_unique<FusedPlan::Lists>(plan, state_->options.max_tokens));
 }
 
+FusedPlan FusedExecutor::prepare(DevicePlannerConfig const& config, ExpertPlacement const& placement, int layer) const {
+  FusedOptions const& options = state_->options;
+  bool const is_fused = config.family == DispatchFamily::megatron_flex && config.grid.tp == 1 && !config.capacity &&
+                        config.form == RoutingForm::topk;
+  SWITCHYARD_REQUIRE(is_fused && config.grid.ep == state_->world, unsupported,
+                     "rank {} prepares steps of {} over tp {} x ep {}: only Flex without TP and capacity, from top-k "
+                     "ids, over the {} ranks of the executor is fused",
+                     state_->rank.value(), to_string(config.family), config.grid.tp, config.grid.ep, state_->world);
+  SWITCHYARD_REQUIRE(config.max_tokens <= options.max_tokens && config.columns <= options.max_slots, unsupported,
+                     "rank {} prepares steps of {} tokens with {} weights, the windows hold {} with {}",
+                     state_->rank.value(), config.max_tokens, config.columns, options.max_tokens, options.max_slots);
+  std::int64_t const chunk = std::min(kChunkBytes, options.max_row_bytes) / kWordBytes * kWordBytes;
+  SWITCHYARD_REQUIRE(chunk > 0, unsupported, "windows of {} bytes per row cannot carry announcements",
+                     options.max_row_bytes);
+  return FusedPlan(std::make_unique<FusedPlan::Lists>(config, state_->windows, placement, layer, chunk));
+}
+
+void FusedExecutor::plan(FusedPlan& fused, DeviceRouting const& routing, StreamView stream) {
+  FusedPlan::Lists& lists = *fused.lists_;
+  SWITCHYARD_REQUIRE(lists.planner.has_value(), invalid_argument,
+                     "rank {} plans a step with lists made from a plan of the host: prepare() with a planner's "
+                     "configuration",
+                     state_->rank.value());
+  lists.planner->assign(routing, stream);
+  lists.num_tokens = routing.tokens;
+  FusedCall const call = state_->call(lists, Phase::plan, DType::u8, lists.tables->chunk_bytes);
+  launch_fused_dispatch(lists.tables->params(call, *lists.planner), stream);
+  lists.planner->plan(stream);
+  launch_fused_plan(lists.plan_params(state_->windows), lists.num_remote + routing.tokens, stream);
+}
+
 void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTensorView weights, TensorView rows,
                              StreamView stream) {
   FusedPlan::Lists& lists = *fused.lists_;
-  DispatchPlan const& plan = lists.device.plan;
-  std::int64_t const hidden = state_->require_rows("tokens", tokens, plan.num_tokens);
-  require_same_hidden(hidden, state_->require_rows("expert rows", rows, plan.num_expert_rows()), state_->rank);
+  std::int64_t const hidden = state_->require_rows("tokens", tokens, lists.num_tokens);
+  require_same_hidden(hidden, state_->require_rows("expert rows", rows, lists.expert_rows), state_->rank);
   SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype() && weights.dtype() == DType::f32 &&
-                         require_matrix("weights", weights, plan.num_tokens, state_->rank) == plan.slot_columns,
+                         require_matrix("weights", weights, lists.num_tokens, state_->rank) == lists.slot_columns,
                      shape_mismatch, "rank {} dispatches {} tokens with {} weights into {} rows", state_->rank.value(),
                      to_string(tokens.dtype()), to_string(weights.dtype()), to_string(rows.dtype()));
   FusedDispatchParams params{};
   params.call = state_->call(lists, Phase::dispatch, tokens.dtype(), hidden);
   params.tokens = tokens.data();
   params.row_bytes = hidden * size_of(tokens.dtype());
-  params.num_tokens = plan.num_tokens;
+  params.num_tokens = lists.num_tokens;
   params.weights = static_cast<float const*>(weights.data());
-  params.columns = plan.slot_columns;
+  params.columns = lists.slot_columns;
   params.sent_begin = lists.sent_begin.as<std::int32_t const>();
   params.sent_to = lists.sent_to.as<std::int32_t const>();
   params.sent_slot = lists.sent_slot.as<std::int32_t const>();
   params.own_row = lists.own_row.as<std::int32_t const>();
   params.remote = lists.remote();
-  params.place_begin = lists.device.expansion().begin.as<std::int64_t const>();
+  params.place_begin = lists.place_begin;
   params.places = lists.places.as<std::int32_t const>();
   params.term_column = lists.term_column.as<std::int32_t const>();
-  params.num_places = plan.num_expert_rows();
+  params.num_places = lists.expert_rows;
   params.output = rows.data();
   params.term_weights = lists.term_weights.as<float>();
   launch_fused_dispatch(params, stream);
 }
 
 void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows, TensorView out, StreamView stream) {
-  FusedPlan::Lists& lists = *fused.lists_;
-  DispatchPlan const& plan = lists.device.plan;
-  std::int64_t const hidden = state_->require_rows("output tokens", out, plan.num_tokens);
-  require_same_hidden(hidden, state_->require_rows("expert rows", expert_rows, plan.num_expert_rows()), state_->rank);
+  FusedPlan::Lists const& lists = *fused.lists_;
+  std::int64_t const hidden = state_->require_rows("output tokens", out, lists.num_tokens);
+  require_same_hidden(hidden, state_->require_rows("expert rows", expert_rows, lists.expert_rows), state_->rank);
   SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype(), shape_mismatch, "rank {} combines {} rows into {} tokens",
                      state_->rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
   FusedCombineParams params{};
@@ -226,16 +259,21 @@ void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows,
   params.dtype = out.dtype();
   params.rows = expert_rows.data();
   params.columns = hidden;
-  params.place_begin = lists.device.expansion().begin.as<std::int64_t const>();
+  params.place_begin = lists.place_begin;
   params.places = lists.places.as<std::int32_t const>();
   params.term_weights = lists.term_weights.as<float const>();
   params.remote = lists.remote();
   params.return_slot = lists.return_slot.as<std::int32_t const>();
   params.join_begin = lists.join_begin.as<std::int32_t const>();
   params.join_slots = lists.join_slots.as<std::int32_t const>();
-  params.num_tokens = plan.num_tokens;
+  params.num_tokens = lists.num_tokens;
   params.output = out.data();
   launch_fused_combine(params, stream);
+}
+
+void FusedExecutor::check(FusedPlan const& plan, StreamView stream) {
+  if (plan.planner() != nullptr) plan.planner()->check(stream);
+  check(stream);
 }
 
 void FusedExecutor::check(StreamView stream) {
@@ -257,6 +295,10 @@ void FusedExecutor::check(StreamView stream) {
       "rank {} issued another fused call than rank {}: phase, plan, dtype or hidden size differ; outputs "
       "are zeros since then",
       peer, rank);
+  SWITCHYARD_REQUIRE(kind != FusedError::bad_plan, invalid_plan,
+                     "the routing of rank {} could not be planned: an id or weight at fault, or more rows than the "
+                     "budget; outputs are zeros since then; check(plan, stream) says which",
+                     rank);
   SWITCHYARD_REQUIRE(kind != FusedError::peer_failed, aborted,
                      "rank {} gave up an earlier fused call: its own check() says why; outputs are zeros since then",
                      peer);

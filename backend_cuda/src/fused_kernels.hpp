@@ -50,7 +50,7 @@ struct FusedWindows {
   std::int32_t rank;
   std::int32_t world;
 };
-enum class FusedError : std::uint32_t { none, timeout, other_call, other_rows, peer_failed };
+enum class FusedError : std::uint32_t { none, timeout, other_call, other_rows, peer_failed, bad_plan };
 
 /// What both directions tell and expect.
 struct FusedCall {
@@ -63,10 +63,11 @@ struct FusedCall {
 
 /// Received rows whose source is another rank, sources interleaved so that all links work from the first row on.
 struct FusedRemoteRows {
-  std::int32_t const* row;   ///< [count] index among all received rows
-  std::int32_t const* from;  ///< [count] source rank
-  std::int32_t const* slot;  ///< [count] in the own window
-  std::int64_t count;
+  std::int32_t const* row;                        ///< [count] index among all received rows
+  std::int32_t const* from;                       ///< [count] source rank
+  std::int32_t const* slot;                       ///< [count] in the own window
+  std::int64_t count;                             ///< where the device knows better: at most so many
+  std::int64_t const* count_on_device = nullptr;  ///< null: `count` is exact
 };
 
 /// How many ranks of a communicator reach each other by loads and stores: asks NCCL for a device communicator.

@@ -85,16 +85,22 @@ Narrow interleaved_remote(std::vector<BlockPlace> const& rows, Integers const& b
 }  // namespace
 
 FusedPlan::Lists::Lists(DevicePlan const& source, std::int64_t capacity)
-    : device(source.lists()), digest(source.plan().setup.fingerprint().value) {
+    : num_tokens(source.plan().num_tokens),
+      slot_columns(source.plan().slot_columns),
+      expert_rows(source.plan().num_expert_rows()),
+      // The plan's expansion is made now, so that steps allocate nothing.
+      place_begin(source.lists().expansion().begin.as<std::int64_t const>()),
+      digest(source.plan().setup.fingerprint().value) {
   DispatchPlan const& plan = source.plan();
   auto const& first = std::get<RowGather>(plan.stages.front());
   auto const& exchange = *plan.find<RowExchange>();
   auto const& expansion = std::get<RowGather>(plan.stages.back());
   std::int32_t const self = plan.rank.value();
   Stream const stream;
-  static_cast<void>(device.expansion());  // made now, so that steps allocate nothing
-  sent_rows = upload(exchange.send_rows, stream);
-  received_rows = upload(exchange.receive_rows, stream);
+  splits[0] = upload(exchange.send_rows, stream);
+  splits[1] = upload(exchange.receive_rows, stream);
+  sent_rows = splits[0].as<std::int64_t const>();
+  received_rows = splits[1].as<std::int64_t const>();
   auto const own_block = exchange.receive_rows.begin() + self;
   auto const rows_before = std::accumulate(exchange.receive_rows.begin(), own_block, std::int64_t{0});
   auto const targets = targets_of(first.token_of_row, exchange.send_rows, self, capacity, plan.num_tokens, rows_before);
@@ -142,5 +148,12 @@ FusedPlan::FusedPlan(std::unique_ptr<Lists> lists) : lists_(std::move(lists)) {}
 FusedPlan::~FusedPlan() = default;
 FusedPlan::FusedPlan(FusedPlan&&) noexcept = default;
 FusedPlan& FusedPlan::operator=(FusedPlan&&) noexcept = default;
+
+std::int64_t FusedPlan::expert_rows() const noexcept {
+  return lists_->expert_rows;
+}
+DevicePlanner const* FusedPlan::planner() const noexcept {
+  return lists_->planner ? &*lists_->planner : nullptr;
+}
 
 }  // namespace switchyard::cuda

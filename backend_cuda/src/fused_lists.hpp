@@ -5,28 +5,64 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "device_lists.hpp"
 #include "fused_kernels.hpp"
+#include "fused_plan_kernels.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/cuda/fused_executor.hpp"
 
 namespace switchyard::cuda {
 
+/// Announcements of a planned step: every rank sends its chunks to every peer, as if they were rows of tokens.
+struct FusedTables {
+  FusedTables(FusedWindows const& windows, DevicePlanner const& planner, std::int64_t chunk_bytes);
+  /// @param call without what ranks send and expect
+  [[nodiscard]] FusedDispatchParams params(FusedCall call, DevicePlanner const& planner) const;
+
+  std::int64_t chunk_bytes;
+  std::int64_t chunks;   ///< of a rank
+  DeviceBuffer rows_to;  ///< [world] i64, sent and received alike
+  DeviceBuffer sent_begin;
+  DeviceBuffer sent_to;
+  DeviceBuffer sent_slot;
+  DeviceBuffer own_row;
+  DeviceBuffer remote_row;
+  DeviceBuffer remote_from;
+  DeviceBuffer remote_slot;
+  DeviceBuffer place_begin;
+  DeviceBuffer places;
+  DeviceBuffer no_columns;
+  DeviceBuffer no_weights;
+};
+
 struct FusedPlan::Lists {
   /// @param plan that FusedExecutor::refusal() does not refuse; its device lists outlive this object.
   Lists(DevicePlan const& plan, std::int64_t capacity);
+  /// Lists that every planned step writes.
+  Lists(DevicePlannerConfig const& config, FusedWindows const& windows, ExpertPlacement const& placement, int layer,
+        std::int64_t chunk_bytes);
 
   [[nodiscard]] FusedRemoteRows remote() const {
     return {remote_row.as<std::int32_t const>(), remote_from.as<std::int32_t const>(),
-            remote_slot.as<std::int32_t const>(), num_remote};
+            remote_slot.as<std::int32_t const>(), num_remote, remote_count.as<std::int64_t const>()};
   }
+  /// What turns the planner's lists into these.
+  [[nodiscard]] FusedPlanParams plan_params(FusedWindows const& windows) const;
 
-  DevicePlan::Lists& device;
-  std::uint64_t digest;        ///< of what ranks share of the plan
-  DeviceBuffer sent_rows;      ///< [world] i64
-  DeviceBuffer received_rows;  ///< [world] i64
-  DeviceBuffer sent_begin;     ///< i32, as the four below: see FusedDispatchParams
+  std::optional<DevicePlanner> planner;  ///< of a plan that steps make
+  std::optional<FusedTables> tables;
+  std::int64_t num_tokens = 0;
+  std::int64_t slot_columns = 0;
+  std::int64_t expert_rows = 0;                 ///< of the plan, or the budget of planned steps
+  std::int64_t const* place_begin = nullptr;    ///< [received + 1] device
+  std::int64_t const* sent_rows = nullptr;      ///< [world] device
+  std::int64_t const* received_rows = nullptr;  ///< [world] device
+  std::uint64_t digest = 0;                     ///< of what ranks share of the plan
+  DeviceBuffer splits[2];                       ///< of a plan made on the host
+  DeviceBuffer sent_begin;                      ///< i32, as the four below: see FusedDispatchParams
   DeviceBuffer sent_to;
   DeviceBuffer sent_slot;
   DeviceBuffer own_row;
@@ -36,10 +72,11 @@ struct FusedPlan::Lists {
   DeviceBuffer remote_from;
   DeviceBuffer remote_slot;
   DeviceBuffer return_slot;
-  std::int64_t num_remote = 0;
-  DeviceBuffer join_begin;    ///< [T + 1] i32
-  DeviceBuffer join_slots;    ///< i32
-  DeviceBuffer term_weights;  ///< [terms] f32, of the last dispatch
+  std::int64_t num_remote = 0;  ///< in planned steps: at most
+  DeviceBuffer remote_count;    ///< planned steps: i64
+  DeviceBuffer join_begin;      ///< [T + 1] i32
+  DeviceBuffer join_slots;      ///< i32
+  DeviceBuffer term_weights;    ///< [terms] f32, of the last dispatch
 };
 
 }  // namespace switchyard::cuda

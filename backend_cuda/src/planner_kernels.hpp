@@ -19,8 +19,9 @@ struct alignas(16) PlanHeader {
   std::uint64_t configuration;  ///< digest of what ranks must share; 0 from a rank with an error
 };
 
-/// The sticky word is kind << kPlanErrorShift | detail; the largest one stays, so the first choice is kept and the
-/// largest size.
+/// Two words: the sticky one, and what it was at the end of the step before, which an announcement goes by: all of a
+/// step's announcements are alike, whichever thread finds a fault first. The sticky word is kind << kPlanErrorShift |
+/// detail; the largest one stays, so the first choice is kept and the largest size.
 enum class PlanError : std::uint32_t { none, bad_id, lost_expert, bad_weight, named_twice, other_setup, overflow };
 inline constexpr int kPlanErrorShift = 48;
 inline constexpr std::uint64_t kPlanDetailMask = (std::uint64_t{1} << kPlanErrorShift) - 1;
@@ -99,7 +100,7 @@ void prepare_plan_kernels();
 /// Fills prefix and totals.
 void launch_plan_count(PlanSorts const& sorts, StreamView stream);
 
-/// What counts alone decide. Every list may be null: not wanted.
+/// What counts alone decide. Lists of exchanges that the family has not may be null.
 struct PlanFinish {
   std::int32_t own;  ///< which of the sorts is by slot, by rank, by local expert; -1: none
   std::int32_t unique;
@@ -117,6 +118,7 @@ struct PlanFinish {
   std::int64_t* rows_per_slot;        ///< [num_slots]
   std::int64_t* tokens_per_local;     ///< [num_local]
   std::int64_t* chunk_sizes;          ///< [world * num_local]
+  std::int64_t* arrived;              ///< [world] rows from every source
   std::int64_t* lane_send;            ///< [world]
   std::int64_t* lane_receive;         ///< [world]
   std::int64_t* tp_own;               ///< [1]

@@ -11,6 +11,7 @@
 #include "conformance/ragged_calls.hpp"
 #include "executor_cases.hpp"
 #include "fused_case.hpp"
+#include "fused_planned.hpp"
 #include "graph_replay.hpp"
 #include "rank_faults.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -166,6 +167,8 @@ int run_rank() {
   compare_executors(report, comm);
   for (FusedShape const& shape : kFusedShapes) compare_fused(report, comm, shape);
   refuse_other_call(report, comm);
+  compare_planned(report, comm);
+  refuse_planned(report, comm);
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),
               report.failures());

@@ -103,6 +103,8 @@ class DevicePlanner {
   /// captured graph (drop what is too many with -1). @throws Error{shape_mismatch, invalid_argument, cuda}
   void assign(DeviceRouting const& routing, StreamView stream);
 
+  /// Digest of what ranks must share; announcements carry it.
+  [[nodiscard]] std::uint64_t configuration() const noexcept;
   /// Bytes of a rank's announcement: its slot table, or its counts (AlltoAll). Equal on all ranks.
   [[nodiscard]] std::int64_t announcement_bytes() const noexcept;
   /// This rank's announcement, [announcement_bytes()], device. It is its place in announcements().

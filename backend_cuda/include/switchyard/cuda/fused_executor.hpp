@@ -8,6 +8,7 @@
 
 #include "switchyard/comm/communicator.hpp"
 #include "switchyard/cuda/device_plan.hpp"
+#include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/cuda/stream.hpp"
 #include "switchyard/dispatch/combine_recipe.hpp"
 #include "switchyard/types/tensor_view.hpp"
@@ -23,12 +24,18 @@ struct FusedOptions {
   Duration deadline = std::chrono::seconds(10);  ///< of a kernel that waits for its peers
 };
 
-/// The index lists of one plan, on the device, and the weights of its last dispatch. Made by FusedExecutor::prepare().
+/// The index lists of one plan, on the device, and the weights of its last dispatch. Made by FusedExecutor::prepare();
+/// or the memory for those of plans that FusedExecutor::plan() makes in every step.
 class FusedPlan {
  public:
   ~FusedPlan();
   FusedPlan(FusedPlan&&) noexcept;
   FusedPlan& operator=(FusedPlan&&) noexcept;
+
+  /// Rows of the tensors that experts see: the plan's, or the budget of plans made in steps.
+  [[nodiscard]] std::int64_t expert_rows() const noexcept;
+  /// What makes the plan in steps, with its lists and numbers on the device; null for a plan made on the host.
+  [[nodiscard]] DevicePlanner const* planner() const noexcept;
 
  private:
   friend class FusedExecutor;
@@ -62,6 +69,16 @@ class FusedExecutor {
   [[nodiscard]] std::string refusal(DispatchPlan const& plan) const;
   /// O(plan size), allocates. @throws Error{unsupported} with the refusal.
   [[nodiscard]] FusedPlan prepare(DevicePlan const& plan) const;
+  /// The same for plans that plan() makes: Flex without TP, weights for every column. Ranks of `placement` are those of
+  /// the group. Allocates for config.max_tokens and config.max_expert_rows.
+  /// @throws Error{unsupported} when the windows are too small, and as DevicePlanner's constructor
+  [[nodiscard]] FusedPlan prepare(DevicePlannerConfig const& config, ExpertPlacement const& placement, int layer) const;
+  /// Makes the plan of a step from routing on the device: announcements travel through the windows, so that the step
+  /// needs neither the host nor another communicator. The next dispatch() and combine() carry routing.tokens tokens and
+  /// use tensors of plan.expert_rows() rows, of which the first lists().numbers->expert_rows are written. Routing at
+  /// fault, or more rows than the budget, fails the operation on all ranks: see check(plan, stream).
+  /// @throws as DevicePlanner::assign(); Error{invalid_argument} for a plan made on the host
+  void plan(FusedPlan& plan, DeviceRouting const& routing, StreamView stream);
 
   /// Brings tokens and their weights to the experts. @param tokens [T, H] @param weights [T, slot_columns] f32, kept
   /// for the plan's next combine @param rows [plan.num_expert_rows(), H] of the tokens' dtype. Device memory, 16-byte
@@ -73,6 +90,8 @@ class FusedExecutor {
 
   /// Waits for the stream and raises what kernels found. @throws Error{timeout, desync, split_mismatch, cuda}
   void check(StreamView stream);
+  /// The same, and before it what this rank's planner found: what is wrong with the routing, or the size required.
+  void check(FusedPlan const& plan, StreamView stream);
 
  private:
   struct State;

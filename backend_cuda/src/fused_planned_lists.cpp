@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lists of plans that are made in every step: their memory, and how announcements travel.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "fused_lists.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+using Narrow = std::vector<std::int32_t>;
+
+DeviceBuffer narrow_list(std::int64_t count) {
+  return DeviceBuffer(checked_mul(count, std::int64_t{sizeof(std::int32_t)}));
+}
+
+DevicePlannerConfig with_multiple(DevicePlannerConfig config, std::int64_t chunk_bytes) {
+  config.announcement_multiple = chunk_bytes;
+  return config;
+}
+
+}  // namespace
+
+FusedTables::FusedTables(FusedWindows const& windows, DevicePlanner const& planner, std::int64_t bytes)
+    : chunk_bytes(bytes), chunks(planner.announcement_bytes() / bytes) {
+  std::int32_t const self = windows.rank;
+  std::int32_t const world = windows.world;
+  SWITCHYARD_REQUIRE(chunks <= windows.capacity, unsupported,
+                     "announcements of {} bytes need {} slots of a window, which has {} for a rank: make the executor "
+                     "for wider rows or more tokens",
+                     planner.announcement_bytes(), chunks, windows.capacity);
+  auto const count = static_cast<std::int32_t>(chunks);
+  auto const capacity = static_cast<std::int32_t>(windows.capacity);
+  Narrow begin{0};
+  Narrow to;
+  Narrow slot_there;
+  Narrow row;
+  Narrow from;
+  Narrow slot_here;
+  Narrow place;
+  for (std::int32_t chunk = 0; chunk < count; ++chunk) {
+    for (std::int32_t turn = 1; turn < world; ++turn) {
+      std::int32_t const peer = (self + turn) % world;
+      row.push_back(static_cast<std::int32_t>(to.size()));
+      to.push_back(peer);
+      slot_there.push_back(self * capacity + chunk);
+      from.push_back(peer);
+      slot_here.push_back(peer * capacity + chunk);
+      place.push_back(peer * count + chunk);
+    }
+    begin.push_back(static_cast<std::int32_t>(to.size()));
+  }
+  std::vector<std::int64_t> places_from(place.size() + 1);
+  for (std::size_t i = 0; i < places_from.size(); ++i) places_from[i] = static_cast<std::int64_t>(i);
+  std::vector<std::int64_t> rows(to_size(world), chunks);
+  rows[to_size(self)] = 0;
+  Stream const stream;
+  rows_to = upload(rows, stream);
+  sent_begin = upload(begin, stream);
+  sent_to = upload(to, stream);
+  sent_slot = upload(slot_there, stream);
+  own_row = upload(Narrow(to_size(chunks), -1), stream);
+  remote_row = upload(row, stream);
+  remote_from = upload(from, stream);
+  remote_slot = upload(slot_here, stream);
+  place_begin = upload(places_from, stream);
+  places = upload(place, stream);
+  no_columns = upload(Narrow(place.size(), 0), stream);
+  no_weights = DeviceBuffer(checked_mul(checked_mul(chunks, world), std::int64_t{sizeof(float)}));
+}
+
+FusedDispatchParams FusedTables::params(FusedCall call, DevicePlanner const& planner) const {
+  call.sent = rows_to.as<std::int64_t const>();
+  call.expected = call.sent;
+  FusedDispatchParams params{};
+  params.call = call;
+  params.tokens = planner.announcement();
+  params.row_bytes = chunk_bytes;
+  params.num_tokens = chunks;
+  params.weights = no_weights.as<float const>();
+  params.sent_begin = sent_begin.as<std::int32_t const>();
+  params.sent_to = sent_to.as<std::int32_t const>();
+  params.sent_slot = sent_slot.as<std::int32_t const>();
+  params.own_row = own_row.as<std::int32_t const>();
+  params.remote = {remote_row.as<std::int32_t const>(), remote_from.as<std::int32_t const>(),
+                   remote_slot.as<std::int32_t const>(), chunks * (call.windows.world - 1)};
+  params.place_begin = place_begin.as<std::int64_t const>();
+  params.places = places.as<std::int32_t const>();
+  params.term_column = no_columns.as<std::int32_t const>();
+  params.num_places = chunks * call.windows.world;
+  params.output = planner.announcements();
+  params.term_weights = no_weights.as<float>();
+  return params;
+}
+
+FusedPlan::Lists::Lists(DevicePlannerConfig const& config, FusedWindows const& windows,
+                        ExpertPlacement const& placement, int layer, std::int64_t chunk_bytes)
+    : planner(std::in_place, with_multiple(config, chunk_bytes), RankId{windows.rank}, placement, layer),
+      tables(std::in_place, windows, *planner, chunk_bytes),
+      slot_columns(config.columns),
+      expert_rows(planner->max_expert_rows()),
+      place_begin(planner->lists().expansion.row_begin),
+      sent_rows(planner->lists().rank_send),
+      received_rows(planner->lists().rank_receive),
+      digest(planner->configuration()) {
+  std::int64_t const sent = checked_mul(config.max_tokens, std::min(config.columns, windows.world));
+  num_remote = checked_mul(config.max_tokens, windows.world - 1);
+  sent_begin = narrow_list(config.max_tokens + 1);
+  join_begin = narrow_list(config.max_tokens + 1);
+  own_row = narrow_list(config.max_tokens);
+  for (DeviceBuffer* list : {&sent_to, &sent_slot, &join_slots}) *list = narrow_list(sent);
+  for (DeviceBuffer* list : {&remote_row, &remote_from, &remote_slot, &return_slot}) *list = narrow_list(num_remote);
+  for (DeviceBuffer* list : {&places, &term_column, &term_weights}) *list = narrow_list(expert_rows);
+  remote_count = upload(std::vector<std::int64_t>{0}, Stream());
+}
+
+FusedPlanParams FusedPlan::Lists::plan_params(FusedWindows const& windows) const {
+  FusedPlanParams params{};
+  params.windows = windows;
+  params.lists = planner->lists();
+  params.tokens = num_tokens;
+  params.plan_error = planner->error();
+  params.max_expert_rows = expert_rows;
+  params.sent_begin = sent_begin.as<std::int32_t>();
+  params.sent_to = sent_to.as<std::int32_t>();
+  params.sent_slot = sent_slot.as<std::int32_t>();
+  params.own_row = own_row.as<std::int32_t>();
+  params.places = places.as<std::int32_t>();
+  params.term_column = term_column.as<std::int32_t>();
+  params.remote_row = remote_row.as<std::int32_t>();
+  params.remote_from = remote_from.as<std::int32_t>();
+  params.remote_slot = remote_slot.as<std::int32_t>();
+  params.return_slot = return_slot.as<std::int32_t>();
+  params.num_remote = remote_count.as<std::int64_t>();
+  params.join_begin = join_begin.as<std::int32_t>();
+  params.join_slots = join_slots.as<std::int32_t>();
+  return params;
+}
+
+}  // namespace switchyard::cuda
