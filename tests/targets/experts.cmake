@@ -16,7 +16,7 @@ endif()
 
 # `switchyard layer` as a user runs it.
 if(TARGET switchyard_cli)
-  switchyard_add_test(tools_layer_test LABEL unit SOURCES unit/tools_layer_test.cpp LIBS switchyard::core)
+  switchyard_add_test(tools_layer_test LABEL unit SOURCES unit/tools_layer_test.cpp LIBS switchyard_tools)
   target_compile_definitions(tools_layer_test PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
   add_dependencies(tools_layer_test switchyard_cli)
 endif()

@@ -95,17 +95,23 @@ void read_mlp(JsonValue const& root, ExpertMlp& mlp) {
   mlp.validate();
 }
 
+CombineRecipe recipe_or(JsonValue const& root, std::string_view key, CombineRecipe const& fallback) {
+  auto const value = root.find(key);
+  if (!value) return fallback;
+  CombineRecipe const recipe = named(*value, parse_recipe, "combine recipe");
+  if (recipe.multiply == MultiplyAt::expert_rank)
+    value->fail("whose sums depend on where experts lie: a dense answer has no such sums");
+  return recipe;
+}
+
 void read_options(JsonValue const& root, LayerDescription& description) {
   auto& options = description.options;
   options.hidden = description.mlp.hidden;
   options.dtype = description.mlp.dtype;
   if (auto const when = root.find("quantize")) options.quantize = named(*when, parse_when, "moment to quantise");
   if (auto const quant = root.find("quant")) options.quant = quant_of(*quant);
-  if (auto const recipe = root.find("recipe")) {
-    options.recipe = named(*recipe, parse_recipe, "combine recipe");
-    if (options.recipe.multiply == MultiplyAt::expert_rank)
-      recipe->fail("whose sums depend on where experts lie: a dense answer has no such sums");
-  }
+  options.recipe = recipe_or(root, "recipe", options.recipe);
+  options.gradient_recipe = recipe_or(root, "gradient_recipe", options.gradient_recipe);
   if (root.find("max_tokens_per_rank"))
     options.max_tokens_per_rank = root.at("max_tokens_per_rank").as_int(0, kMaxExtent);
 }
@@ -129,9 +135,11 @@ LayerDescription read_layer_description(std::string const& file) {
                      "gate",
                      "fused_roundings",
                      "bias",
+                     "backward",
                      "quantize",
                      "quant",
                      "recipe",
+                     "gradient_recipe",
                      "max_tokens_per_rank",
                      "router_weight_on_input",
                      "seed"});
@@ -148,6 +156,9 @@ LayerDescription read_layer_description(std::string const& file) {
   description.layer.router_weight_on_input = flag_or(root, "router_weight_on_input", false);
   description.layer.global_num_experts = description.mlp.num_local_experts;
   read_options(root, description);
+  bool const quantised = description.options.quantize != QuantizeWhen::never;
+  description.backward = flag_or(root, "backward", !quantised);
+  if (quantised && description.backward) root.at("backward").fail("of rows that are quantised: train on plain ones");
   return description;
 }
 

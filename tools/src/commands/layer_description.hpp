@@ -18,6 +18,7 @@ struct LayerDescription {
   std::int64_t tokens = 0;  ///< of all ranks together, dealt in blocks
   int top_k = 1;
   bool biased = false;
+  bool backward = true;  ///< gradients too
   std::uint64_t seed = 0;
   ExpertMlp mlp{};                ///< all experts, TP size 1
   cpu::PrepareOptions options{};  ///< the grid is filled in per run

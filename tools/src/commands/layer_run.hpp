@@ -3,13 +3,12 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "commands/layer_description.hpp"
+#include "commands/layer_tensors.hpp"
 #include "switchyard/cpu/scheduler.hpp"
 
 namespace switchyard::cli {
@@ -22,15 +21,18 @@ struct StageTotal {
   std::int64_t remote_bytes = 0;  ///< of them, what came from another rank
 };
 
-inline constexpr std::array<std::string_view, 4> kLayerSteps = {"plan and send", "receive", "experts", "finalize"};
+/// The last three where there is a backward.
+inline constexpr std::array<std::string_view, 7> kLayerSteps = {
+    "plan and send", "receive", "experts", "finalize", "gradients of results", "expert gradients", "token gradients"};
+inline constexpr std::size_t kForwardSteps = 4;
 
 struct LayerRun {
   cpu::PrepareKind kind{};
   ExpertParallelGrid grid{};
-  std::vector<StageTotal> stages;                 ///< of the way to the experts, in order; empty without communication
-  std::int64_t expert_rows = 0;                   ///< all ranks, TP copies included
-  std::array<double, kLayerSteps.size()> ms{};    ///< of the slowest rank
-  std::vector<std::vector<std::byte>> outputs{};  ///< by rank; in rank order they are the tokens in order
+  std::vector<StageTotal> stages;               ///< of the way to the experts, in order; empty without communication
+  std::int64_t expert_rows = 0;                 ///< all ranks, TP copies included
+  std::array<double, kLayerSteps.size()> ms{};  ///< of the slowest rank
+  LayerTensors tensors{};
 };
 
 /// @return why this way and grid are no layer by themselves; empty when they are.
