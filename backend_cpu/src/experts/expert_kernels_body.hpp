@@ -90,27 +90,61 @@ void pack_runs(PanelSource const& source, std::int64_t width, float* panel) {
   }
 }
 
-/// Lanes apart from each other: squares of 16 x 16 are turned, so that both sides are read and written in runs.
+/// One element of a panel's source.
+template <typename T>
+float packed_value(PanelSource const& source, std::int64_t lane, std::int64_t step) {
+  std::int64_t const at = source.order == nullptr ? step : source.order[step];
+  return hd::widen(static_cast<T const*>(source.data)[lane * source.lane_stride + at * source.step_stride]);
+}
+
+/// kWidth values next to each other. A NaN keeps its payload: what comes out of a chain is made canonical.
+FmaLanes::Vector load_run(float const* from) {
+  return FmaLanes::load(from);
+}
+FmaLanes::Vector load_run(bf16_t const* from) {
+  typedef std::uint16_t Narrow __attribute__((vector_size(2 * FmaLanes::kWidth)));
+  typedef std::uint32_t Wide __attribute__((vector_size(4 * FmaLanes::kWidth)));
+  Narrow bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return reinterpret_cast<FmaLanes::Vector>(__builtin_convertvector(bits, Wide) << 16);
+}
+FmaLanes::Vector load_run(f16_t const* from) {
+  float run[FmaLanes::kWidth];
+  for (int i = 0; i < FmaLanes::kWidth; ++i) run[i] = hd::widen(from[i]);
+  return FmaLanes::load(run);
+}
+
+/// kWidth steps of up to kWidth lanes whose steps lie next to each other, as a square that is turned.
+/// @tparam kStored lanes that the panel has room for; those behind `lanes` become +0
+template <int kStored, typename T>
+void pack_square(T const* from, std::int64_t lane_stride, std::int64_t lanes, std::int64_t width, float* to) {
+  constexpr int kWidth = FmaLanes::kWidth;
+  FmaLanes::Vector square[kWidth];
+#pragma GCC unroll 16
+  for (int lane = 0; lane < kWidth; ++lane)
+    square[lane] = lane < lanes ? load_run(from + lane * lane_stride) : FmaLanes::repeat(0.0f);
+  turn_square(square);
+#pragma GCC unroll 16
+  for (int k = 0; k < kWidth; ++k) std::memcpy(to + k * width, &square[k], kStored * sizeof(float));
+}
+
+/// Lanes apart from each other: squares are turned, so that both sides are read and written in runs. `width` is that of
+/// a tile's rows or columns.
 template <typename T>
 void pack_strided(PanelSource const& source, std::int64_t width, float* panel) {
-  constexpr std::int64_t kSquare = 16;
-  T const* const data = static_cast<T const*>(source.data);
-  for (std::int64_t k0 = 0; k0 < source.steps; k0 += kSquare) {
-    std::int64_t const steps = std::min(kSquare, source.steps - k0);
-    for (std::int64_t lane = 0; lane < source.lanes; ++lane) {
-      T const* const from = data + lane * source.lane_stride;
-      float* const to = panel + k0 * width + lane;
-      if (source.order == nullptr && source.step_stride == 1 && steps == kSquare) {
-        float run[kSquare];
-        for (std::int64_t k = 0; k < kSquare; ++k) run[k] = hd::widen(from[k0 + k]);
-        for (std::int64_t k = 0; k < kSquare; ++k) to[k * width] = run[k];
-      } else {
-        for (std::int64_t k = 0; k < steps; ++k)
-          to[k * width] =
-              hd::widen(from[(source.order == nullptr ? k0 + k : source.order[k0 + k]) * source.step_stride]);
+  constexpr int kWidth = FmaLanes::kWidth;
+  constexpr int kRest = kTileRows % kWidth == 0 ? kWidth : kTileRows % kWidth;
+  auto const* const data = static_cast<T const*>(source.data);
+  std::int64_t k = 0;
+  if (source.order == nullptr && source.step_stride == 1)
+    for (; k + kWidth <= source.steps; k += kWidth)
+      for (std::int64_t lane = 0; lane < source.lanes; lane += kWidth) {
+        auto const square = width - lane < kWidth ? pack_square<kRest, T> : pack_square<kWidth, T>;
+        square(data + lane * source.lane_stride + k, source.lane_stride, source.lanes - lane, width,
+               panel + k * width + lane);
       }
-    }
-  }
+  for (; k < source.steps; ++k)
+    for (std::int64_t lane = 0; lane < source.lanes; ++lane) panel[k * width + lane] = packed_value<T>(source, lane, k);
 }
 
 void pack(PanelSource const& source, std::int64_t width, float* panel) {

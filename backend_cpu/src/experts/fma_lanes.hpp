@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// FmaLanes: a vector of floats with a correctly rounded fused multiply-add, for the instruction set that the including
-/// file is compiled for, and the tile of accumulators that its registers hold.
+/// file is compiled for, the tile of accumulators that its registers hold, and how squares of lanes are turned.
 #if !defined(SWITCHYARD_TARGET)
 #error "fma_lanes.hpp is only for the expert_kernels_<target>.cpp files"
 #endif
@@ -22,6 +22,12 @@ struct FmaLanes {
   static Vector repeat(float value) { return _mm512_set1_ps(value); }
   static void store(float* to, Vector v) { _mm512_storeu_ps(to, v); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vector low_pairs(Vector a, Vector b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  }
+  static Vector high_pairs(Vector a, Vector b) {
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  }
 };
 #elif defined(__FMA__)
 struct FmaLanes {
@@ -33,6 +39,8 @@ struct FmaLanes {
   static Vector repeat(float value) { return _mm256_set1_ps(value); }
   static void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vector low_pairs(Vector a, Vector b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+  static Vector high_pairs(Vector a, Vector b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 };
 #else
 /// Without the instruction: in fp64 the product of two floats is exact and the sum has one rounding. Making that one a
@@ -68,8 +76,27 @@ struct FmaLanes {
     Wide const odd = reinterpret_cast<Wide>(bits + (step & inexact & even));
     return __builtin_convertvector(odd, Vector);
   }
+  static Vector low_pairs(Vector a, Vector b) { return Vector{a[0], b[0]}; }
+  static Vector high_pairs(Vector a, Vector b) { return Vector{a[1], b[1]}; }
 };
 #endif
+
+/// Turns a square of kWidth vectors: lane j of vector i becomes lane i of vector j. Interleaving the first half of the
+/// vectors with the second half rotates the bits of an element's address by one; kWidth = 2^n of n such steps turn it.
+inline void turn_square(FmaLanes::Vector* square) {
+  constexpr int kHalf = FmaLanes::kWidth / 2;
+  FmaLanes::Vector other[FmaLanes::kWidth];
+#pragma GCC unroll 4
+  for (int step = 1; step < FmaLanes::kWidth; step *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalf; ++i) {
+      other[2 * i] = FmaLanes::low_pairs(square[i], square[i + kHalf]);
+      other[2 * i + 1] = FmaLanes::high_pairs(square[i], square[i + kHalf]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < FmaLanes::kWidth; ++i) square[i] = other[i];
+  }
+}
 
 }  // namespace
 }  // namespace switchyard::cpu::SWITCHYARD_TARGET

@@ -15,15 +15,38 @@ std::int64_t panels_of(std::int64_t lanes, std::int64_t width) {
   return (lanes + width - 1) / width;
 }
 
-void multiply_panel(ExpertKernels const& kernels, PanelProduct const& product, std::int64_t first_column,
-                    float const* panel) {
-  for (std::int64_t row = 0; row < product.rows; row += kernels.tile_rows) {
-    kernels.chain_tile({product.row_panels + row * product.steps, panel, product.segment_ends.data(),
-                        static_cast<std::int64_t>(product.segment_ends.size()),
+/// Steps whose panel of columns stays in the first-level cache next to a panel of rows.
+constexpr std::int64_t kStepsAtOnce = 256;
+
+/// Steps [begin, end) of a panel of columns, for all rows.
+struct StepRange {
+  std::int64_t begin;
+  std::span<std::int64_t const> ends;  ///< of its segments, counted from `begin`
+  bool accumulate;
+};
+
+void multiply_steps(ExpertKernels const& kernels, PanelProduct const& product, StepRange const& range,
+                    std::int64_t first_column, float const* panel) {
+  for (std::int64_t row = 0; row < product.rows; row += kernels.tile_rows)
+    kernels.chain_tile({product.row_panels + row * product.steps + range.begin * kernels.tile_rows,
+                        panel + range.begin * kernels.tile_columns, range.ends.data(),
+                        static_cast<std::int64_t>(range.ends.size()),
                         product.out + row * product.columns + first_column, product.columns,
                         std::min(kernels.tile_rows, product.rows - row),
-                        std::min(kernels.tile_columns, product.columns - first_column), product.accumulate});
-  }
+                        std::min(kernels.tile_columns, product.columns - first_column), range.accumulate});
+}
+
+/// A single segment is done piece by piece: its chains continue from the output.
+void multiply_panel(ExpertKernels const& kernels, PanelProduct const& product, std::int64_t first_column,
+                    float const* panel) {
+  if (product.segment_ends.size() != 1)
+    return multiply_steps(kernels, product, {0, product.segment_ends, product.accumulate}, first_column, panel);
+  std::int64_t begin = 0;
+  do {
+    std::int64_t const steps = std::min(kStepsAtOnce, product.steps - begin);
+    multiply_steps(kernels, product, {begin, {&steps, 1}, product.accumulate || begin > 0}, first_column, panel);
+    begin += steps;
+  } while (begin < product.steps);
 }
 
 }  // namespace
