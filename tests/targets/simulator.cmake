@@ -2,6 +2,7 @@
 switchyard_add_test(simulator_test LABEL unit SOURCES unit/simulator_astra_test.cpp unit/simulator_costs_test.cpp unit/simulator_network_test.cpp
                     unit/simulator_traffic_test.cpp
                     LIBS switchyard::sim)
+switchyard_add_test(simulator_presets_test LABEL golden SOURCES golden/simulator_presets_test.cpp LIBS switchyard::sim)
 switchyard_add_test(simulator_laws_test LABEL property SOURCES property/simulator_laws_test.cpp LIBS switchyard::sim)
 if(TARGET switchyard_cli)
   switchyard_add_test(tools_simulate_test LABEL unit SOURCES unit/tools_simulate_test.cpp LIBS switchyard::core)
