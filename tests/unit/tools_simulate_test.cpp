@@ -56,8 +56,10 @@ TEST_CASE("a group runs on every preset and fidelity; the cluster comes back as 
       auto const again = cli.run(std::string("simulate group.jsonl --cluster cluster.json --fidelity ") + fidelity);
       CHECK(again.out == result.out);
     }
-  auto const result = cli.run("simulate group.jsonl --cluster dgx-h100 --sensitivity");
+  auto const result = cli.run("simulate group.jsonl --cluster dgx-h100");
+  CHECK(contains(result.out, "hangs on (20 % more or less of one constant)"));
   CHECK(contains(result.out, "network.nic_gb_per_s"));
+  CHECK_FALSE(contains(cli.run("simulate group.jsonl --cluster dgx-h100 --no-sensitivity").out, "hangs on"));
 }
 
 TEST_CASE("what cannot be simulated is refused with what to do") {
@@ -72,7 +74,7 @@ TEST_CASE("what cannot be simulated is refused with what to do") {
     CHECK(contains(result.err, text));
   };
   refused("group.jsonl --cluster dgx-h1000", "is no preset (dgx-h100,");
-  refused("group.jsonl --cluster box.json", "is outside the cluster \"box\" of 2 ranks");
+  refused("group.jsonl --cluster box.json", "group.jsonl is of 16 ranks, the cluster \"box\" has 2: take a larger cluster");
   refused("group.jsonl --cluster box.json --nodes 2", "--nodes is for presets");
   refused("group.jsonl --cluster dgx-h100 --fidelity t3", "t3");
   refused("box.json --cluster dgx-h100", "kind");
@@ -120,6 +122,7 @@ TEST_CASE("compare: a plan against one of fewer tokens, and against itself") {
   CAPTURE(result.err);
   CHECK(result.exit_code == 0);
   CHECK(contains(result.out, "B is faster"));
+  CHECK(contains(result.out, "the verdict holds with 20 % more or less of any constant"));
   CHECK(contains(cli.run("compare group.jsonl group.jsonl --cluster dgx-h100").out, "both take the same time"));
   CHECK(cli.run("compare group.jsonl --cluster dgx-h100").exit_code == 2);
 }

@@ -198,4 +198,8 @@ void FlowClasses::advance(double us) {
   for (std::uint32_t const number : live_) classes_[number].sent += classes_[number].rate * us;
 }
 
+double FlowClasses::bytes_left(std::uint32_t flow) const {
+  return std::max(0.0, end_sent_[flow] - classes_[class_of_[flow]].sent);
+}
+
 }  // namespace switchyard::sim

@@ -37,6 +37,8 @@ class FlowClasses {
   /// Ends the flows that have sent everything `us` from now, classes in order. @return the last of these ends.
   double end_within(double us, std::vector<EndedFlow>& ended);
   void advance(double us);
+  /// @return what an active flow has still to send; rates must be settled. For flows that move to another object.
+  [[nodiscard]] double bytes_left(std::uint32_t flow) const;
 
  private:
   /// A flow ends when its class has sent so much to each of its flows.

@@ -11,6 +11,8 @@ class FluidModel final : public NetworkModel {
   FluidModel(double merge_fraction, bool first_order) : merge_fraction_(merge_fraction), first_order_(first_order) {}
   [[nodiscard]] Fidelity fidelity() const noexcept override { return Fidelity::t1; }
   [[nodiscard]] NetworkEstimate estimate(ClusterTopology const& topology, std::span<Flow const> flows) const override;
+  [[nodiscard]] double merge_fraction() const noexcept { return merge_fraction_; }
+  [[nodiscard]] bool first_order() const noexcept { return first_order_; }
 
  private:
   double merge_fraction_;

@@ -126,10 +126,4 @@ std::unique_ptr<NetworkSession> make_bound_session(TaskGraph const& graph, Clust
   return std::make_unique<BoundSession>(graph, topology);
 }
 
-std::unique_ptr<NetworkSession> make_session(TaskGraph const& graph, ClusterTopology const& topology,
-                                             NetworkModel const& model) {
-  if (model.fidelity() == Fidelity::t0) return make_bound_session(graph, topology);
-  return make_flow_session(graph, topology, model);
-}
-
 }  // namespace switchyard::sim

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchanges under t1 and t2. The flows of a busy period are timed together, again from its beginning whenever one is
-// added: what ended before stays as it was, because no model looks ahead.
+// Exchanges under any model that says when flows end. The flows of a busy period are timed together, again from its
+// beginning whenever one is added: what ended before stays as it was, because no model looks ahead.
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
-#include "switchyard/internal/to_size.hpp"
+#include "network/fluid_model.hpp"
 #include "timeline/part_ledger.hpp"
 #include "timeline/sessions.hpp"
 
@@ -97,6 +97,14 @@ class FlowSession final : public NetworkSession {
 std::unique_ptr<NetworkSession> make_flow_session(TaskGraph const& graph, ClusterTopology const& topology,
                                                   NetworkModel const& model) {
   return std::make_unique<FlowSession>(graph, topology, model);
+}
+
+std::unique_ptr<NetworkSession> make_session(TaskGraph const& graph, ClusterTopology const& topology,
+                                             NetworkModel const& model) {
+  if (model.fidelity() == Fidelity::t0) return make_bound_session(graph, topology);
+  auto const* fluid = dynamic_cast<FluidModel const*>(&model);
+  if (fluid != nullptr && !fluid->first_order()) return make_fluid_session(graph, topology, fluid->merge_fraction());
+  return make_flow_session(graph, topology, model);
 }
 
 }  // namespace switchyard::sim

@@ -68,7 +68,10 @@ std::vector<TrafficPhase> dispatch_traffic(std::span<DispatchPlan const> plans, 
 }
 
 std::vector<TrafficPhase> combine_traffic(std::span<DispatchPlan const> plans, std::int64_t row_bytes) {
-  auto phases = one_way(plans, row_bytes);
+  return way_back(one_way(plans, row_bytes));
+}
+
+std::vector<TrafficPhase> way_back(std::vector<TrafficPhase> phases) {
   std::reverse(phases.begin(), phases.end());
   for (TrafficPhase& phase : phases) {
     for (Flow& flow : phase.flows) std::swap(flow.from, flow.to);
@@ -78,14 +81,20 @@ std::vector<TrafficPhase> combine_traffic(std::span<DispatchPlan const> plans, s
   return phases;
 }
 
+std::vector<Flow> layer_flows(LayerTransfers const& layer, std::int64_t expert_bytes) {
+  require_row_bytes(expert_bytes);
+  std::vector<Flow> flows;
+  for (std::size_t rank = 0; rank < layer.ranks.size(); ++rank)
+    for (ExpertSend const& send : layer.ranks[rank].sends)
+      flows.push_back({RankId(static_cast<int>(rank)), send.to, expert_bytes, 1, 0});
+  return flows;
+}
+
 std::vector<TrafficPhase> rebalance_traffic(RebalancePlan const& plan, std::int64_t expert_bytes) {
   require_row_bytes(expert_bytes);
   std::vector<TrafficPhase> phases;
   for (std::size_t layer = 0; layer < plan.layers.size(); ++layer) {
-    TrafficPhase phase{fmt::format("layer {}", layer), {}};
-    for (std::size_t rank = 0; rank < plan.layers[layer].ranks.size(); ++rank)
-      for (ExpertSend const& send : plan.layers[layer].ranks[rank].sends)
-        phase.flows.push_back({RankId(static_cast<int>(rank)), send.to, expert_bytes, 1, 0});
+    TrafficPhase phase{fmt::format("layer {}", layer), layer_flows(plan.layers[layer], expert_bytes)};
     if (!phase.flows.empty()) phases.push_back(std::move(phase));
   }
   return phases;

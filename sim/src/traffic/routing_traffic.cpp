@@ -11,29 +11,40 @@
 namespace switchyard::sim {
 namespace {
 
+void require_experts(std::span<RoutingMap const> routings, ExpertPlacement const& placement) {
+  for (std::size_t rank = 0; rank < routings.size(); ++rank)
+    SWITCHYARD_REQUIRE(routings[rank].num_experts() == placement.num_experts(), shape_mismatch,
+                       "rank {}'s routing has {} experts, the placement {}", rank, routings[rank].num_experts(),
+                       placement.num_experts());
+}
+
 void require_fit(ClusterTopology const& topology, std::span<RoutingMap const> routings,
                  ExpertPlacement const& placement) {
   auto const ranks = static_cast<std::size_t>(topology.num_ranks());
   SWITCHYARD_REQUIRE(routings.size() == ranks && placement.num_ranks() == topology.num_ranks(), shape_mismatch,
                      "{} routings and a placement on {} ranks for a cluster of {}: they must be equal", routings.size(),
                      placement.num_ranks(), topology.num_ranks());
-  for (std::size_t rank = 0; rank < ranks; ++rank)
-    SWITCHYARD_REQUIRE(routings[rank].num_experts() == placement.num_experts(), shape_mismatch,
-                       "rank {}'s routing has {} experts, the placement {}", rank, routings[rank].num_experts(),
-                       placement.num_experts());
+  require_experts(routings, placement);
 }
 
-/// [experts] the rank of each expert's first slot.
-std::vector<int> home_ranks(ExpertPlacement const& placement, int layer) {
+/// [experts] each expert's first slot.
+std::vector<SlotId> home_slots(ExpertPlacement const& placement, int layer) {
   ReplicaTable const replicas(placement, layer);
-  std::vector<int> homes;
+  std::vector<SlotId> homes;
   for (int expert = 0; expert < placement.num_experts(); ++expert) {
     auto const slots = replicas.replicas(ExpertId(expert));
     SWITCHYARD_REQUIRE(!slots.empty(), invalid_placement, "expert {} of layer {} has no slot: no token can reach it",
                        expert, layer);
-    homes.push_back(placement.layout().rank_of(slots.front()).value());
+    homes.push_back(slots.front());
   }
   return homes;
+}
+
+/// [experts] the rank of that slot.
+std::vector<int> home_ranks(ExpertPlacement const& placement, int layer) {
+  std::vector<int> ranks;
+  for (SlotId const slot : home_slots(placement, layer)) ranks.push_back(placement.layout().rank_of(slot).value());
+  return ranks;
 }
 
 /// Counts the places of one token at a time.
@@ -130,6 +141,23 @@ std::vector<TrafficPhase> routing_traffic(ClusterTopology const& topology, std::
   auto const homes = home_ranks(placement, layer);
   if (deduplication == Deduplication::per_node) return by_node(topology, routings, homes, row_bytes);
   return straight(routings, homes, topology.num_ranks(), row_bytes, deduplication == Deduplication::per_rank);
+}
+
+std::vector<std::vector<std::int64_t>> routed_expert_rows(std::span<RoutingMap const> routings,
+                                                          ExpertPlacement const& placement, int layer) {
+  require_experts(routings, placement);
+  auto const homes = home_slots(placement, layer);
+  std::vector<std::int64_t> rows_of_slot(to_size(placement.num_slots()), 0);
+  for (RoutingMap const& routing : routings)
+    for_each_choice(routing, [&](std::int64_t, int expert) { ++rows_of_slot[homes[to_size(expert)].index()]; });
+  std::vector<std::vector<std::int64_t>> rows;
+  auto next = rows_of_slot.begin();
+  for (int rank = 0; rank < placement.num_ranks(); ++rank) {
+    auto const end = next + placement.layout().slots_of(RankId(rank));
+    rows.emplace_back(next, end);
+    next = end;
+  }
+  return rows;
 }
 
 }  // namespace switchyard::sim

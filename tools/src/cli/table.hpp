@@ -24,5 +24,7 @@ class TextTable {
 [[nodiscard]] std::string grouped(std::int64_t value);
 /// @return "412 B", "3.4 KiB", "11.6 GiB".
 [[nodiscard]] std::string human_bytes(std::int64_t bytes);
+/// @return the text as a field of a CSV line, quoted.
+[[nodiscard]] std::string csv_field(std::string const& text);
 
 }  // namespace switchyard::cli

@@ -4,6 +4,7 @@
 
 #include "commands/commands.hpp"
 #include "commands/inspect_report.hpp"
+#include "commands/routing_input.hpp"
 #include "switchyard/dispatch/allgather_planner.hpp"
 #include "switchyard/dispatch/alltoall_planner.hpp"
 #include "switchyard/dispatch/capacity.hpp"
@@ -19,31 +20,11 @@
 namespace switchyard::cli {
 namespace {
 
-constexpr int kMaxRanks = 1 << 16;
-constexpr int kMaxExperts = 1 << 20;
-
 /// What every rank starts from.
 struct DispatchInput {
   std::vector<RoutingMap> routings;
   std::vector<CapacityLimit> limits{};  ///< empty = dropless
 };
-
-/// Tokens in file order, in blocks: the first T mod ranks ranks hold one more.
-std::vector<RoutingMap> deal_tokens(RoutingMap const& all, int ranks) {
-  std::vector<RoutingMap> routings;
-  std::int64_t first = 0;
-  for (int rank = 0; rank < ranks; ++rank) {
-    std::int64_t const tokens = all.num_tokens() / ranks + (rank < all.num_tokens() % ranks ? 1 : 0);
-    auto const begin = static_cast<std::size_t>(first * all.top_k());
-    auto const count = static_cast<std::size_t>(tokens * all.top_k());
-    auto const ids = all.ids().subspan(begin, count);
-    auto const weights = all.weights().subspan(begin, count);
-    routings.push_back(RoutingMap::from_topk(tokens, all.num_experts(), all.top_k(), {ids.begin(), ids.end()},
-                                             {weights.begin(), weights.end()}));
-    first += tokens;
-  }
-  return routings;
-}
 
 CapacityPolicy capacity_policy(ParsedOptions const& options) {
   CapacityPolicy policy;
@@ -99,12 +80,6 @@ RecordedBins read_bins(ParsedOptions const& options) {
   if (options.has("capacity-factor")) bins.capacity_factor = options.number("capacity-factor", 0, 256);
   if (bins.kind == ExpertBins::blocks) bins.block_rows = options.integer("block-rows", 1, 4096);
   return bins;
-}
-
-ExpertPlacement read_placement(ParsedOptions const& options, int num_experts, int ep, int layer) {
-  if (!options.has("placement")) return ExpertPlacement::contiguous(layer + 1, num_experts, ep);
-  std::string const file = options.text("placement");
-  return io::placement_from_json(io::read_file(file), file, num_experts, ep);
 }
 
 /// What a dispatcher that makes no mistake would record.
@@ -165,10 +140,11 @@ std::vector<DispatchPlan> plan_family(ParsedOptions const& options, ExpertParall
 }
 
 ExpertParallelGrid read_grid(ParsedOptions const& options) {
-  ExpertParallelGrid const grid{options.small_integer("tp", 1, kMaxRanks), options.small_integer("ep", 1, kMaxRanks)};
-  if (std::int64_t{grid.tp} * grid.ep > kMaxRanks) {
-    throw UsageError(
-        fmt::format("--tp x --ep is {} ranks: at most {} are planned", std::int64_t{grid.tp} * grid.ep, kMaxRanks));
+  ExpertParallelGrid const grid{options.small_integer("tp", 1, kMaxRoutingRanks),
+                                options.small_integer("ep", 1, kMaxRoutingRanks)};
+  if (std::int64_t{grid.tp} * grid.ep > kMaxRoutingRanks) {
+    throw UsageError(fmt::format("--tp x --ep is {} ranks: at most {} are planned", std::int64_t{grid.tp} * grid.ep,
+                                 kMaxRoutingRanks));
   }
   if (!options.has("tp-extend-ep")) return grid;
   if (options.text("family") != "alltoall")
@@ -179,13 +155,13 @@ ExpertParallelGrid read_grid(ParsedOptions const& options) {
 ExitCode run_dispatch(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
   ExpertParallelGrid const grid = read_grid(options);
-  int const layer = options.small_integer("layer", 0, kMaxExperts);
-  int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxExperts) : 0;
+  int const layer = options.small_integer("layer", 0, kMaxRoutingExperts);
+  int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxRoutingExperts) : 0;
   std::string const file = options.text("routing");
   RecordedBins const bins = read_bins(options);
   RoutingMap const all = io::read_routing(file, layer, experts).routing;
   DispatchInput const input = make_input(options, all, grid.world());
-  ExpertPlacement const placement = read_placement(options, all.num_experts(), grid.ep, layer);
+  ExpertPlacement const placement = placement_of(options, all.num_experts(), grid.ep, layer);
 
   InspectReport report;
   report.file = options.text("out");

@@ -27,6 +27,14 @@ std::string kind_of(std::string_view document, std::string const& file) {
 
 }  // namespace
 
+bool is_routing_recording(std::string const& text) {
+  auto const lines = io::plan_lines(text);
+  auto const has = [&](char const* member) {
+    return !lines.empty() && lines.front().find(member) != std::string_view::npos;
+  };
+  return is_group(lines) && !has("\"kind\"") && (has("\"topk_ids\"") || has("\"meta\""));
+}
+
 PlanFile plan_file_of(std::string const& text, std::string const& file) {
   PlanFile plans;
   auto const lines = io::plan_lines(text);

@@ -67,7 +67,8 @@ sim::Deduplication deduplication_of(ParsedOptions const& options) {
 
 RoutedTokens routed_tokens_of(std::string const& text, std::string const& file, ParsedOptions const& options) {
   if (!options.has("ranks"))
-    throw UsageError(fmt::format("{} is a routing recording: say with --ranks over how many its tokens are dealt", file));
+    throw UsageError(
+        fmt::format("{} is a routing recording: say with --ranks over how many its tokens are dealt", file));
   int const ranks = options.small_integer("ranks", 1, kMaxRoutingRanks);
   int const layer = options.small_integer("layer", 0, kMaxRoutingExperts);
   int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxRoutingExperts) : 0;
@@ -77,6 +78,24 @@ RoutedTokens routed_tokens_of(std::string const& text, std::string const& file, 
   digest.add(0, text);
   routed.digest = digest.result().to_hex();
   return routed;
+}
+
+/// A plan file's content, refused when it breaks a rule.
+TimedPlans sound_plans(std::string const& text, std::string const& file) {
+  TimedPlans plans;
+  static_cast<PlanFile&>(plans) = plan_file_of(text, file);
+  if (!plans.rebalance && !plans.group && ranks_of(plans) > 1)
+    throw UsageError(
+        fmt::format("{} holds the plan of one rank of {}: give the file with all ranks' plans", file, ranks_of(plans)));
+  InspectReport report;
+  report.dispatch = plans.dispatch;
+  report.rebalance = plans.rebalance;
+  report.group = plans.group;
+  find_violations(report);
+  if (!report.violations.empty())
+    throw UsageError(fmt::format("{} breaks {} rule(s), first {}; `switchyard inspect` lists them", file,
+                                 report.violations.size(), report.violations.front()));
+  return plans;
 }
 
 }  // namespace
@@ -95,7 +114,8 @@ int ranks_of(TimedPlans const& plans) {
 std::vector<std::vector<std::int64_t>> expert_rows_of(TimedPlans const& plans) {
   std::vector<std::vector<std::int64_t>> rows;
   for (DispatchPlan const& plan : plans.dispatch) rows.push_back(filled_rows(plan));
-  if (plans.routed) rows = sim::routed_expert_rows(plans.routed->routings, plans.routed->placement, plans.routed->layer);
+  if (plans.routed)
+    rows = sim::routed_expert_rows(plans.routed->routings, plans.routed->placement, plans.routed->layer);
   return rows;
 }
 
@@ -104,7 +124,7 @@ sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks) {
   std::string const name = options.text("cluster");
   auto const presets = sim::cluster_preset_names();
   if (std::find(presets.begin(), presets.end(), name) == presets.end()) {
-    auto const spec = sim::cluster_spec_from_json(cluster_text(name), name);
+    auto const spec = sim::cluster_spec_from_text(cluster_text(name), name);
     if (options.has("nodes")) throw UsageError("--nodes is for presets: the cluster file says how many nodes it has");
     return spec;
   }
@@ -120,7 +140,7 @@ sim::Fidelity fidelity_of(ParsedOptions const& options) {
 
 std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
                                          sim::ClusterSpec const& cluster) {
-  if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, options.integer("expert-bytes", 1, kMaxBytes));
+  if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, expert_bytes_of(options));
   std::int64_t const row_bytes = options.integer("row-bytes", 1, kMaxBytes);
   std::vector<sim::TrafficPhase> there, back;
   if (plans.routed) {
@@ -140,27 +160,25 @@ std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions 
   return there;
 }
 
+std::int64_t expert_bytes_of(ParsedOptions const& options) {
+  return options.integer("expert-bytes", 1, kMaxBytes);
+}
+
 TimedPlans read_plans(std::string const& file, ParsedOptions const& options) {
   std::string const text = io::read_file(file);
-  TimedPlans plans;
-  if (is_routing_recording(text)) {
-    plans.routed = routed_tokens_of(text, file, options);
-    return plans;
+  if (!is_routing_recording(text)) {
+    for (char const* name : {"ranks", "experts", "placement", "dedup"})
+      if (options.has(name)) throw UsageError(fmt::format("--{} is for routing recordings: {} is a plan", name, file));
+    return sound_plans(text, file);
   }
-  for (char const* name : {"ranks", "experts", "placement", "dedup"})  // --layer has a default: given or not is lost
-    if (options.has(name)) throw UsageError(fmt::format("--{} is for routing recordings: {} is a plan", name, file));
-  static_cast<PlanFile&>(plans) = plan_file_of(text, file);
-  if (!plans.rebalance && !plans.group && ranks_of(plans) > 1)
-    throw UsageError(
-        fmt::format("{} holds the plan of one rank of {}: give the file with all ranks' plans", file, ranks_of(plans)));
-  InspectReport report;
-  report.dispatch = plans.dispatch;
-  report.rebalance = plans.rebalance;
-  report.group = plans.group;
-  find_violations(report);
-  if (!report.violations.empty())
-    throw UsageError(fmt::format("{} breaks {} rule(s), first {}; `switchyard inspect` lists them", file,
-                                 report.violations.size(), report.violations.front()));
+  TimedPlans plans;
+  plans.routed = routed_tokens_of(text, file, options);
+  return plans;
+}
+
+TimedPlans read_rebalance(std::string const& file) {
+  TimedPlans plans = sound_plans(io::read_file(file), file);
+  if (!plans.rebalance) throw UsageError(fmt::format("{} is the plan of a dispatch: give a rebalance plan", file));
   return plans;
 }
 

@@ -13,7 +13,6 @@ namespace switchyard::cli {
 namespace {
 
 constexpr std::size_t kPhasesShown = 8;
-constexpr double kMatters = 0.005;  // of the time: a constant that moves it less is not listed
 
 std::string us(double value) {
   return fmt::format("{:.1f}", value);
@@ -57,23 +56,15 @@ std::string link_table(sim::PlanCost const& cost) {
 }
 
 std::string sensitivity_lines(SimulateReport const& report) {
+  if (!report.varied) return {};
   std::string text;
-  for (auto const& one : report.sensitivities) {
-    double const largest =
-        std::max(std::abs(one.lower_us - report.cost.time_us), std::abs(one.higher_us - report.cost.time_us));
-    if (largest < kMatters * report.cost.time_us) continue;
-    text += fmt::format("  {:<34} -20 %: {} us, +20 %: {} us\n", one.constant, us(one.lower_us), us(one.higher_us));
+  for (auto const& one : report.variations) {
+    if (!matters(one, 0, report.cost.time_us)) continue;
+    text += fmt::format("  {:<34} -20 %: {} us, +20 %: {} us\n", one.constant, us(one.lower_us.front()),
+                        us(one.higher_us.front()));
   }
-  if (report.sensitivities.empty()) return {};
-  return "hangs on\n" + (text.empty() ? "  no constant by more than 0.5 %\n" : text);
-}
-
-/// Where the times come from.
-std::string basis_of(SimulateReport const& report) {
-  if (report.curves.empty()) return "bandwidths and latencies of the links; no kernels, not calibrated";
-  auto const& curve = report.curves.front();
-  return fmt::format("inside a node all-to-all times of {} ({}, {}); between nodes the links", curve.key.system,
-                     curve.provenance.version, curve.provenance.file);
+  return "hangs on (20 % more or less of one constant)\n" +
+         (text.empty() ? "  no constant by more than 0.5 %\n" : text);
 }
 
 nlohmann::ordered_json json_of(sim::PhaseCost const& phase) {
@@ -97,13 +88,29 @@ nlohmann::ordered_json json_of(sim::LinkClassUse const& use) {
 
 }  // namespace
 
+std::string basis_text(std::vector<sim::FittedCurve> const& curves) {
+  if (curves.empty()) return "bandwidths and latencies of the links; no kernels, not calibrated";
+  auto const& curve = curves.front();
+  return fmt::format("inside a node all-to-all times of {} ({}, {}); between nodes the links", curve.key.system,
+                     curve.provenance.version, curve.provenance.file);
+}
+
+std::string to_csv(SimulateReport const& report) {
+  std::string text = "phase,flows,bytes,local_bytes,lower_bound_us,time_us,merge_error_us,bottleneck\r\n";
+  for (auto const& phase : report.cost.phases)
+    text +=
+        fmt::format("{},{},{},{},{},{},{},{}\r\n", csv_field(phase.name), phase.flows, phase.bytes, phase.local_bytes,
+                    phase.lower_bound_us, phase.time_us, phase.merge_error_us, csv_field(phase.bottleneck));
+  return text;
+}
+
 std::string to_table(SimulateReport const& report) {
   auto const& cluster = report.cluster;
   return fmt::format("plan       {} ({}), digest {}\n", report.plan_name, report.plan_kind, report.plan_digest) +
          fmt::format("cluster    {}: {} nodes x {} GPUs, routing {}, digest {}\n", cluster.name, cluster.nodes,
                      cluster.gpus_per_node, to_string(cluster.network.routing), report.cluster_digest) +
-         fmt::format("model      {}: {}\n\n", to_string(report.fidelity), basis_of(report)) + phase_table(report) +
-         "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
+         fmt::format("model      {}: {}\n\n", to_string(report.fidelity), basis_text(report.curves)) +
+         phase_table(report) + "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
          fmt::format("total      {} us, at least {} us\n", us(report.cost.time_us), us(report.cost.lower_bound_us));
 }
 
@@ -115,7 +122,7 @@ std::string to_json(SimulateReport const& report) {
                               {"cluster", report.cluster.name},
                               {"cluster_digest", report.cluster_digest},
                               {"fidelity", to_string(report.fidelity)},
-                              {"basis", basis_of(report)},
+                              {"basis", basis_text(report.curves)},
                               {"time_us", report.cost.time_us},
                               {"lower_bound_us", report.cost.lower_bound_us}};
   root["phases"] = nlohmann::ordered_json::array();
@@ -123,9 +130,11 @@ std::string to_json(SimulateReport const& report) {
   root["links"] = nlohmann::ordered_json::array();
   for (auto const& use : report.cost.links) root["links"].push_back(json_of(use));
   root["sensitivity_20_percent"] = nlohmann::ordered_json::array();
-  for (auto const& one : report.sensitivities)
-    root["sensitivity_20_percent"].push_back(
-        {{"constant", one.constant}, {"lower_us", one.lower_us}, {"higher_us", one.higher_us}});
+  for (auto const& one : report.variations)
+    root["sensitivity_20_percent"].push_back({{"constant", one.constant},
+                                              {"lower_us", one.lower_us.front()},
+                                              {"higher_us", one.higher_us.front()},
+                                              {"matters", matters(one, 0, report.cost.time_us)}});
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

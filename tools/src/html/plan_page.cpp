@@ -5,33 +5,12 @@
 
 #include "cli/table.hpp"
 #include "html/charts.hpp"
+#include "html/page.hpp"
 #include "html/svg.hpp"
 #include "switchyard/placement/objective.hpp"
-#include "switchyard/types/version.hpp"
 
 namespace switchyard::cli::html {
 namespace {
-
-constexpr char kHead[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Switchyard rebalance report</title>\n<style>\n"
-    "body{font:15px/1.45 system-ui,sans-serif;color:#1c1c1a;background:#fff;margin:24px "
-    "auto;max-width:1360px;padding:0 20px}\n"
-    "h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px}p{margin:4px 0 10px;max-width:900px}\n"
-    "svg{display:block;max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#444}\n"
-    ".axis{stroke:#888}.bound{stroke:#c41e2d;stroke-width:2}polyline{fill:none;stroke:#005854;stroke-width:2}circle{"
-    "fill:#c41e2d}\n"
-    ".side{display:flex;flex-wrap:wrap;gap:24px}.cards{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}\n"
-    ".card{border:1px solid #ddd;border-radius:6px;padding:8px 14px;min-width:130px}.card "
-    "b{display:block;font-size:20px}\n"
-    "pre{background:#f6f6f4;padding:12px;overflow-x:auto;font-size:13px}\n"
-    ".scale{display:flex;align-items:center;gap:8px}.scale i{width:22px;height:14px;display:inline-block}\n"
-    "</style>\n</head>\n<body>\n";
-
-std::string card(std::string_view label, std::string const& value) {
-  return fmt::format("<div class=\"card\">{}<b>{}</b></div>\n", escaped(label), escaped(value));
-}
 
 std::string cards(PlanPage const& page) {
   PlanReport const& report = page.report;
@@ -96,7 +75,7 @@ std::string pareto_part(PlanPage const& page) {
 std::string plan_page(PlanPage const& page) {
   PlanReport const& report = page.report;
   ExpertLoad const& load = page.inputs.source.load;
-  std::string out = kHead;
+  std::string out = page_head("Switchyard rebalance report");
   out += fmt::format(
       "<h1>Expert rebalance</h1>\n<p>{} on {} GPUs with {} slots per layer; loads from {}; plan {}, fingerprint "
       "{}.</p>\n",
@@ -109,18 +88,7 @@ std::string plan_page(PlanPage const& page) {
          "</div></div>\n";
   out += "<h2>Who sends to whom</h2>\n" + transfer_matrix(TransferMatrix(page.plan));
   out += rounds_section(page) + pareto_part(page);
-  out += "<h2>Report</h2>\n<pre>";
-  std::string const text = to_table(report, true);
-  std::string line;
-  for (char const c : text) {
-    if (c != '\n') {
-      line += c;
-      continue;
-    }
-    out += escaped(line) + "\n";
-    line.clear();
-  }
-  return out + "</pre>\n<p>switchyard " SWITCHYARD_VERSION_STRING "</p>\n</body>\n</html>\n";
+  return out + "<h2>Report</h2>\n" + preformatted(to_table(report, true)) + page_end();
 }
 
 }  // namespace switchyard::cli::html

@@ -29,6 +29,9 @@ struct TrafficPhase {
 /// The way back of dispatch_traffic: phases reversed, directions swapped.
 [[nodiscard]] std::vector<TrafficPhase> combine_traffic(std::span<DispatchPlan const> plans, std::int64_t row_bytes);
 
+/// Any phases turned round: the last one first, every flow back to where it came from.
+[[nodiscard]] std::vector<TrafficPhase> way_back(std::vector<TrafficPhase> phases);
+
 /// How often a token travels to the same place.
 enum class Deduplication : std::uint8_t {
   none,      ///< once per expert chosen
@@ -47,6 +50,13 @@ enum class Deduplication : std::uint8_t {
                                                         ExpertPlacement const& placement, int layer,
                                                         std::int64_t row_bytes, Deduplication deduplication);
 
+/// [ranks][local slots] rows that the experts of a layer compute when every choice goes to an expert's first replica.
+/// @throws Error{shape_mismatch} when the routings' experts are not the placement's.
+[[nodiscard]] std::vector<std::vector<std::int64_t>> routed_expert_rows(std::span<RoutingMap const> routings,
+                                                                        ExpertPlacement const& placement, int layer);
+
+/// One layer of a rebalance, one flow per expert that changes ranks, senders ascending.
+[[nodiscard]] std::vector<Flow> layer_flows(LayerTransfers const& layer, std::int64_t expert_bytes);
 /// One phase per layer that moves something. @param expert_bytes of one expert's weights in one layer.
 [[nodiscard]] std::vector<TrafficPhase> rebalance_traffic(RebalancePlan const& plan, std::int64_t expert_bytes);
 

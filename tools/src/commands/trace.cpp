@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard trace: what runs beside what when plans are carried out, as a file for a trace viewer.
+#include <fmt/format.h>
+
+#include "commands/commands.hpp"
+#include "html/timeline_page.hpp"
+#include "switchyard/io/file.hpp"
+#include "switchyard/sim/chrome_trace.hpp"
+#include "timeline/timeline_report.hpp"
+
+namespace switchyard::cli {
+namespace {
+
+void print(TimelineReport const& report, TimelineRun const& run, std::string const& format) {
+  fmt::print("{}", format == "json" ? to_json(report, run) : format == "csv" ? to_csv(run) : to_table(report, run));
+}
+
+ExitCode run_trace(ParsedOptions const& options) {
+  std::string const format = options.choice("format", {"table", "json", "csv"});
+  TimelineReport report;
+  std::vector<TimedPlans> plans;
+  for (std::string const& file : options.list("PLAN")) {
+    plans.push_back(read_plans(file, options));
+    report.plans.push_back(file);
+    report.digests.push_back(digest_text(plans.back()));
+    if (plans.size() == 1) report.basis.cluster = cluster_of(options, ranks_of(plans.front()));
+    require_fit(plans.back(), file, report.basis.cluster);
+  }
+  report.fidelity = fidelity_of(options);
+  report.basis.costs = costs_of(options);
+  report.basis.work = work_times_of(options);
+  auto const model = model_of(options);
+  TimelineJob const job(std::move(plans), options, report.basis.cluster);
+  TimelineRun const run = job.run(report.basis, *model);
+  report.serial_us = job.serial_us(report.basis, *model, run);
+  if (options.has("sensitivity"))
+    report.variations = vary(report.basis, [&](TimingBasis const& basis) {
+      return std::vector{job.run(basis, *model).summary.makespan_us};
+    });
+  if (options.has("out"))
+    io::write_file_atomically(options.text("out"),
+                              sim::to_chrome_trace(run.graph, run.timeline, run.topology, report.plans.front()));
+  if (options.has("html")) io::write_file_atomically(options.text("html"), html::timeline_page(report, run));
+  print(report, run, format);
+  return ExitCode::ok;
+}
+
+OptionTable trace_options() {
+  OptionTable table{{"PLAN", OptionKind::positional, "PLAN", "",
+                     "dispatch groups or routings in turn over (layer, batch), or one rebalance plan", true}};
+  for (OptionSpec const& option : timing_options()) table.push_back(option);
+  for (OptionSpec const& option : timeline_options()) table.push_back(option);
+  table.push_back({"sensitivity", OptionKind::flag, "", "", "vary every constant by 20 % and name those that matter"});
+  table.push_back({"out", OptionKind::optional, "FILE", "", "timeline for Perfetto or chrome://tracing (JSON)"});
+  table.push_back({"html", OptionKind::optional, "FILE", "", "report with a drawing of the timeline, one file"});
+  table.push_back({"format", OptionKind::optional, "table|json|csv", "table", "what to print; csv: one line per task"});
+  return table;
+}
+
+}  // namespace
+
+Command trace_command() {
+  return {"trace",
+          "puts plans on a timeline: what runs beside what",
+          "Runs the layers of a model on emulated streams: attention, dispatch, experts, combine, a shared expert\n"
+          "beside them, micro-batches that alternate, a rebalance behind them. Exchanges under way together share the\n"
+          "links. Prints what the time consists of and writes a track per rank stream and link class.\n",
+          trace_options(),
+          {"switchyard trace group.jsonl --cluster dgx-h100 --layers 4 --batches 2 --attention-us 150 --out trace.json",
+           "switchyard trace group.jsonl --cluster dgx-h100 --layers 58 --move plan.json --html timeline.html",
+           "switchyard trace routing.jsonl --ranks 16 --dedup per_node --cluster dgx-h100 --format json"},
+          run_trace};
+}
+
+}  // namespace switchyard::cli
