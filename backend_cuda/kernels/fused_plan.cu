@@ -5,6 +5,7 @@
 #include "fused_grid.hpp"
 #include "fused_plan_kernels.hpp"
 #include "grid_stride.cuh"
+#include "plan_launch.cuh"
 #include "plan_tile.cuh"
 
 namespace switchyard::cuda {
@@ -123,6 +124,7 @@ class FusedPlanner {
 
 __global__ void fused_plan_kernel(FusedPlanParams params) {
   __shared__ BlockStarts starts;
+  await_kernel_before();
   std::int32_t const world = params.windows.world;
   if (threadIdx.x < kWarp) sum_blocks(params.lists.rank_send, world, starts.sent);
   if (threadIdx.x >= kWarp && threadIdx.x < 2 * kWarp) sum_blocks(params.lists.rank_receive, world, starts.received);
@@ -149,8 +151,7 @@ void launch_fused_plan(FusedPlanParams const& params, std::int64_t max_received,
   constexpr unsigned kMaxBlocks = 512;
   unsigned const wanted = grid_blocks(params.tokens + 1 + max_received);
   unsigned const blocks = wanted < kMaxBlocks ? wanted : kMaxBlocks;
-  fused_plan_kernel<<<blocks, kBlockThreads, 0, stream.handle()>>>(params);
-  check_launch("fused_plan_kernel");
+  launch_close("fused_plan_kernel", &fused_plan_kernel, dim3(blocks), dim3(kBlockThreads), 0, stream, params);
 }
 
 }  // namespace switchyard::cuda

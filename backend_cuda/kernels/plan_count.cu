@@ -2,6 +2,7 @@
 // The counts of the planner's sorts: every tile counts its choices per bucket in shared memory, then one warp per
 // bucket turns the tiles' counts into what stands in front of each of them.
 #include "cuda_error.hpp"
+#include "plan_launch.cuh"
 #include "plan_tile.cuh"
 
 namespace switchyard::cuda {
@@ -9,6 +10,7 @@ namespace switchyard::cuda {
 namespace {
 
 __global__ void plan_count_kernel(PlanSorts sorts) {
+  let_next_kernel_come();
   PlanSort const& sort = sorts.sort[blockIdx.y];
   auto const tile = static_cast<std::int32_t>(blockIdx.x);
   std::int32_t const tiles = sort.tiles.count();
@@ -37,6 +39,8 @@ __global__ void plan_count_kernel(PlanSorts sorts) {
 }
 
 __global__ void plan_prefix_kernel(PlanSorts sorts) {
+  await_kernel_before();
+  let_next_kernel_come();
   PlanSort const& sort = sorts.sort[blockIdx.y];
   auto const line = static_cast<std::int32_t>(blockIdx.x * (blockDim.x / kWarp) + threadIdx.x / kWarp);
   if (line >= sort.lines()) return;
@@ -76,9 +80,8 @@ void launch_plan_count(PlanSorts const& sorts, StreamView stream) {
                       static_cast<std::size_t>(lines) * sizeof(std::uint32_t), stream.handle()>>>(sorts);
   check_launch("plan_count_kernel");
   constexpr std::int32_t kWarps = kBlockThreads / kWarp;
-  plan_prefix_kernel<<<dim3(static_cast<unsigned>((lines + kWarps - 1) / kWarps), jobs), kBlockThreads, 0,
-                       stream.handle()>>>(sorts);
-  check_launch("plan_prefix_kernel");
+  launch_close("plan_prefix_kernel", &plan_prefix_kernel,
+               dim3(static_cast<unsigned>((lines + kWarps - 1) / kWarps), jobs), dim3(kBlockThreads), 0, stream, sorts);
 }
 
 void launch_plan_announce(PlanSort const& own, PlanHeader* block, StreamView stream) {

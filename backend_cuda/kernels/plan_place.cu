@@ -5,6 +5,7 @@
 
 #include "cuda_error.hpp"
 #include "plan_finish.cuh"
+#include "plan_launch.cuh"
 #include "plan_tile.cuh"
 
 namespace switchyard::cuda {
@@ -186,6 +187,8 @@ __device__ void place_tile(PlanSort const& sort, std::int32_t tile, std::int32_t
 
 __global__ void __launch_bounds__(kBlockThreads) plan_place_kernel(PlanSorts sorts, PlanFinish finish) {
   extern __shared__ std::uint32_t shared[];
+  await_kernel_before();
+  let_next_kernel_come();
   auto const job = static_cast<std::int32_t>(blockIdx.y);
   auto const tile = static_cast<std::int32_t>(blockIdx.x);
   if (job == sorts.count) {
@@ -225,8 +228,7 @@ void launch_plan_place(PlanSorts const& sorts, PlanFinish const& finish, StreamV
   auto const bytes =
       static_cast<std::size_t>(buckets) * static_cast<std::size_t>(sorts.warps + 1) * sizeof(std::uint32_t);
   dim3 const grid(static_cast<unsigned>(tiles), static_cast<unsigned>(sorts.count) + 1);
-  plan_place_kernel<<<grid, kBlockThreads, bytes, stream.handle()>>>(sorts, finish);
-  check_launch("plan_place_kernel");
+  launch_close("plan_place_kernel", &plan_place_kernel, grid, dim3(kBlockThreads), bytes, stream, sorts, finish);
 }
 
 }  // namespace switchyard::cuda
