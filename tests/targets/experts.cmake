@@ -28,3 +28,4 @@ switchyard_add_test(megablocks_layer_property LABEL property SOURCES property/me
 switchyard_add_test(megablocks_layer_golden LABEL golden SOURCES golden/megablocks_layer_golden_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(experts_model_shapes_test LABEL property SOURCES property/experts_model_shapes_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(experts_layer_grid_test LABEL cross_backend SOURCES cross_backend/experts_layer_grid_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(experts_combine_halves_test LABEL unit SOURCES unit/experts_combine_halves_test.cpp LIBS switchyard::backend_cpu)
