@@ -195,6 +195,24 @@ TEST_CASE("bytes are conserved globally, per rank and per node, whatever the way
   }
 }
 
+TEST_CASE("T2: no rank sends faster than its channels do") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterTopology const topology(random_spec(draw, true));
+    auto const flows = random_flows(draw, topology.num_ranks(), true);
+    int const channels = 1 + draw.below(4);
+    double const gb_per_s = draw.real(0.05, 1);
+    double const us = makespan(Fidelity::t2, topology, flows,
+                               {.chunk_bytes = 1024, .channels_per_rank = channels, .channel_gb_per_s = gb_per_s});
+    CHECK(us >= makespan(Fidelity::t0, topology, flows) * (1 - 1e-9));
+    std::vector<double> sent(static_cast<std::size_t>(topology.num_ranks()));
+    for (Flow const& flow : flows)
+      if (flow.from != flow.to) sent[flow.from.index()] += static_cast<double>(flow.bytes);
+    CHECK(us >= *std::max_element(sent.begin(), sent.end()) / (channels * gb_per_s * 1000) * (1 - 1e-9));
+  }
+}
+
 TEST_CASE("T2 runs 256 ranks, and refuses one node more") {
   ClusterTopology const topology(cluster_preset("dgx-h100", 32));
   Draw draw(5);

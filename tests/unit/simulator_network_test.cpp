@@ -74,6 +74,26 @@ TEST_CASE("one flow alone") {
   CHECK(run(Fidelity::t2, box(2), flows, {.chunk_bytes = 100}).makespan_us == doctest::Approx(3.2));
 }
 
+TEST_CASE("T2: channels and their speed hold a sender back") {
+  // Two flows of 1,000 bytes to two ranks over a port of 1,000 bytes per us, chunks of 100, no latency. Free: chunks of
+  // both wait at the port from 0.1 us on, which takes 2 us, and the last one takes 0.1 us more at its receiver. A
+  // single channel sends a chunk per 0.1 us, and one at a quarter of the port's speed one per 0.4 us: 8 us, then two
+  // links.
+  std::vector<Flow> const flows{flow(0, 1, 1000), flow(0, 2, 1000)};
+  auto const time = [&](int channels, double gb_per_s) {
+    return run(Fidelity::t2, box(3, 0), flows,
+               {.chunk_bytes = 100, .channels_per_rank = channels, .channel_gb_per_s = gb_per_s})
+        .makespan_us;
+  };
+  CHECK(time(0, 0) == doctest::Approx(2.2));
+  CHECK(time(1, 0) == doctest::Approx(2.2));
+  CHECK(time(1, 0.25) == doctest::Approx(8.2));
+  CHECK(time(2, 0.25) == doctest::Approx(4.3));  // the last two chunks meet at the port
+  CHECK(time(0, 0.25) == time(2, 0.25));
+  CHECK_THROWS_AS((void)time(-1, 0), Error);
+  CHECK_THROWS_AS((void)time(1, -1), Error);
+}
+
 TEST_CASE("incast: the port of the hot rank is shared, then belongs to the longer flow") {
   std::vector<Flow> const flows{flow(0, 2, 1000), flow(1, 2, 3000)};
   auto const t1 = run(Fidelity::t1, box(3), flows);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <queue>
+#include <set>
 
 #include "network/fluid_model.hpp"
 #include "switchyard/internal/require.hpp"
@@ -12,12 +13,21 @@
 namespace switchyard::sim {
 namespace {
 
+constexpr double kBytesPerUsOfGbPerS = 1000;
+
 struct FlowState {
   Path path{};
   std::int64_t bytes_to_send = 0;
   std::int64_t bytes_to_arrive = 0;
   int under_way = 0;
-  double pair_free_us = 0;  ///< when the chunk before has passed the pair's own limit, a first link of this flow alone
+  bool on_channel = false;  ///< a chunk passes the pair's own limit, a first link of this flow alone
+};
+
+/// What a rank sends with: channels that each take one chunk of one flow, flows in turn.
+struct SenderState {
+  int busy = 0;
+  std::uint32_t last_flow = 0;
+  std::set<std::uint32_t> waiting{};
 };
 
 /// Chunks of one flow that wait at a link, oldest first: chunks of a flow are equal but for the last one.
@@ -31,7 +41,7 @@ struct LinkQueue {
   bool busy = false;
 };
 
-enum class EventKind : std::uint8_t { chunk_leaves, link_done };
+enum class EventKind : std::uint8_t { flow_starts, chunk_leaves, link_done };
 
 /// Ordered by time, then by number of creation, so that a run never depends on the heap's mood.
 struct Event {
@@ -48,18 +58,21 @@ struct Later {
 
 class Run {
  public:
-  Run(ClusterTopology const& topology, std::span<Flow const> flows, std::int64_t chunk_bytes, int window)
-      : topology_(topology), chunk_bytes_(chunk_bytes), window_(window), links_(to_size(topology.num_links())) {
+  Run(ClusterTopology const& topology, std::span<Flow const> flows, NetworkModelOptions const& options)
+      : topology_(topology),
+        flow_list_(flows),
+        options_(options),
+        links_(to_size(topology.num_links())),
+        senders_(to_size(topology.num_ranks())) {
     auto const departs = departure_us(topology, flows);
     result_.finish_us = departs;
     for (std::uint32_t f = 0; f < flows.size(); ++f) {
       FlowState state;
       state.path = topology.path(flows[f].from, flows[f].to);
       state.bytes_to_send = state.bytes_to_arrive = state.path.num_hops > 0 ? flows[f].bytes : 0;
-      state.pair_free_us = departs[f];
       flows_.push_back(state);
       result_.finish_us[f] += state.path.latency_us;
-      schedule_departure(f, departs[f]);
+      if (state.bytes_to_send > 0) push({departs[f], 0, EventKind::flow_starts, f, 0, 0});
     }
   }
 
@@ -68,6 +81,7 @@ class Run {
       Event const event = events_.top();
       events_.pop();
       ++result_.events;
+      if (event.kind == EventKind::flow_starts) want_channel(event.flow, event.us);
       if (event.kind == EventKind::chunk_leaves) leave(event);
       if (event.kind == EventKind::link_done) done(event);
     }
@@ -81,21 +95,45 @@ class Run {
     events_.push(event);
   }
 
-  /// Takes the flow's next chunk out of the sender when window and pair limit allow it.
-  void schedule_departure(std::uint32_t flow, double now_us) {
+  [[nodiscard]] SenderState& sender_of(std::uint32_t flow) { return senders_[flow_list_[flow].from.index()]; }
+
+  /// Lets the flow send its next chunk when window and channels allow it.
+  void want_channel(std::uint32_t flow, double now_us) {
+    FlowState const& state = flows_[flow];
+    if (state.bytes_to_send == 0 || state.on_channel || state.under_way >= options_.window_chunks) return;
+    sender_of(flow).waiting.insert(flow);
+    fill_channels(sender_of(flow), now_us);
+  }
+
+  void fill_channels(SenderState& sender, double now_us) {
+    int const channels = options_.channels_per_rank;
+    while (!sender.waiting.empty() && (channels == 0 || sender.busy < channels)) {
+      auto turn = sender.waiting.upper_bound(sender.last_flow);
+      if (turn == sender.waiting.end()) turn = sender.waiting.begin();
+      sender.last_flow = *turn;
+      sender.waiting.erase(turn);
+      ++sender.busy;
+      send_chunk(sender.last_flow, now_us);
+    }
+  }
+
+  void send_chunk(std::uint32_t flow, double now_us) {
     FlowState& state = flows_[flow];
-    if (state.bytes_to_send == 0 || state.under_way >= window_) return;
-    std::int64_t const bytes = std::min(chunk_bytes_, state.bytes_to_send);
+    std::int64_t const bytes = std::min(options_.chunk_bytes, state.bytes_to_send);
     state.bytes_to_send -= bytes;
+    state.on_channel = true;
     ++state.under_way;
-    state.pair_free_us =
-        std::max(now_us, state.pair_free_us) + static_cast<double>(bytes) / state.path.peer_bytes_per_us;
-    push({state.pair_free_us, 0, EventKind::chunk_leaves, flow, 0, bytes});
+    double rate = state.path.peer_bytes_per_us;
+    if (options_.channel_gb_per_s > 0) rate = std::min(rate, options_.channel_gb_per_s * kBytesPerUsOfGbPerS);
+    push({now_us + static_cast<double>(bytes) / rate, 0, EventKind::chunk_leaves, flow, 0, bytes});
   }
 
   void leave(Event const& event) {
+    flows_[event.flow].on_channel = false;
+    --sender_of(event.flow).busy;
     enqueue(event.flow, 0, event.bytes, event.us);
-    schedule_departure(event.flow, event.us);
+    want_channel(event.flow, event.us);
+    fill_channels(sender_of(event.flow), event.us);
   }
 
   void enqueue(std::uint32_t flow, int hop, std::int64_t bytes, double us) {
@@ -142,13 +180,14 @@ class Run {
     --state.under_way;
     state.bytes_to_arrive -= event.bytes;
     if (state.bytes_to_arrive == 0) result_.finish_us[event.flow] = event.us + state.path.latency_us;
-    schedule_departure(event.flow, event.us);
+    want_channel(event.flow, event.us);
   }
 
   ClusterTopology const& topology_;
-  std::int64_t chunk_bytes_;
-  int window_;
+  std::span<Flow const> flow_list_;
+  NetworkModelOptions const& options_;
   std::vector<LinkQueue> links_;
+  std::vector<SenderState> senders_;
   std::vector<FlowState> flows_;
   std::priority_queue<Event, std::vector<Event>, Later> events_;
   std::uint64_t next_number_ = 0;
@@ -163,7 +202,7 @@ NetworkEstimate ChunkModel::estimate(ClusterTopology const& topology, std::span<
                      topology.num_ranks());
   LinkAccount account(topology);
   account.add(flows);
-  NetworkEstimate estimate = Run(topology, flows, chunk_bytes_, window_).go();
+  NetworkEstimate estimate = Run(topology, flows, options_).go();
   estimate.bottleneck = account.bottleneck();
   return estimate;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/sim/network_model.hpp"
 
+#include <cmath>
+
 #include "network/chunk_model.hpp"
 #include "network/fluid_model.hpp"
 #include "switchyard/internal/require.hpp"
@@ -37,9 +39,13 @@ std::unique_ptr<NetworkModel const> make_network_model(Fidelity fidelity, Networ
   SWITCHYARD_REQUIRE(options.chunk_bytes >= 1 && options.window_chunks >= 1, invalid_argument,
                      "chunks of {} bytes with {} under way: both must be at least 1", options.chunk_bytes,
                      options.window_chunks);
+  bool const finite = std::isfinite(options.channel_gb_per_s);
+  SWITCHYARD_REQUIRE(options.channels_per_rank >= 0 && finite && options.channel_gb_per_s >= 0, invalid_argument,
+                     "{} channels of {} GB/s: give 0 for no limit or positive numbers", options.channels_per_rank,
+                     options.channel_gb_per_s);
   if (fidelity == Fidelity::t0) return std::make_unique<BoundModel>();
   if (fidelity == Fidelity::t1) return std::make_unique<FluidModel>(options.merge_fraction, options.first_order);
-  return std::make_unique<ChunkModel>(options.chunk_bytes, options.window_chunks);
+  return std::make_unique<ChunkModel>(options);
 }
 
 }  // namespace switchyard::sim

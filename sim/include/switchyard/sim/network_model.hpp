@@ -28,6 +28,8 @@ struct NetworkModelOptions {
   bool first_order = false;
   std::int64_t chunk_bytes = 64 << 10;  ///< t2
   int window_chunks = 64;               ///< t2: chunks of a flow that have left and have not arrived
+  int channels_per_rank = 0;            ///< t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit
+  double channel_gb_per_s = 0;          ///< t2: what one of them moves; 0 = no limit
 };
 
 struct NetworkEstimate {
