@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # OpenBLAS is a yardstick of this program only, and optional (docs/adr/0004-openblas-yardstick.md).
 switchyard_add_benchmark(experts_bench SOURCES experts_bench.cpp LIBS switchyard::backend_cpu)
+switchyard_add_benchmark(quantize_bench SOURCES quantize_bench.cpp LIBS switchyard::backend_cpu)
 find_path(SWITCHYARD_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas openblas-pthread)
 find_library(SWITCHYARD_OPENBLAS_LIBRARY openblas)
 mark_as_advanced(SWITCHYARD_CBLAS_INCLUDE SWITCHYARD_OPENBLAS_LIBRARY)

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact expert engine next to the cores' fp32 FMA peak and, where it was found, OpenBLAS sgemm, in one run: expert
-// MLPs of hidden 2048 and intermediate 1024 (gated), f32 and bf16. "of_peak" is operations per second of processor
-// time over what one core reaches with nothing but fused multiply-adds, measured in the same run.
+// The exact expert engine next to the cores' fp32 FMA peak and, where it was found, OpenBLAS sgemm: expert MLPs of
+// hidden 2048 and intermediate 1024 (gated), f32 and bf16, on one worker and on all. "of_peak" is the median over
+// iterations of operations per second of processor time over those of a loop of nothing but fused multiply-adds, which
+// runs before and after every call on as many workers (see paired_ratio.hpp).
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cstring>
-#include <ctime>
 #include <random>
 #include <vector>
 
+#include "paired_ratio.hpp"
 #include "switchyard/cpu/experts.hpp"
 #include "switchyard/cpu/parallel_for.hpp"
-#include "switchyard/cpu/quantize.hpp"
 #include "switchyard/experts/workspace.hpp"
 #include "switchyard/hd/convert.hpp"
 
@@ -27,11 +26,6 @@ using switchyard::DType;
 
 constexpr std::int64_t kHidden = 2048;
 constexpr std::int64_t kIntermediate = 1024;
-
-/// All threads of this process.
-double processor_seconds() {
-  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-}
 
 #if defined(__x86_64__)
 /// Twelve independent chains of 512-bit fused operations in registers: nothing but the multipliers can hold them up.
@@ -59,41 +53,33 @@ __attribute__((target("avx512f"))) void spin(std::int64_t steps) {
 }
 constexpr double kFlopsPerStep = 12.0 * 16.0 * 2.0;
 
-/// Operations per second of processor time of one core.
-double peak_flops() {
-  static double const measured = [] {
-    if (__builtin_cpu_supports("avx512f") == 0) return 0.0;
-    double best = 0.0;
-    for (int attempt = 0; attempt < 50; ++attempt) {
-      constexpr std::int64_t kSteps = 1 << 18;
-      double const start = processor_seconds();
-      spin(kSteps);
-      best = std::max(best, kFlopsPerStep * static_cast<double>(kSteps) / (processor_seconds() - start));
-    }
-    return best;
-  }();
-  return measured;
+bool can_spin() {
+  return __builtin_cpu_supports("avx512f") != 0;
 }
 #else
-double peak_flops() {
-  return 0.0;
+void spin(std::int64_t) {}
+constexpr double kFlopsPerStep = 0.0;
+bool can_spin() {
+  return false;
 }
 #endif
 
-/// Processor time of a benchmark's loop, all threads: other programs on the machine do not change it much.
-class Meter {
- public:
-  void report(benchmark::State& state, double flops) const {
-    double const seconds = processor_seconds() - start_;
-    double const done = flops * static_cast<double>(state.iterations());
-    state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["core_peak"] = peak_flops();
-    if (peak_flops() > 0) state.counters["of_peak"] = done / seconds / peak_flops();
-  }
+/// Every worker does as many operations; none where the processor has no such loop.
+constexpr std::int64_t kSpinSteps = 1 << 16;
+void spin_on_all_workers() {
+  if (!can_spin()) return;
+  switchyard::cpu::parallel_for(switchyard::cpu::worker_count(), 1, [](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) spin(kSpinSteps);
+  });
+}
 
- private:
-  double start_ = processor_seconds();
-};
+void report(benchmark::State& state, bench::PairedRatio& pairs, double flops) {
+  state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+  if (!can_spin()) return;
+  double const spun = kFlopsPerStep * static_cast<double>(kSpinSteps * switchyard::cpu::worker_count());
+  pairs.report(state, "of_peak", flops / spun);
+  state.counters["core_peak"] = spun / pairs.yardstick_seconds();
+}
 
 template <typename T>
 std::vector<T> random_values(std::int64_t count) {
@@ -113,6 +99,7 @@ double mlp_flops(std::int64_t rows) {
 template <typename T>
 void exact_mlp(benchmark::State& state) {
   std::int64_t const rows = state.range(0);
+  switchyard::cpu::set_worker_count(static_cast<int>(state.range(1)));
   constexpr int kExperts = 2;
   switchyard::ExpertMlp mlp;
   mlp.hidden = kHidden;
@@ -134,12 +121,14 @@ void exact_mlp(benchmark::State& state) {
   switchyard::cpu::ExactExperts const experts(mlp);
   switchyard::WorkspaceMemory memory;
   auto const workspace = memory.reserve(experts.workspace_bytes(rows));
-  Meter const meter;
-  for (auto _ : state) experts.apply(call, workspace);
-  meter.report(state, kExperts * mlp_flops(rows));
+  bench::PairedRatio pairs;
+  for (auto _ : state) pairs.run(state, spin_on_all_workers, [&] { experts.apply(call, workspace); });
+  report(state, pairs, kExperts * mlp_flops(rows));
+  switchyard::cpu::set_worker_count(0);
 }
 
-/// The two products of the same MLP, without activation, bias, rounding or a promise about bits.
+/// The two products of the same MLP, without activation, bias, rounding or a promise about bits; on one thread
+/// (OPENBLAS_NUM_THREADS=1).
 #if defined(SWITCHYARD_HAVE_CBLAS)
 void openblas_sgemm(benchmark::State& state) {
   auto const rows = static_cast<int>(state.range(0));
@@ -150,61 +139,24 @@ void openblas_sgemm(benchmark::State& state) {
   auto const x = random_values<float>(rows * kHidden);
   std::vector<float> hidden(static_cast<std::size_t>(rows) * 2 * kI);
   std::vector<float> out(static_cast<std::size_t>(rows) * kH);
-  Meter const meter;
-  for (auto _ : state) {
+  switchyard::cpu::set_worker_count(1);
+  auto const both_products = [&] {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, 2 * kI, kH, 1.0f, x.data(), kH, w1.data(), kH, 0.0f,
                 hidden.data(), 2 * kI);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, kH, kI, 1.0f, hidden.data(), 2 * kI, w2.data(), kI, 0.0f,
                 out.data(), kH);
     benchmark::ClobberMemory();
-  }
-  meter.report(state, mlp_flops(rows));
+  };
+  bench::PairedRatio pairs;
+  for (auto _ : state) pairs.run(state, spin_on_all_workers, both_products);
+  report(state, pairs, mlp_flops(rows));
+  switchyard::cpu::set_worker_count(0);
 }
-BENCHMARK(openblas_sgemm)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
+BENCHMARK(openblas_sgemm)->Arg(256)->Arg(1024)->UseManualTime();
 #endif
 
-constexpr std::int64_t kQuantRows = 8192;
-constexpr std::int64_t kQuantColumns = 7168;
-
-/// Bytes read and written per second of processor time; memcpy of as many bytes is the yardstick beside it.
-void report_bytes(benchmark::State& state, double start, double bytes) {
-  double const seconds = processor_seconds() - start;
-  state.counters["bytes"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["bytes_per_core_s"] = bytes * static_cast<double>(state.iterations()) / seconds;
-}
-
-/// Same number of values as the quantisers read, written as bf16 again: rows in parallel.
-void copy_rows(benchmark::State& state) {
-  auto const from = random_values<switchyard::bf16_t>(kQuantRows * kQuantColumns);
-  std::vector<switchyard::bf16_t> to(from.size());
-  double const start = processor_seconds();
-  for (auto _ : state) {
-    switchyard::cpu::parallel_for(kQuantRows, 16, [&](std::int64_t begin, std::int64_t end) {
-      std::memcpy(to.data() + begin * kQuantColumns, from.data() + begin * kQuantColumns,
-                  static_cast<std::size_t>((end - begin) * kQuantColumns) * sizeof(switchyard::bf16_t));
-    });
-    benchmark::ClobberMemory();
-  }
-  report_bytes(state, start, 4.0 * kQuantRows * kQuantColumns);
-}
-BENCHMARK(copy_rows)->UseRealTime();
-
-void quantize_rows(benchmark::State& state) {
-  switchyard::QuantSpec spec;
-  spec.scheme = static_cast<switchyard::QuantScheme>(state.range(0));
-  spec.tensor_scale = 100.0f;
-  auto const from = random_values<switchyard::bf16_t>(kQuantRows * kQuantColumns);
-  auto const values = switchyard::ConstTensorView::matrix(std::span(from), kQuantRows, kQuantColumns);
-  auto out = switchyard::QuantizedMatrix::make(spec, kQuantRows, kQuantColumns);
-  double const start = processor_seconds();
-  for (auto _ : state) switchyard::cpu::quantize(spec, values, out);
-  auto const bytes = from.size() * 2 + out.codes.size() + out.scales.size();
-  report_bytes(state, start, static_cast<double>(bytes));
-  state.SetLabel(std::string(to_string(spec.scheme)));
-}
-BENCHMARK(quantize_rows)->DenseRange(0, static_cast<int>(switchyard::kAllQuantSchemes.size()) - 1)->UseRealTime();
-
-BENCHMARK(exact_mlp<float>)->Arg(16)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
-BENCHMARK(exact_mlp<switchyard::bf16_t>)->Arg(256)->Arg(1024)->UseRealTime()->MeasureProcessCPUTime();
+// Rows, workers (0: all).
+BENCHMARK(exact_mlp<float>)->ArgsProduct({{16, 256, 1024}, {1, 0}})->UseManualTime();
+BENCHMARK(exact_mlp<switchyard::bf16_t>)->ArgsProduct({{256, 1024}, {1, 0}})->UseManualTime();
 
 }  // namespace
