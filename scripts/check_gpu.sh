@@ -97,7 +97,7 @@ fi
 nvidia-smi -L
 
 if wants build; then
-  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_experts switchyard_cuda_rebalance switchyard_gpu_kernels switchyard_gpu_experts"
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_experts switchyard_cuda_rebalance switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
