@@ -24,6 +24,7 @@ namespace switchyard::cli {
 [[nodiscard]] Command replay_command();
 [[nodiscard]] Command schedule_command();
 [[nodiscard]] Command simulate_command();
+[[nodiscard]] Command sweep_command();
 [[nodiscard]] Command trace_command();
 [[nodiscard]] Command vectors_command();
 [[nodiscard]] Command verify_command();
