@@ -122,6 +122,14 @@ TEST_CASE("plan: few moves, and the trade-off") {
   CHECK(contains(ok(cli, kPlan + "--policy incremental --max-moves 0"), "moves      0 over the network"));
   CHECK(contains(ok(cli, kPlan + "--policy incremental --max-moves 2 --pareto"), "trade-off: fetches"));
   CHECK(contains(refusal(cli, kPlan + "--max-moves 2"), "--max-moves is kept by --policy incremental only"));
+  // Expert 0 stands twice on GPU 0, which serves nobody: it goes, unless moves are not allowed or it is asked to stay.
+  cli.write("twice.json", R"({"physical_to_logical_map": [[0, 0, 1, 2, 3, 1]]})");
+  std::string const six =
+      "plan --load load.json --experts 4 --gpus 2 --slots 6 --current twice.json "
+      "--policy incremental ";
+  CHECK(contains(ok(cli, six), "duplicates 1 slots repeated an expert on their GPU, 0 still do"));
+  CHECK(contains(ok(cli, six + "--max-moves 0"), "1 still do: 1 over a limit on moves"));
+  CHECK(contains(ok(cli, six + "--max-moves 0 --keep-duplicates --format json"), "\"asked\": 1"));
 }
 
 TEST_CASE("plan: dead, slow and uneven GPUs; joining and leaving") {
@@ -142,6 +150,14 @@ TEST_CASE("plan: dead, slow and uneven GPUs; joining and leaving") {
   (void)ok(cli, down);
   CHECK(contains(ok(cli, "verify down.json"), "down.json: ok"));
   CHECK(contains(refusal(cli, kPlan + "--current up.json --scale down --leave 0,1"), "--leave names 2 GPUs"));
+  // A leaving GPU that is dead sends nothing: what only it held is reloaded, and the plan still proves itself.
+  auto const lost = ok(cli, down.substr(0, down.find(" --out")) + " --lost 0 --out lost.json");
+  CHECK(contains(lost, "slots from the checkpoint"));
+  CHECK(contains(ok(cli, "verify lost.json"), "lost.json: ok"));
+  CHECK(contains(refusal(cli, kPlan + "--current up.json --scale down --leave 0 --lost 1"), "GPU 1, which stays"));
+  CHECK(contains(refusal(cli, kPlan + "--current four.json --lost 0"), "it needs --scale down"));
+  (void)ok(cli, up + "--scale up --dead 1 --policy balanced --out dead_up.json");
+  CHECK(contains(ok(cli, "verify dead_up.json"), "dead_up.json: ok"));
   CHECK(contains(refusal(cli, kPlan + "--scale up"), "--scale needs --current"));
   CHECK(contains(refusal(cli, kPlan + "--dead 0,0"), "name every GPU once"));
   CHECK(contains(refusal(cli, "plan --load load.json --experts 4 --gpus 2"), "--slots is missing"));

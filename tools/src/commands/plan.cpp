@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
+
+#include "cli/progress.hpp"
 #include "commands/commands.hpp"
 #include "commands/plan_report.hpp"
 #include "html/plan_page.hpp"
@@ -92,10 +95,14 @@ void write_page(ParsedOptions const& options, PlanInputs const& inputs, PolicyCh
 ExitCode run_plan(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
   if (options.has("sweep")) return run_plan_sweep(options, json);
+  std::optional<Progress> progress(std::in_place, "plan", 4);
   PlanInputs const inputs = read_inputs(options);
+  progress->set(1);
   PolicyChoice const choice = choose_policy(options, inputs);
+  progress->set(2);
   PlannedMove const move = plan_move(inputs, choice.after);
   require_valid(move.plan);
+  progress->set(3);
   PlanReport report = make_report(inputs, choice, move);
   if (choice.duplicates) report.sections.push_back(*choice.duplicates);
   add_sections(options, inputs, choice.after, move.plan, report);
@@ -106,6 +113,7 @@ ExitCode run_plan(ParsedOptions const& options) {
     io::write_file_atomically(report.out, io::to_json(move.plan, notes));
   }
   if (options.has("html")) write_page(options, inputs, choice, move.plan, report);
+  progress.reset();
   fmt::print("{}", json ? to_json(report) : to_table(report, options.has("all-layers")));
   return ExitCode::ok;
 }
@@ -121,6 +129,7 @@ Command plan_command() {
        "GPUs of --current where its file does not say and it differs from --gpus"},
       {"scale", OptionKind::optional, "none|up|down", "none", "GPUs join (the last ones) or leave with this move"},
       {"leave", OptionKind::optional, "LIST", "", "with --scale down: the GPUs that leave; the last ones by default"},
+      {"lost", OptionKind::optional, "LIST", "", "with --scale down: leaving GPUs that are dead and can send nothing"},
       {"policy", OptionKind::optional, "NAME", "deepseek",
        "how experts are placed; all compares every policy and takes the best"},
       {"window", OptionKind::optional, "NAME", "sum",

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "cli/progress.hpp"
 #include "cli/table.hpp"
 #include "commands/commands.hpp"
 #include "planning/plan_inputs.hpp"
@@ -106,16 +108,20 @@ std::string to_json_report(RebalanceSchedule const& schedule, ScheduleTotals con
 ExitCode run_schedule(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
   std::string const file = options.text("PLAN");
+  std::optional<Progress> progress(std::in_place, "schedule", 3);
   RebalancePlan const plan = io::rebalance_plan_from_json(io::read_file(file), file);
   require_valid(plan);
+  progress->set(1);
   ScheduleOptions const settings = schedule_options(options, plan.before.num_ranks());
   RebalanceSchedule const schedule =
       plan_schedule(start_placement(plan), target_placement(plan), plan.mapping, settings);
+  progress->set(2);
   require_valid(schedule);
   std::string const out = options.has("out") ? options.text("out") : std::string();
   io::PlanNotes const notes{"switchyard " SWITCHYARD_VERSION_STRING, "scheduled", file};
   if (!out.empty()) io::write_file_atomically(out, io::to_json(schedule, notes));
   ScheduleTotals const sums = totals(schedule, settings.rates);
+  progress.reset();
   fmt::print("{}", json ? to_json_report(schedule, sums, out) : to_table(schedule, sums, out));
   return ExitCode::ok;
 }

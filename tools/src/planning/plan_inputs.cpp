@@ -126,6 +126,27 @@ void read_current(ParsedOptions const& options, PlanInputs& inputs) {
                     file, before.num_layers(), before.num_slots(), load.num_layers(), request.num_slots));
 }
 
+/// Dead GPUs in the numbers of the group that moves: --dead counts as --gpus do, --lost names leaving GPUs by their old
+/// numbers.
+std::vector<RankId> read_dead_in_group(ParsedOptions const& options, PlanInputs const& inputs) {
+  std::vector<RankId> dead = inputs.request.dead_ranks;
+  bool const down = inputs.mapping.mode == ScaleMode::scale_down;
+  auto const& new_rank_of = inputs.mapping.new_rank_of;
+  if (options.has("lost") && !down)
+    throw UsageError("--lost names dead GPUs among those that leave: it needs --scale down; use --dead otherwise");
+  if (!down) return dead;
+  for (RankId& rank : dead)
+    rank = RankId(
+        static_cast<std::int32_t>(std::find(new_rank_of.begin(), new_rank_of.end(), rank) - new_rank_of.begin()));
+  if (!options.has("lost")) return dead;
+  for (RankId const rank : rank_list("lost", options.text("lost"), static_cast<int>(new_rank_of.size()))) {
+    if (new_rank_of[rank.index()].valid())
+      throw UsageError(fmt::format("--lost names GPU {}, which stays: name it in --leave too", rank.value()));
+    dead.push_back(rank);
+  }
+  return dead;
+}
+
 bool holds_experts(ExpertPlacement const& placement, RankId rank) {
   for (int layer = 0; layer < placement.num_layers(); ++layer)
     for (ExpertId const expert : placement.rank_slots(layer, rank))
@@ -209,6 +230,7 @@ PlanInputs read_inputs(ParsedOptions const& options) {
   inputs.load_name = options.text("load");
   inputs.source = io::read_expert_load(inputs.load_name, options.small_integer("experts", 1, kMaxSlots));
   read_current(options, inputs);
+  inputs.dead_in_group = read_dead_in_group(options, inputs);
   return inputs;
 }
 
@@ -274,11 +296,9 @@ ImbalanceReport judge(ExpertLoad const& load, ExpertPlacement const& placement, 
 }
 
 PlannedMove plan_move(PlanInputs const& inputs, ExpertPlacement const& after) {
-  if (inputs.request.dead_ranks.empty()) return {plan_rebalance(inputs.before, after, inputs.mapping), {}};
-  if (inputs.mapping.mode != ScaleMode::none)
-    throw UsageError("--dead and --scale are both given: let the dead GPUs leave with --scale down --leave");
-  ReachableMove move = keep_reachable(inputs.before, after, inputs.request.dead_ranks);
-  return {plan_rebalance(move.before, move.after), std::move(move.reloads)};
+  if (inputs.dead_in_group.empty()) return {plan_rebalance(inputs.before, after, inputs.mapping), {}};
+  ReachablePlan reachable = plan_reachable(inputs.before, after, inputs.mapping, inputs.dead_in_group);
+  return {std::move(reachable.plan), std::move(reachable.reloads)};
 }
 
 RebalanceSchedule schedule_move(PlanInputs const& inputs, ExpertPlacement const& after) {
@@ -288,7 +308,7 @@ RebalanceSchedule schedule_move(PlanInputs const& inputs, ExpertPlacement const&
     options.topology = Topology(ranks, inputs.request.num_nodes);
   options.rates = inputs.rates;
   options.expert_bytes = inputs.expert_bytes;
-  options.dead_ranks = inputs.request.dead_ranks;
+  options.dead_ranks = inputs.dead_in_group;
   options.missing = MissingExperts::reload;
   return plan_schedule(inputs.before, after, inputs.mapping, options);
 }

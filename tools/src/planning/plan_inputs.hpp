@@ -11,6 +11,7 @@
 #include "switchyard/placement/imbalance.hpp"
 #include "switchyard/placement/policy.hpp"
 #include "switchyard/rebalance/rank_mapping.hpp"
+#include "switchyard/rebalance/reachable_plan.hpp"
 #include "switchyard/rebalance/schedule_planner.hpp"
 
 namespace switchyard::cli {
@@ -25,7 +26,8 @@ struct PlanInputs {
   ExpertPlacement before;    ///< what is being served, in its own ranks
   bool has_current = false;  ///< given, not assumed
   RankMapping mapping{};
-  std::int64_t expert_bytes = 0;  ///< all tensors of one expert of one layer
+  std::vector<RankId> dead_in_group{};  ///< GPUs that can neither send nor receive, as the group that moves counts
+  std::int64_t expert_bytes = 0;        ///< all tensors of one expert of one layer
   LinkRates rates{};
 };
 
