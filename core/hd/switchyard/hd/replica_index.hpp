@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "switchyard/dispatch/replica_rule.hpp"
 #include "switchyard/hd/philox.hpp"
 #include "switchyard/types/host_device.hpp"
+#include "switchyard/types/replica_rule.hpp"
 
 namespace switchyard::hd {
 
