@@ -65,7 +65,7 @@ bool can_spin() {
 #endif
 
 /// Every worker does as many operations; none where the processor has no such loop.
-constexpr std::int64_t kSpinSteps = 1 << 16;
+constexpr std::int64_t kSpinSteps = 1 << 20;  // some milliseconds
 void spin_on_all_workers() {
   if (!can_spin()) return;
   switchyard::cpu::parallel_for(switchyard::cpu::worker_count(), 1, [](std::int64_t begin, std::int64_t end) {
