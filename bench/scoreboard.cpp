@@ -2,6 +2,7 @@
 // Prints the tables of docs/scoreboard.md: policies x seeded instances. `scoreboard [quality|drift|exact|speed]...`
 // prints the named tables, without arguments all of them.
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -223,8 +224,12 @@ void print_speed_of(Instance const& instance) {
 void print_speed() {
   fmt::print("| layers | experts | GPUs | slots | what | ms |\n|---|---|---|---|---|---|\n");
   for (int const ranks : {32, 72, 144}) print_speed_of({ranks, 288, 256, 58, 0.7, 0.2});
+  print_speed_of({144, 432, 256, 58, 0.7, 0.2});
   print_speed_of({512, 1536, 1024, 1, 0.7, 0.2});
   print_speed_of({4096, 4096 * 2, 4096, 1, 0.7, 0.2});
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  fmt::print("\nLargest memory of the process so far: {} MiB\n", used.ru_maxrss / 1024);
 }
 
 struct Table {
