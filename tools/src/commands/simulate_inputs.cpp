@@ -17,6 +17,8 @@ namespace switchyard::cli {
 namespace {
 
 constexpr int kMaxNodes = 1 << 20;
+constexpr int kMaxChannels = 1 << 20;
+constexpr double kMaxChannelGbs = 1e6;
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 40;
 constexpr std::int64_t kDeepSeekRowBytes = 7168 * 2;
 constexpr std::int64_t kDeepSeekExpertBytes = 42 << 20;
@@ -191,6 +193,8 @@ std::unique_ptr<sim::NetworkModel const> model_of(ParsedOptions const& options) 
   sim::NetworkModelOptions model;
   model.merge_fraction = options.number("merge", 0, 0.5);
   model.chunk_bytes = options.integer("chunk-bytes", 1, kMaxBytes);
+  model.channels_per_rank = options.small_integer("channels", 0, kMaxChannels);
+  model.channel_gb_per_s = options.number("channel-gbs", 0, kMaxChannelGbs);
   return sim::make_network_model(fidelity_of(options), model);
 }
 
@@ -228,6 +232,9 @@ OptionTable timing_options() {
           {"merge", OptionKind::optional, "FRACTION", "0",
            "t1: make one event of starts and ends within this part of the lower bound; the error is in the JSON"},
           {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
+          {"channels", OptionKind::optional, "N", "0",
+           "t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit"},
+          {"channel-gbs", OptionKind::optional, "GB/s", "0", "t2: what one channel moves; 0 = no limit"},
           {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
           {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
           {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"},

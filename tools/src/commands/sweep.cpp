@@ -96,10 +96,10 @@ class Sweeper {
 };
 
 double value_at(Range const& range, bool logarithmic, int point) {
-  if (point == range.points - 1) return range.high;
-  double const share = static_cast<double>(point) / (range.points - 1);
-  if (logarithmic) return range.low * std::pow(range.high / range.low, share);
-  return range.low + share * (range.high - range.low);
+  int const last = range.points - 1;
+  if (point == last) return range.high;
+  if (logarithmic) return range.low * std::pow(range.high / range.low, static_cast<double>(point) / last);
+  return (range.low * (last - point) + range.high * point) / last;
 }
 
 /// Halves the step between two points of different verdicts.
