@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "bench_json.hpp"
-#include "captured_steps.hpp"
+#include "planned_bench.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
@@ -212,53 +212,6 @@ void bench_fused(RankBench& bench, DispatchPlan const& plan) {
   bench.checked.barrier({.operation = "fused end"});
 }
 
-/// The same steps with their planning, from routing on the device: launched, and as replays of a graph.
-void bench_planned(RankBench& bench, RoutingMap const& routing, ExpertPlacement const& placement) {
-  std::int64_t const count = routing.num_tokens();
-  auto const attempt = cuda::FusedExecutor::create(bench.checked, {count, kHidden * 2, kTopK});
-  if (attempt.executor == nullptr) return;
-  cuda::FusedExecutor& executor = *attempt.executor;
-  cuda::DevicePlannerConfig config;
-  config.grid = {1, bench.checked.size()};
-  config.columns = kTopK;
-  config.max_tokens = count;
-  config.max_expert_rows = 2 * count * kTopK;
-  auto plan = executor.prepare(config, placement, 0);
-  auto const ids = cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), bench.stream);
-  auto const weights =
-      cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), bench.stream);
-  cuda::DeviceBuffer const tokens(count * kHidden * 2);
-  cuda::DeviceBuffer const expert_rows(plan.expert_rows() * kHidden * 2);
-  cuda::fill_bytes(tokens, 0x3c, bench.stream);
-  cuda::DeviceBuffer const out(count * kHidden * 2);
-  auto const row_view = expert_rows.view(DType::bf16, {plan.expert_rows(), kHidden});
-  auto const make = [&] {
-    executor.plan(plan, {ids.as<std::int32_t const>(), nullptr, weights.as<float const>(), count}, bench.stream);
-  };
-  auto const step = [&] {
-    make();
-    executor.dispatch(plan, tokens.view(DType::bf16, {count, kHidden}), weights.view(DType::f32, {count, kTopK}),
-                      row_view, bench.stream);
-    executor.combine(plan, row_view, out.view(DType::bf16, {count, kHidden}), bench.stream);
-  };
-  std::vector<std::pair<std::string, double>> const fields{{"tokens", static_cast<double>(count)},
-                                                           {"ranks", static_cast<double>(bench.checked.size())}};
-  std::string const name = "fused T=" + std::to_string(count);
-  auto const bytes = static_cast<double>(count * kTopK * kHidden * 2);
-  for (int const burst : {1, kBurst}) {
-    std::string const full = name + (burst > 1 ? " in bursts of " + std::to_string(burst) : "");
-    bench.board.hand_in("plan " + full, fields, 0, bench.sample(make, burst));
-    bench.board.hand_in("planned round trip " + full, fields, 2 * bytes, bench.sample(step, burst));
-    CapturedSteps const planning(bench.stream, make);
-    CapturedSteps const steps(bench.stream, step);
-    bench.board.hand_in("plan, graph, " + full, fields, 0, bench.sample([&] { planning.launch(); }, burst));
-    bench.board.hand_in("planned round trip, graph, " + full, fields, 2 * bytes,
-                        bench.sample([&] { steps.launch(); }, burst));
-  }
-  executor.check(plan, bench.stream);
-  bench.checked.barrier({.operation = "planned end"});
-}
-
 void bench_dispatch(RankBench& bench, std::int64_t tokens) {
   int const ranks = bench.checked.size();
   auto const me = bench.checked.rank().index();
@@ -272,7 +225,7 @@ void bench_dispatch(RankBench& bench, std::int64_t tokens) {
   auto const flex_plan = plan_flex_group(flex, routings, placement, 0)[me];
   auto const plan = plan_alltoall_group(alltoall, routings, placement, 0)[me];
   bench_fused(bench, flex_plan);
-  bench_planned(bench, routings[me], placement);
+  bench_planned(bench, routings[me], placement, {kHidden, kTopK, kBurst});
   for (bool const check : {true, false}) {
     bench_plan(bench, "flex", flex_plan, CombineRecipe::rank_partial(), cuda::ReceiveLayout::blocks, check);
     for (auto const layout : {cuda::ReceiveLayout::blocks, cuda::ReceiveLayout::chunks})

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Times of fused steps that plan for themselves.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "captured_steps.hpp"
+#include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/fused_executor.hpp"
+
+namespace gpu_bench {
+
+struct PlannedShape {
+  std::int64_t hidden;
+  int top_k;
+  int burst;  ///< steps in a row of a second series
+};
+
+/// Planning, and whole steps from routing on the device: launched, and as replays of a graph. @param bench one rank's
+/// group, stream, clock and board.
+template <typename Bench>
+void bench_planned(Bench& bench, switchyard::RoutingMap const& routing, switchyard::ExpertPlacement const& placement,
+                   PlannedShape const& shape) {
+  namespace cuda = switchyard::cuda;
+  using switchyard::DType;
+  cuda::StreamView const stream = bench.stream;
+  std::int64_t const count = routing.num_tokens();
+  auto const attempt = cuda::FusedExecutor::create(bench.checked, {count, shape.hidden * 2, shape.top_k});
+  if (attempt.executor == nullptr) return;
+  cuda::FusedExecutor& executor = *attempt.executor;
+  cuda::DevicePlannerConfig config;
+  config.grid = {1, bench.checked.size()};
+  config.columns = shape.top_k;
+  config.max_tokens = count;
+  config.max_expert_rows = 2 * count * shape.top_k;
+  auto plan = executor.prepare(config, placement, 0);
+  auto const ids = cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), stream);
+  auto const weights = cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), stream);
+  cuda::DeviceBuffer const tokens(count * shape.hidden * 2);
+  cuda::DeviceBuffer const expert_rows(plan.expert_rows() * shape.hidden * 2);
+  cuda::fill_bytes(tokens, 0x3c, stream);
+  cuda::DeviceBuffer const out(count * shape.hidden * 2);
+  auto const row_view = expert_rows.view(DType::bf16, {plan.expert_rows(), shape.hidden});
+  auto const make = [&] {
+    executor.plan(plan, {ids.as<std::int32_t const>(), nullptr, weights.as<float const>(), count}, stream);
+  };
+  auto const step = [&] {
+    make();
+    executor.dispatch(plan, tokens.view(DType::bf16, {count, shape.hidden}),
+                      weights.view(DType::f32, {count, shape.top_k}), row_view, stream);
+    executor.combine(plan, row_view, out.view(DType::bf16, {count, shape.hidden}), stream);
+  };
+  std::vector<std::pair<std::string, double>> const fields{{"tokens", static_cast<double>(count)},
+                                                           {"ranks", static_cast<double>(bench.checked.size())}};
+  std::string const name = "fused T=" + std::to_string(count);
+  auto const bytes = static_cast<double>(count * shape.top_k * shape.hidden * 2);
+  for (int const burst : {1, shape.burst}) {
+    std::string const full = name + (burst > 1 ? " in bursts of " + std::to_string(burst) : "");
+    bench.board.hand_in("plan " + full, fields, 0, bench.sample(make, burst));
+    bench.board.hand_in("planned round trip " + full, fields, 2 * bytes, bench.sample(step, burst));
+    CapturedSteps const planning(stream, make);
+    CapturedSteps const steps(stream, step);
+    bench.board.hand_in("plan, graph, " + full, fields, 0, bench.sample([&] { planning.launch(); }, burst));
+    bench.board.hand_in("planned round trip, graph, " + full, fields, 2 * bytes,
+                        bench.sample([&] { steps.launch(); }, burst));
+  }
+  executor.check(plan, stream);
+  bench.checked.barrier({.operation = "planned end"});
+}
+
+}  // namespace gpu_bench
