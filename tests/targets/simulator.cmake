@@ -5,7 +5,8 @@ switchyard_add_test(simulator_test LABEL unit SOURCES unit/simulator_astra_test.
 switchyard_add_test(simulator_presets_test LABEL golden SOURCES golden/simulator_presets_test.cpp LIBS switchyard::sim)
 switchyard_add_test(simulator_laws_test LABEL property SOURCES property/simulator_laws_test.cpp LIBS switchyard::sim)
 if(TARGET switchyard_cli)
-  switchyard_add_test(tools_simulate_test LABEL unit SOURCES unit/tools_simulate_test.cpp LIBS switchyard::core)
+  switchyard_add_test(tools_simulate_test LABEL unit SOURCES unit/tools_simulate_test.cpp unit/tools_sweep_test.cpp
+                      LIBS switchyard::core)
   target_compile_definitions(tools_simulate_test PRIVATE SWITCHYARD_CLI_PATH="$<TARGET_FILE:switchyard_cli>")
   add_dependencies(tools_simulate_test switchyard_cli)
 endif()
