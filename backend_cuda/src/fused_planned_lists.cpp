@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists of plans that are made in every step: their memory, and how announcements travel.
 #include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -23,54 +24,59 @@ DevicePlannerConfig with_multiple(DevicePlannerConfig config, std::int64_t chunk
   return config;
 }
 
+/// What a rank sends and receives, chunk by chunk, peers in turn. Every peer gets what it gives.
+struct ChunkLists {
+  Narrow begin{0};    ///< [chunks + 1] into the others
+  Narrow peer;        ///< to whom, and from whom
+  Narrow slot_there;  ///< at the peer
+  Narrow slot_here;   ///< of the peer's chunk
+  Narrow row;         ///< number among all that arrive
+  Narrow place;       ///< in the announcements of all ranks
+};
+
+ChunkLists chunk_lists(FusedWindows const& windows, std::int32_t chunks) {
+  auto const capacity = static_cast<std::int32_t>(windows.capacity);
+  ChunkLists lists;
+  for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
+    for (std::int32_t turn = 1; turn < windows.world; ++turn) {
+      std::int32_t const peer = (windows.rank + turn) % windows.world;
+      lists.row.push_back(static_cast<std::int32_t>(lists.row.size()));
+      lists.peer.push_back(peer);
+      lists.slot_there.push_back(windows.rank * capacity + chunk);
+      lists.slot_here.push_back(peer * capacity + chunk);
+      lists.place.push_back(peer * chunks + chunk);
+    }
+    lists.begin.push_back(static_cast<std::int32_t>(lists.row.size()));
+  }
+  return lists;
+}
+
 }  // namespace
 
 FusedTables::FusedTables(FusedWindows const& windows, DevicePlanner const& planner, std::int64_t bytes)
     : chunk_bytes(bytes), chunks(planner.announcement_bytes() / bytes) {
-  std::int32_t const self = windows.rank;
-  std::int32_t const world = windows.world;
   SWITCHYARD_REQUIRE(chunks <= windows.capacity, unsupported,
                      "announcements of {} bytes need {} slots of a window, which has {} for a rank: make the executor "
                      "for wider rows or more tokens",
                      planner.announcement_bytes(), chunks, windows.capacity);
-  auto const count = static_cast<std::int32_t>(chunks);
-  auto const capacity = static_cast<std::int32_t>(windows.capacity);
-  Narrow begin{0};
-  Narrow to;
-  Narrow slot_there;
-  Narrow row;
-  Narrow from;
-  Narrow slot_here;
-  Narrow place;
-  for (std::int32_t chunk = 0; chunk < count; ++chunk) {
-    for (std::int32_t turn = 1; turn < world; ++turn) {
-      std::int32_t const peer = (self + turn) % world;
-      row.push_back(static_cast<std::int32_t>(to.size()));
-      to.push_back(peer);
-      slot_there.push_back(self * capacity + chunk);
-      from.push_back(peer);
-      slot_here.push_back(peer * capacity + chunk);
-      place.push_back(peer * count + chunk);
-    }
-    begin.push_back(static_cast<std::int32_t>(to.size()));
-  }
-  std::vector<std::int64_t> places_from(place.size() + 1);
-  for (std::size_t i = 0; i < places_from.size(); ++i) places_from[i] = static_cast<std::int64_t>(i);
-  std::vector<std::int64_t> rows(to_size(world), chunks);
-  rows[to_size(self)] = 0;
+  ChunkLists const lists = chunk_lists(windows, static_cast<std::int32_t>(chunks));
+  std::vector<std::int64_t> rows(to_size(windows.world), chunks);
+  rows[to_size(windows.rank)] = 0;
+  std::vector<std::int64_t> places_from(lists.place.size() + 1);
+  std::iota(places_from.begin(), places_from.end(), std::int64_t{0});
   Stream const stream;
   rows_to = upload(rows, stream);
-  sent_begin = upload(begin, stream);
-  sent_to = upload(to, stream);
-  sent_slot = upload(slot_there, stream);
+  sent_begin = upload(lists.begin, stream);
+  sent_to = upload(lists.peer, stream);
+  sent_slot = upload(lists.slot_there, stream);
   own_row = upload(Narrow(to_size(chunks), -1), stream);
-  remote_row = upload(row, stream);
-  remote_from = upload(from, stream);
-  remote_slot = upload(slot_here, stream);
+  remote_row = upload(lists.row, stream);
+  remote_from = upload(lists.peer, stream);
+  remote_slot = upload(lists.slot_here, stream);
   place_begin = upload(places_from, stream);
-  places = upload(place, stream);
-  no_columns = upload(Narrow(place.size(), 0), stream);
-  no_weights = DeviceBuffer(checked_mul(checked_mul(chunks, world), std::int64_t{sizeof(float)}));
+  places = upload(lists.place, stream);
+  no_columns = upload(Narrow(lists.place.size(), 0), stream);
+  no_weights = DeviceBuffer(checked_mul(checked_mul(chunks, windows.world), std::int64_t{sizeof(float)}));
 }
 
 FusedDispatchParams FusedTables::params(FusedCall call, DevicePlanner const& planner) const {

@@ -131,7 +131,8 @@ class DevicePlanner {
   /// Waits for the stream. @return the last plan as core has it. @throws as check()
   [[nodiscard]] DispatchPlan download(StreamView stream) const;
   /// Waits for the stream and raises what kernels found since the object was made.
-  /// @throws Error{invalid_argument, invalid_placement, desync, overflow_...} see the text
+  /// @throws Error{invalid_argument, invalid_placement} for routing at fault, Error{desync} naming a peer that
+  /// announced nothing, Error{shape_mismatch} for more rows than the budget, with the size required; Error{cuda}
   void check(StreamView stream) const;
 
  private:
