@@ -40,27 +40,45 @@ __device__ inline bool is_aligned(T const* from) {
   return reinterpret_cast<std::uintptr_t>(from) % sizeof(uint4) == 0;
 }
 
-/// Eight neighbouring elements, of which `count` exist; the others are +0.
-__device__ inline void load_run(ChainOperand const& operand, std::int64_t index, std::int64_t count, float (&out)[8]) {
-  auto const* const floats = static_cast<float const*>(operand.data) + index;
-  auto const* const halves = static_cast<bf16_t const*>(operand.data) + index;
-  if (count >= 8 && operand.dtype == DType::f32 && is_aligned(floats)) {
-    float4 const low = __ldg(reinterpret_cast<float4 const*>(floats));
-    float4 const high = __ldg(reinterpret_cast<float4 const*>(floats) + 1);
-    out[0] = low.x, out[1] = low.y, out[2] = low.z, out[3] = low.w;
-    out[4] = high.x, out[5] = high.y, out[6] = high.z, out[7] = high.w;
-    return;
-  }
-  if (count >= 8 && operand.dtype == DType::bf16 && is_aligned(halves)) {
-    uint4 const words = __ldg(reinterpret_cast<uint4 const*>(halves));
-    std::uint32_t const word[4] = {words.x, words.y, words.z, words.w};
+/// Eight neighbouring elements between memory and a panel. What arrives is not touched until it is stored, so that
+/// chains run while loads are under way: bf16 stays as it lies, two to a word.
+struct LoadedRun {
+  std::uint32_t word[8];
+  bool halves;
+
+  /// Elements behind the first `count` become +0.
+  __device__ void load(ChainOperand const& operand, std::int64_t index, std::int64_t count) {
+    auto const* const floats = static_cast<float const*>(operand.data) + index;
+    auto const* const bf16s = static_cast<bf16_t const*>(operand.data) + index;
+    halves = false;
+    if (count >= 8 && operand.dtype == DType::f32 && is_aligned(floats)) {
+      put(__ldg(reinterpret_cast<uint4 const*>(floats)), 0);
+      put(__ldg(reinterpret_cast<uint4 const*>(floats) + 1), 4);
+    } else if (count >= 8 && operand.dtype == DType::bf16 && is_aligned(bf16s)) {
+      put(__ldg(reinterpret_cast<uint4 const*>(bf16s)), 0);
+      halves = true;
+    } else {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) out[i] = hd::widen(bf16_t{static_cast<std::uint16_t>(word[i / 2] >> (i % 2 * 16))});
-    return;
+      for (int i = 0; i < 8; ++i)
+        word[i] = i < count ? __float_as_uint(widen_at(operand.data, operand.dtype, index + i)) : 0u;
+    }
   }
+  __device__ void widen(float (&out)[8]) const {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) out[i] = i < count ? widen_at(operand.data, operand.dtype, index + i) : 0.0f;
-}
+    for (int i = 0; i < 8; ++i) {
+      auto const half = static_cast<std::uint16_t>(word[i / 2] >> (i % 2 * 16));
+      out[i] = halves ? hd::widen(bf16_t{half}) : __uint_as_float(word[i]);
+    }
+  }
+
+ private:
+  __device__ void put(uint4 const& four, int at) {
+    word[at] = four.x;
+    word[at + 1] = four.y;
+    word[at + 2] = four.z;
+    word[at + 3] = four.w;
+  }
+};
 
 /// The element at which line `line` of the side begins. @param line counts from the expert's first
 __device__ inline std::int64_t line_start(TileSide const& side, std::int64_t line) {
@@ -72,7 +90,7 @@ __device__ inline std::int64_t line_start(TileSide const& side, std::int64_t lin
 /// What one thread carries from memory to a panel: eight steps of one line, or eight lines of one step.
 template <bool kAlong, bool kCoded>
 struct PanelPart {
-  float values[8];
+  LoadedRun run;
 
   /// @param begin first step of the panel @param end steps that exist; the panel's others become +0
   __device__ void load(TileSide const& side, std::int64_t begin, std::int64_t end) {
@@ -83,12 +101,12 @@ struct PanelPart {
       if constexpr (kCoded) {
         if (side.operand->coded()) return load_codes(side, side.first + line, step, count);
       }
-      load_run(*side.operand, count > 0 ? line_start(side, side.first + line) + step : 0, count, values);
+      run.load(*side.operand, count > 0 ? line_start(side, side.first + line) + step : 0, count);
     } else {
       std::int64_t const step = begin + threadIdx.x / 16;
       std::int64_t const line = threadIdx.x % 16 * 8;
       std::int64_t const count = step < end ? side.lines - line : 0;
-      load_run(*side.operand, count > 0 ? line_start(side, step) + side.first + line : 0, count, values);
+      run.load(*side.operand, count > 0 ? line_start(side, step) + side.first + line : 0, count);
     }
   }
 
@@ -96,11 +114,14 @@ struct PanelPart {
     ChainOperand const& operand = *side.operand;
     CodedMatrix const& matrix = operand.expert_codes != nullptr ? operand.expert_codes[side.expert] : operand.row_codes;
     std::int64_t const row = side.first_row + line;
+    run.halves = false;
 #pragma unroll 1
-    for (int i = 0; i < 8; ++i) values[i] = i < count ? value_at(matrix, row, step + i) : 0.0f;
+    for (int i = 0; i < 8; ++i) run.word[i] = i < count ? __float_as_uint(value_at(matrix, row, step + i)) : 0u;
   }
 
   __device__ void store(TilePanel& panel) const {
+    float values[8];
+    run.widen(values);
     if constexpr (kAlong) {
       unsigned const line = threadIdx.x / 2;
       unsigned const half = threadIdx.x % 2;

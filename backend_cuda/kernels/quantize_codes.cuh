@@ -15,13 +15,13 @@ namespace switchyard::cuda {
 struct SharedDivisor {
   float divisor;
   float reciprocal;
-  bool plain;  ///< every quotient by hd::div_rn
+  bool plain;  ///< every quotient by hd::div_rn, every code by hd
 
-  /// @param largest no dividend has a greater magnitude, NaNs aside
-  __device__ SharedDivisor(float by, float largest) {
+  /// @param largest no dividend has a greater magnitude, NaNs aside. @param with_nan whether there may be any
+  __device__ SharedDivisor(float by, float largest, bool with_nan) {
     divisor = by;
     reciprocal = __frcp_rn(by);
-    plain = !(by >= 0x1p-90f && by <= 0x1p+120f && largest <= __fmul_rn(by, 0x1p+10f));
+    plain = with_nan || !(by >= 0x1p-90f && by <= 0x1p+120f && largest <= __fmul_rn(by, 0x1p+10f));
   }
   __device__ float operator()(float x) const {
     if (plain) return hd::div_rn(x, divisor);
@@ -61,12 +61,38 @@ __device__ inline std::uint32_t int8_rounded(float x) {
   return detail::signed_byte((__float_as_uint(moved) & 0xffu) + (rest == 0.5f ? 1u : 0u), x);
 }
 
-/// hd::encode_int8_truncate: cut towards zero.
+/// hd::encode_int8_truncate of a number of magnitude below 128: cut towards zero.
 __device__ inline std::uint32_t int8_truncated(float x) {
-  float const size = fminf(fabsf(x), x < 0.0f ? 128.0f : 127.0f);
-  float const moved = __fadd_rn(size, detail::kWhole);
-  bool const above = __fsub_rn(moved, detail::kWhole) > size;
-  return detail::signed_byte((__float_as_uint(moved) & 0xffu) - (above ? 1u : 0u), x);
+  float const unit = __uint_as_float((__float_as_uint(x) & 0x80000000u) | __float_as_uint(detail::kWhole));
+  float const whole = __fsub_rn(__fadd_rz(x, unit), unit);
+  return __float_as_uint(__fadd_rn(whole, 0x1.8p+23f)) & 0xffu;  // the low bits of its two's complement
+}
+
+/// hd::encode_e2m1 of a number. Codes count steps of 1/2 below 2, of 1 below 4 and of 2 above, so the code is the least
+/// of three roundings, each offset to where its steps begin; ties to even steps are ties to even codes.
+__device__ inline std::uint32_t e2m1_code(float x) {
+  float const size = fminf(fabsf(x), 6.0f);
+  std::uint32_t const halves = __float_as_uint(__fadd_rn(size, 0x1p+22f)) - 0x4a800000u;
+  std::uint32_t const ones = __float_as_uint(__fadd_rn(size, 0x1p+23f)) - (0x4b000000u - 2u);
+  std::uint32_t const twos = __float_as_uint(__fadd_rn(size, 0x1p+24f)) - (0x4b800000u - 4u);
+  std::uint32_t const low = halves < ones ? halves : ones;
+  return (low < twos ? low : twos) | ((__float_as_uint(x) >> 28) & 8u);
+}
+
+/// Multiplication with one factor.
+struct SharedFactor {
+  float factor;
+  bool plain;  ///< there may be NaNs: every code by hd
+  __device__ float operator()(float x) const { return hd::mul_rn(x, factor); }
+};
+
+template <typename Scale>
+__device__ inline std::uint32_t e2m1_of(Scale const& scale, float x) {
+  return scale.plain ? hd::encode_e2m1(x) : e2m1_code(x);
+}
+template <typename Scale>
+__device__ inline std::uint32_t truncated_of(Scale const& scale, float x) {
+  return scale.plain ? hd::encode_int8_truncate(x) : int8_truncated(x);
 }
 
 /// Codes of eight values of one group, packed as they are stored: a word for half bytes, two for bytes.
@@ -78,29 +104,24 @@ __device__ inline void encode_eight(float const (&x)[8], Scale const& scale, std
     float const a = scale(x[i]);
     float const b = scale(x[i + 1]);
     if constexpr (kScheme == QuantScheme::nvfp4) {
-      words[0] |= (hd::encode_e2m1(a) | (hd::encode_e2m1(b) << 4)) << (4 * i);
+      words[0] |= (e2m1_of(scale, a) | (e2m1_of(scale, b) << 4)) << (4 * i);
     } else if constexpr (kScheme == QuantScheme::int8_token) {
       words[i / 4] |= (int8_rounded(a) | (int8_rounded(b) << 8)) << (8 * (i % 4));
     } else if constexpr (kScheme == QuantScheme::int8_group) {
-      words[i / 4] |= (int8_truncated(a) | (int8_truncated(b) << 8)) << (8 * (i % 4));
+      words[i / 4] |= (truncated_of(scale, a) | (truncated_of(scale, b) << 8)) << (8 * (i % 4));
     } else {
       words[i / 4] |= e4m3_pair(a, b) << (8 * (i % 4));
     }
   }
 }
 
-struct SharedFactor {
-  float factor;
-  __device__ float operator()(float x) const { return hd::mul_rn(x, factor); }
-};
-
 /// How values of a group become what is encoded.
 template <QuantScheme kScheme>
-__device__ inline auto scaling_of(hd::GroupScale const& scale, float absmax) {
+__device__ inline auto scaling_of(hd::GroupScale const& scale, float absmax, bool with_nan) {
   if constexpr (hd::divides(kScheme)) {
-    return SharedDivisor(scale.factor, absmax);
+    return SharedDivisor(scale.factor, absmax, with_nan);
   } else {
-    return SharedFactor{scale.factor};
+    return SharedFactor{scale.factor, with_nan};
   }
 }
 

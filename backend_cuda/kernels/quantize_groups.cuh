@@ -47,10 +47,10 @@ struct SixteenValues {
 
 template <QuantScheme kScheme, typename T>
 __device__ inline void encode_sixteen(QuantizeJob const& job, SixteenValues<T> const& values, std::int64_t row,
-                                      std::uint32_t absmax_bits, std::int64_t group, bool stores_scale) {
-  float const absmax = number_of<T>(absmax_bits);
+                                      Absmax const& largest, std::int64_t group, bool stores_scale) {
+  float const absmax = number_of<T>(largest.bits);
   hd::GroupScale const scale = hd::group_scale<kScheme>(absmax, job.parameters);
-  auto const scaling = scaling_of<kScheme>(scale, absmax);
+  auto const scaling = scaling_of<kScheme>(scale, absmax, largest.with_nan);
   if (stores_scale) store_scale<kScheme>(job.scales + row * job.scale_stride, group, scale);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -78,14 +78,14 @@ __device__ inline SixteenValues<T> load_sixteen(QuantizeJob const& job, std::int
 
 /// Without NaNs, which are rare: only a warp that holds one looks for them value by value.
 template <typename T>
-__device__ inline std::uint32_t absmax_of_lanes(SixteenValues<T> const& values, unsigned lanes) {
+__device__ inline Absmax absmax_of_lanes(SixteenValues<T> const& values, unsigned lanes) {
   std::uint32_t const a = largest_bits(values.half[0]);
   std::uint32_t const b = largest_bits(values.half[1]);
   std::uint32_t const largest = largest_of_lanes(a < b ? b : a, lanes);
-  if (__any_sync(0xffffffffu, largest > kInfinityBits<T>) == 0) return largest;
+  if (__any_sync(0xffffffffu, largest > kInfinityBits<T>) == 0) return {largest, false};
   std::uint32_t const c = largest_number_bits(values.half[0]);
   std::uint32_t const d = largest_number_bits(values.half[1]);
-  return largest_of_lanes(c < d ? d : c, lanes);
+  return {largest_of_lanes(c < d ? d : c, lanes), true};
 }
 
 /// 2^lane_bits threads per group of 16 columns each; columns and addresses are multiples of 16.
@@ -100,7 +100,7 @@ __global__ void quantize_groups_kernel(QuantizeJob job, int lane_bits, std::int6
       unsigned const lane = threadIdx.x & (lanes - 1);
       std::int64_t const first = group * (lanes * 16) + lane * 8;
       SixteenValues<T> const values = load_sixteen<T>(job, row, first, lanes * 8);
-      std::uint32_t const absmax = absmax_of_lanes(values, lanes);
+      Absmax const absmax = absmax_of_lanes(values, lanes);
       encode_sixteen<kScheme>(job, values, row, absmax, group, lane == 0 && first < job.columns);
     }
 }

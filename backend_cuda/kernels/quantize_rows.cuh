@@ -21,7 +21,7 @@ __device__ inline std::uint32_t largest_of_block(std::uint32_t bits) {
 }
 
 template <typename T>
-__device__ inline std::uint32_t absmax_of_row(EightValues<T> const (&values)[kEightsPerThread]) {
+__device__ inline Absmax absmax_of_row(EightValues<T> const (&values)[kEightsPerThread]) {
   std::uint32_t largest = 0;
 #pragma unroll
   for (int i = 0; i < kEightsPerThread; ++i) {
@@ -29,14 +29,14 @@ __device__ inline std::uint32_t absmax_of_row(EightValues<T> const (&values)[kEi
     largest = largest < bits ? bits : largest;
   }
   largest = largest_of_block(largest);
-  if (largest <= kInfinityBits<T>) return largest;
+  if (largest <= kInfinityBits<T>) return {largest, false};
   largest = 0;
 #pragma unroll
   for (int i = 0; i < kEightsPerThread; ++i) {
     std::uint32_t const bits = largest_number_bits(values[i]);
     largest = largest < bits ? bits : largest;
   }
-  return largest_of_block(largest);
+  return {largest_of_block(largest), true};
 }
 
 template <QuantScheme kScheme, typename T>
@@ -49,9 +49,10 @@ __global__ void quantize_row_kernel(QuantizeJob job) {
       std::int64_t const column = (static_cast<std::int64_t>(i) * blockDim.x + threadIdx.x) * 8;
       values[i] = column < job.columns ? load_eight(from + column) : EightValues<T>{};
     }
-    float const absmax = number_of<T>(absmax_of_row(values));
+    Absmax const largest = absmax_of_row(values);
+    float const absmax = number_of<T>(largest.bits);
     hd::GroupScale const scale = hd::group_scale<kScheme>(absmax, job.parameters);
-    auto const scaling = scaling_of<kScheme>(scale, absmax);
+    auto const scaling = scaling_of<kScheme>(scale, absmax, largest.with_nan);
     if (threadIdx.x == 0) store_scale<kScheme>(job.scales + row * job.scale_stride, 0, scale);
 #pragma unroll
     for (int i = 0; i < kEightsPerThread; ++i) {

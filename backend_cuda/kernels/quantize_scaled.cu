@@ -16,7 +16,7 @@ __global__ void scaled_kernel(QuantizeJob job, bool wide) {
   hd::QuantParameters parameters = job.parameters;
   if (job.given_scale != nullptr) parameters.given_scale = *job.given_scale;
   hd::GroupScale const scale = hd::group_scale<kGiven>(0.0f, parameters);
-  SharedFactor const scaling{scale.factor};
+  SharedFactor const scaling{scale.factor, false};
   if (job.given_scale == nullptr && first_item() == 0) store_scale<kGiven>(job.scales, 0, scale);
   T const* const values = static_cast<T const*>(job.values);
   std::int64_t const count = job.rows * job.columns;
@@ -34,16 +34,33 @@ __global__ void scaled_kernel(QuantizeJob job, bool wide) {
   }
 }
 
+/// Blocks of the kernel that measures: few, so that their results do not queue for one address.
+constexpr unsigned kMeasuringBlocks = 1024;
+
+/// Eight values per thread where `wide`. Integers are compared: any order gives the same.
 template <typename T>
-__global__ void tensor_absmax_kernel(T const* values, std::int64_t count, std::uint32_t* largest_float) {
+__global__ void tensor_absmax_kernel(T const* values, std::int64_t count, bool wide, std::uint32_t* largest_float) {
+  __shared__ std::uint32_t of_block;
+  if (threadIdx.x == 0) of_block = 0;
+  __syncthreads();
   std::uint32_t largest = 0;
-  for (std::int64_t i = first_item(); i < count; i += item_stride()) {
-    std::uint32_t const bits = __float_as_uint(hd::widen(values[i])) & 0x7fffffffu;
-    if (bits <= 0x7f800000u && bits > largest) largest = bits;
+  for (std::int64_t i = first_item(); i < (wide ? count / 8 : count); i += item_stride()) {
+    if (wide) {
+      EightValues<T> const eight = load_eight(values + 8 * i);
+      std::uint32_t bits = largest_bits(eight);
+      if (bits > kInfinityBits<T>) bits = largest_number_bits(eight);
+      bits = __float_as_uint(number_of<T>(bits));
+      largest = largest < bits ? bits : largest;
+    } else {
+      std::uint32_t const bits = __float_as_uint(hd::widen(values[i])) & 0x7fffffffu;
+      if (bits <= 0x7f800000u && bits > largest) largest = bits;
+    }
   }
   __syncwarp();
   largest = largest_of_lanes(largest, 32);
-  if (threadIdx.x % 32 == 0) atomicMax(largest_float, largest);  // integers: any order gives the same
+  if (threadIdx.x % 32 == 0) atomicMax(&of_block, largest);
+  __syncthreads();
+  if (threadIdx.x == 0) atomicMax(largest_float, of_block);
 }
 
 __global__ void dynamic_scale_kernel(float* scale) {
@@ -69,10 +86,13 @@ void launch_quantize_scaled(QuantizeJob const& job, StreamView stream) {
 
 void launch_tensor_scale(QuantizeJob const& job, StreamView stream) {
   std::int64_t const count = job.rows * job.columns;
+  bool const wide = count % 8 == 0 && reinterpret_cast<std::uintptr_t>(job.values) % 16 == 0;
   by_row_dtype(job.dtype, [&](auto value) {
     using T = decltype(value);
-    tensor_absmax_kernel<<<grid_blocks(count), kBlockThreads, 0, stream.handle()>>>(
-        static_cast<T const*>(job.values), count, reinterpret_cast<std::uint32_t*>(job.scales));
+    unsigned const wanted = grid_blocks(wide ? count / 8 : count);
+    unsigned const blocks = wanted < kMeasuringBlocks ? wanted : kMeasuringBlocks;
+    tensor_absmax_kernel<<<blocks, kBlockThreads, 0, stream.handle()>>>(static_cast<T const*>(job.values), count, wide,
+                                                                        reinterpret_cast<std::uint32_t*>(job.scales));
   });
   dynamic_scale_kernel<<<1, 1, 0, stream.handle()>>>(reinterpret_cast<float*>(job.scales));
   check_launch("tensor_absmax_kernel");

@@ -89,6 +89,12 @@ __device__ inline void widen_eight(EightValues<T> const& values, float (&out)[8]
   for (int i = 0; i < 8; ++i) out[i] = number_of<T>(value_bits(values, i));
 }
 
+/// Bits of the largest magnitude among numbers, and whether NaNs were left out.
+struct Absmax {
+  std::uint32_t bits;
+  bool with_nan;
+};
+
 /// Maximum over groups of `lanes` neighbouring lanes (a power of two); the whole warp takes part.
 __device__ inline std::uint32_t largest_of_lanes(std::uint32_t bits, unsigned lanes) {
   for (unsigned distance = lanes / 2; distance > 0; distance /= 2) {

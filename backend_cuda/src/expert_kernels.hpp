@@ -43,7 +43,7 @@ struct ChainOutput {
 
 /// out[i][j] = tree over segments of (chain over k ascending of fma(left(i, k), right(j, k))), every chain from +0.
 struct ChainProduct {
-  RowBlock const* blocks = nullptr;  ///< [experts], device memory
+  switchyard::RowBlock const* blocks = nullptr;  ///< [experts], device memory
   int experts = 0;
   std::int64_t total_rows = 0;  ///< of the flattened matrix that holds the blocks
   bool over_rows = false;       ///< the chains run over an expert's rows; else results are rows
@@ -72,7 +72,7 @@ void launch_int8_product(ChainProduct const& product, StreamView stream);
 
 /// The activation of rows of hidden values, or its gradient.
 struct ActivationJob {
-  RowBlock const* blocks = nullptr;
+  switchyard::RowBlock const* blocks = nullptr;
   int experts = 0;
   std::int64_t total_rows = 0;
   std::int64_t units = 0;
@@ -89,7 +89,7 @@ void launch_activation_gradient(ActivationJob const& job, StreamView stream);
 
 /// Rows times their weights, rounded to the dtype, for rows of blocks.
 struct WeighJob {
-  RowBlock const* blocks = nullptr;
+  switchyard::RowBlock const* blocks = nullptr;
   int experts = 0;
   std::int64_t total_rows = 0;
   std::int64_t columns = 0;
@@ -102,7 +102,7 @@ void launch_weigh_blocks(WeighJob const& job, StreamView stream);
 
 /// sums[expert][place[c]] = column c of an expert's rows added in order from +0, NaN canonical.
 struct ColumnSumJob {
-  RowBlock const* blocks = nullptr;
+  switchyard::RowBlock const* blocks = nullptr;
   int experts = 0;
   std::int64_t columns = 0;
   void const* rows = nullptr;
@@ -115,7 +115,7 @@ void launch_column_sums(ColumnSumJob const& job, StreamView stream);
 
 /// Joins partials over their tree, adds a bias and rounds, for rows of blocks.
 struct JoinJob {
-  RowBlock const* blocks = nullptr;
+  switchyard::RowBlock const* blocks = nullptr;
   int experts = 0;
   std::int64_t total_rows = 0;
   std::int64_t columns = 0;

@@ -237,8 +237,9 @@ void ExactExperts::backward(DeviceExpertGradientCall const& call, std::span<std:
   gradient.d_input();
 }
 
-void finish_partials(ExpertMlp const& mlp, std::span<ConstTensorView const> partials, RowBlock const* blocks,
-                     ConstTensorView const& b2, TensorView const& output, StreamView stream) {
+void finish_partials(ExpertMlp const& mlp, std::span<ConstTensorView const> partials,
+                     switchyard::RowBlock const* blocks, ConstTensorView const& b2, TensorView const& output,
+                     StreamView stream) {
   SWITCHYARD_REQUIRE(static_cast<int>(partials.size()) == mlp.tp.size, shape_mismatch,
                      "{} partials to join for TP size {}", partials.size(), mlp.tp.size);
   std::int64_t const rows = output.data() == nullptr ? 0 : output.shape().num_elements() / mlp.hidden;

@@ -11,5 +11,8 @@ namespace cross_backend {
 void check_quantizers(BitReport& report, switchyard::cuda::StreamView stream, bool few);
 /// The exact expert engine, forward and backward, captured.
 void check_engine(BitReport& report, switchyard::cuda::StreamView stream, bool few);
+void check_engine_gradients(BitReport& report, switchyard::cuda::StreamView stream, bool few);
+/// Whole layers on several ranks that share the GPU.
+void check_layers(BitReport& report, bool few);
 
 }  // namespace cross_backend

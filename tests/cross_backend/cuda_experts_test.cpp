@@ -19,6 +19,8 @@ int run_all() {
   switchyard::cuda::Stream const stream;
   cross_backend::check_quantizers(report, stream, few);
   cross_backend::check_engine(report, stream, few);
+  cross_backend::check_engine_gradients(report, stream, few);
+  cross_backend::check_layers(report, few);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

@@ -38,6 +38,7 @@ void check_shortcuts(BitReport& report, cuda::StreamView stream, bool few) {
   check_shortcut(report, stream, "e4m3 by conversion", CodeShortcut::e4m3, 1.0f);
   check_shortcut(report, stream, "int8 rounded by addition", CodeShortcut::int8_round, 1.0f);
   check_shortcut(report, stream, "int8 cut by addition", CodeShortcut::int8_truncate, 1.0f);
+  check_shortcut(report, stream, "e2m1 as the least of three roundings", CodeShortcut::e2m1, 1.0f);
   check_shortcut(report, stream, "f16 widened by conversion", CodeShortcut::f16_values, 1.0f);
   std::mt19937_64 random(5);
   std::vector<float> divisors = {1.0f, 0x1p-90f, 0x1p+100f, 0x1.fffffep+0f, 0x1.000002p-40f, 1e-10f / 448.0f, 1e-30f};

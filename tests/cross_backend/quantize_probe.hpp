@@ -8,7 +8,7 @@
 
 namespace cross_backend {
 
-enum class CodeShortcut { e4m3, int8_round, int8_truncate, divided_e4m3, divided_int8, f16_values };
+enum class CodeShortcut { e4m3, int8_round, int8_truncate, e2m1, divided_e4m3, divided_int8, f16_values };
 
 /// Two words of device memory: how many floats differ, and the bits of the least of them.
 struct ShortcutResult {

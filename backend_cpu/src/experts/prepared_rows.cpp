@@ -10,6 +10,7 @@
 #include "switchyard/cpu/experts.hpp"
 #include "switchyard/cpu/quantize.hpp"
 #include "switchyard/hd/float_env.hpp"
+#include "switchyard/internal/prepare_pair.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -91,22 +92,8 @@ CpuPrepare::Memory CpuPrepare::take_memory(Workspace& arena, CpuBatch const& bat
 }
 
 void CpuPrepare::check_inputs(PrepareInputs const& inputs) const {
-  SWITCHYARD_REQUIRE(inputs.routing != nullptr && inputs.routing->form() == RoutingForm::topk, invalid_argument,
-                     "{} takes a top-k routing: convert a dense one with to_topk()", traits_.name);
-  RoutingMap const& routing = *inputs.routing;
-  SWITCHYARD_REQUIRE(routing.num_experts() == shape_.num_experts, shape_mismatch,
-                     "the routing is over {} experts, {} over {}", routing.num_experts(), traits_.name,
-                     shape_.num_experts);
-  require_matrix(inputs.tokens, "tokens", routing.num_tokens(), shape_.hidden);
-  SWITCHYARD_REQUIRE(routing.num_tokens() == 0 || inputs.tokens.dtype() == traits_.dtype, shape_mismatch,
-                     "tokens are {}, {} moves {}", to_string(inputs.tokens.dtype()), traits_.name,
-                     to_string(traits_.dtype));
-  SWITCHYARD_REQUIRE(!shape_.max_tokens_per_rank || routing.num_tokens() <= *shape_.max_tokens_per_rank,
-                     invalid_argument, "{} tokens on this rank, {} takes {}: raise the maximum or split the batch",
-                     routing.num_tokens(), traits_.name, shape_.max_tokens_per_rank.value_or(0));
-  SWITCHYARD_REQUIRE(!inputs.router_weight_on_input || routing.top_k() == 1, invalid_argument,
-                     "router weights on the input with top_k {}: a token has one input, so only top_k 1 can do that",
-                     routing.top_k());
+  internal::check_prepare_routing(traits_, shape_, inputs);
+  require_matrix(inputs.tokens, "tokens", inputs.routing->num_tokens(), shape_.hidden);
 }
 
 void CpuPrepare::make_packets(CpuBatch& batch, PrepareInputs const& inputs) const {

@@ -4,25 +4,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "switchyard/internal/prepare_pair.hpp"
 #include "switchyard/internal/to_size.hpp"
-#include "switchyard/types/counts.hpp"
 
 namespace switchyard::cpu {
-namespace {
-
-constexpr std::int64_t kPacketAlignment = 16;
-
-}  // namespace
-
 RowPackets::RowPackets(std::int64_t hidden, DType dtype, std::optional<QuantSpec> quant) : dtype_(dtype) {
-  if (!quant) {
-    row_bytes_ = checked_mul(hidden, size_of(dtype));
-    return;
-  }
-  QuantSizes const row = quant_sizes(quant->layout(), 1, hidden);
-  code_bytes_ = row.code_row_bytes;
-  scale_bytes_ = quant->scales_per_row() ? row.scale_bytes : 0;
-  row_bytes_ = (code_bytes_ + scale_bytes_ + kPacketAlignment - 1) / kPacketAlignment * kPacketAlignment;
+  auto const sizes = internal::packet_sizes(hidden, dtype, quant);
+  row_bytes_ = sizes.row_bytes;
+  code_bytes_ = sizes.code_bytes;
+  scale_bytes_ = sizes.scale_bytes;
 }
 
 TensorView RowPackets::carrier(std::byte* memory, std::int64_t rows) const {

@@ -7,6 +7,7 @@
 #include "switchyard/internal/prepare_pair.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
 
 namespace switchyard {
 namespace {
@@ -107,6 +108,38 @@ std::vector<std::int32_t> local_expert_map(ExpertPlacement const& placement, int
   for (std::size_t slot = slots.size(); slot-- > 0;)
     if (slots[slot].valid()) map[slots[slot].index()] = static_cast<std::int32_t>(slot);
   return map;
+}
+
+void check_prepare_routing(PrepareTraits const& traits, PrepareShape const& shape, PrepareInputs const& inputs) {
+  SWITCHYARD_REQUIRE(inputs.routing != nullptr && inputs.routing->form() == RoutingForm::topk, invalid_argument,
+                     "{} takes a top-k routing: convert a dense one with to_topk()", traits.name);
+  RoutingMap const& routing = *inputs.routing;
+  SWITCHYARD_REQUIRE(routing.num_experts() == shape.num_experts, shape_mismatch,
+                     "the routing is over {} experts, {} over {}", routing.num_experts(), traits.name,
+                     shape.num_experts);
+  SWITCHYARD_REQUIRE(routing.num_tokens() == 0 || inputs.tokens.dtype() == traits.dtype, shape_mismatch,
+                     "tokens are {}, {} moves {}", to_string(inputs.tokens.dtype()), traits.name,
+                     to_string(traits.dtype));
+  SWITCHYARD_REQUIRE(!shape.max_tokens_per_rank || routing.num_tokens() <= *shape.max_tokens_per_rank, invalid_argument,
+                     "{} tokens on this rank, {} takes {}: raise the maximum or split the batch", routing.num_tokens(),
+                     traits.name, shape.max_tokens_per_rank.value_or(0));
+  SWITCHYARD_REQUIRE(!inputs.router_weight_on_input || routing.top_k() == 1, invalid_argument,
+                     "router weights on the input with top_k {}: a token has one input, so only top_k 1 can do that",
+                     routing.top_k());
+}
+
+PacketSizes packet_sizes(std::int64_t hidden, DType dtype, std::optional<QuantSpec> const& quant) {
+  constexpr std::int64_t kPacketAlignment = 16;
+  PacketSizes sizes;
+  if (!quant) {
+    sizes.row_bytes = checked_mul(hidden, size_of(dtype));
+    return sizes;
+  }
+  QuantSizes const row = quant_sizes(quant->layout(), 1, hidden);
+  sizes.code_bytes = row.code_row_bytes;
+  sizes.scale_bytes = quant->scales_per_row() ? row.scale_bytes : 0;
+  sizes.row_bytes = (sizes.code_bytes + sizes.scale_bytes + kPacketAlignment - 1) / kPacketAlignment * kPacketAlignment;
+  return sizes;
 }
 
 }  // namespace internal

@@ -34,9 +34,9 @@ class DeviceExpertWeights {
 /// The operands of ExpertCall in device memory. Blocks lie there too, so that a captured call follows the counts that
 /// each replay finds; blocks outside [0, total_rows) are the caller's error and are not found.
 struct DeviceExpertCall {
-  ConstTensorView rows{};                    ///< [total_rows, H] of the row dtype; unread when row_codes is given
-  QuantizedView const* row_codes = nullptr;  ///< spans of device memory
-  RowBlock const* blocks = nullptr;          ///< [local experts], device memory
+  ConstTensorView rows{};                        ///< [total_rows, H] of the row dtype; unread when row_codes is given
+  QuantizedView const* row_codes = nullptr;      ///< spans of device memory
+  switchyard::RowBlock const* blocks = nullptr;  ///< [local experts], device memory
   std::int64_t total_rows = 0;
   DeviceExpertWeights const* weights = nullptr;
   float const* row_weights = nullptr;  ///< [total_rows], device memory; null = none
@@ -86,8 +86,9 @@ class ExactExperts {
 
 /// Joins the f32 partials of all TP ranks, adds b2 and rounds once; see cpu::finish_partials. Device memory; b2 may be
 /// without data; asynchronous, capturable. @throws Error{shape_mismatch} naming the operand
-void finish_partials(ExpertMlp const& mlp, std::span<ConstTensorView const> partials, RowBlock const* blocks,
-                     ConstTensorView const& b2, TensorView const& output, StreamView stream);
+void finish_partials(ExpertMlp const& mlp, std::span<ConstTensorView const> partials,
+                     switchyard::RowBlock const* blocks, ConstTensorView const& b2, TensorView const& output,
+                     StreamView stream);
 
 /// See cpu::router_weight_backward. Device memory; asynchronous, capturable.
 /// @param weights, d_weights [rows] f32. @throws Error{shape_mismatch} naming the operand

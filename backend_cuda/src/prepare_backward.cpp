@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backward of the prepare/finalize pairs: gradients of expert rows, of router weights and of tokens.
+#include "cuda_prepare.hpp"
+#include "expert_tables.hpp"
+#include "switchyard/cuda/sums.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cuda {
+
+using Step = CudaBatch::Step;
+
+void CudaPrepare::finalize_gradients(CudaBatch& batch, ConstTensorView const& rows, ConstTensorView const& d_output,
+                                     TensorView const& d_rows, std::span<float> d_weights) {
+  if (!local()) {
+    CombineInputs combine;
+    combine.weights = weights_view(batch);
+    TensorView const gradients(d_weights.data(), DType::f32, {batch.routing->num_tokens(), batch.routing->top_k()},
+                               MemorySpace::device);
+    return executor_.combine_backward(*batch.device_plan, d_output, rows, combine, d_rows, gradients, stream_);
+  }
+  SourceRowsParams const source{batch.terms.rows.as<std::int64_t const>(),
+                                batch.terms.tokens.as<std::int64_t const>(),
+                                batch.terms.flats.as<std::int64_t const>(),
+                                batch.terms.count,
+                                shape_.hidden,
+                                traits_.dtype};
+  clear(d_weights.data(), static_cast<std::int64_t>(d_weights.size_bytes()), stream_);
+  launch_dot_rows(source, d_output.data(), rows.data(), d_weights.data(), stream_);
+  launch_weigh_rows(source, d_output.data(), batch.terms.weights.as<float const>(), d_rows.data(), stream_);
+}
+
+void CudaPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
+                                    TensorView const& d_expert_rows, std::span<float> d_weights) {
+  CudaBatch& own = batch_as<CudaBatch>(batch);
+  SWITCHYARD_REQUIRE(traits_.quantize == QuantizeWhen::never, unsupported,
+                     "a backward through rows that {} quantised: train on plain ones", traits_.name);
+  check_results(own, inputs);
+  std::int64_t const tokens = own.routing->num_tokens();
+  require_device_matrix(d_output, "d_output", tokens, shape_.hidden);
+  require_device_matrix(d_expert_rows, "d_expert_rows", own.num_rows(), shape_.hidden);
+  std::int64_t const pairs = checked_mul(tokens, own.routing->top_k());
+  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(d_weights.size()) == pairs, shape_mismatch,
+                     "room for {} gradients of {} router weights", d_weights.size(), pairs);
+  own.advance(this, Step::done, Step::weighed);
+  ConstTensorView const rows = standard_rows(own, inputs.expert_rows);
+  ConstTensorView const gradient = rows_view(const_cast<void*>(d_output.data()), traits_.dtype, tokens);
+  std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
+  DeviceBuffer const standard(batched() ? checked_mul(own.arrival_rows, row_bytes) : 0);
+  void* const to = batched() ? standard.data() : d_expert_rows.data();
+  finalize_gradients(own, rows, gradient, rows_view(to, traits_.dtype, own.arrival_rows), d_weights);
+  if (own.weighted_input) clear(d_weights.data(), static_cast<std::int64_t>(d_weights.size_bytes()), stream_);
+  if (batched())
+    copy_row_blocks({to, row_bytes}, own.arrival_blocks, {d_expert_rows.data(), row_bytes}, own.blocks(), row_bytes,
+                    stream_);
+  stream_.synchronize();  // `standard` goes
+}
+
+void CudaPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
+                                         TensorView const& d_tokens) {
+  CudaBatch& own = batch_as<CudaBatch>(batch);
+  require_device_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
+  require_device_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
+  own.advance(this, Step::weighed, Step::returning);
+  own.output = rows_view(d_tokens.data(), traits_.dtype, own.routing->num_tokens());
+  ConstTensorView const rows = standard_rows(own, d_rows);
+  if (local()) return sum_locally(own, rows, own.terms.ones);
+  executor_.dispatch_backward(*own.device_plan, options_.gradient_recipe, rows, own.output, stream_);
+}
+
+/// Zeros for dropped tokens, whatever they and their weights hold, a NaN for instance.
+void CudaPrepare::drop_gradients(CudaBatch const& batch, std::span<float> d_weights) const {
+  auto const ids = batch.routing->ids();
+  std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
+  for (std::size_t token = 0; token < ids.size(); ++token) {
+    if (ids[token] >= 0) continue;
+    clear(d_weights.data() + token, sizeof(float), stream_);
+    clear(static_cast<std::byte*>(batch.output.data()) + static_cast<std::int64_t>(token) * row_bytes, row_bytes,
+          stream_);
+  }
+}
+
+void CudaPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
+  CudaBatch& own = batch_as<CudaBatch>(batch);
+  own.advance(this, Step::returning, Step::returned);
+  if (own.weighted_input) {
+    TensorShape const shape{own.routing->num_tokens()};
+    ConstTensorView const weights(own.weights.data(), DType::f32, shape, MemorySpace::device);
+    TensorView const gradients(d_weights.data(), DType::f32, shape, MemorySpace::device);
+    router_weight_backward(own.tokens, weights, own.output, own.output, gradients, stream_);
+    drop_gradients(own, d_weights);
+  }
+  wait_and_check();
+}
+
+}  // namespace switchyard::cuda
