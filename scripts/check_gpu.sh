@@ -101,7 +101,7 @@ if wants build; then
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
-    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance c_abi_device_test switchyard_gpu_ranks"
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance c_abi_device_test switchyard_gpu_ranks switchyard_gpu_alltoallv"
   fi
   # shellcheck disable=SC2086
   stage build 550 cmake --build "$build" --target $targets
@@ -143,6 +143,7 @@ wants kernels && stage kernels 120 "$programs/switchyard_gpu_kernels" "$out/kern
 wants kernels && stage expert_kernels 120 "$programs/switchyard_gpu_experts" "$out/experts.json"
 wants plans && stage plans 120 "$programs/switchyard_gpu_planner" "$out/plans.json"
 [ "$gpus" -gt 1 ] && wants ranks && stage ranks 400 "$programs/switchyard_gpu_ranks" "$out/ranks.json" "$gpus"
+[ "$gpus" -gt 1 ] && wants ranks && stage alltoallv 120 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv.json" "$gpus"
 if wants sanitizer; then
   for tool in memcheck racecheck initcheck synccheck; do
     SWITCHYARD_CASES=3 stage "sanitizer_$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
