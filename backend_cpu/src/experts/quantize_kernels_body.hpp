@@ -218,7 +218,7 @@ void encode_special(Tile& tile, T const* values, std::int64_t group, std::int64_
   auto* const to = kHalves ? tile.codes : reinterpret_cast<std::uint8_t*>(codes);
   std::int64_t const whole = count / group;
   std::int64_t const done = whole * group;
-  encode_groups<kScheme>(values, tile.factors, whole, group, to);
+  with_size(group, [&](auto size) { encode_groups<kScheme>(values, tile.factors, whole, size, to); });
   if (done < count) encode_groups<kScheme>(values + done, tile.factors + whole, 1, count - done, to + done);
   if constexpr (kHalves) join_halves(tile.codes, count, codes);
 }
