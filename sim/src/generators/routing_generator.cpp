@@ -57,11 +57,13 @@ void require_domains(RoutingSpec const& spec) {
 void require_groups(RoutingSpec const& spec) {
   int const experts = static_cast<int>(spec.expert_weights.size());
   if (spec.num_groups == 0 && spec.top_groups == 0) return;
-  bool const even = spec.num_groups >= 1 && experts % spec.num_groups == 0;
-  SWITCHYARD_REQUIRE(even && spec.top_groups >= 1 && spec.top_groups <= spec.num_groups && !spec.even, invalid_argument,
-                     "{} of {} groups of {} experts, turns {}: groups must divide the experts, a token choose at least "
-                     "one of them, and tokens that race do",
-                     spec.top_groups, spec.num_groups, experts, spec.even);
+  SWITCHYARD_REQUIRE(!spec.even, invalid_argument,
+                     "{} of {} groups where experts take turns over the tokens: no token chooses; leave the groups out",
+                     spec.top_groups, spec.num_groups);
+  bool const divides = spec.num_groups >= 1 && experts % spec.num_groups == 0;
+  SWITCHYARD_REQUIRE(divides && spec.top_groups >= 1 && spec.top_groups <= spec.num_groups, invalid_argument,
+                     "{} of {} groups of {} experts: groups must divide the experts, and a token choose one at least",
+                     spec.top_groups, spec.num_groups, experts);
   std::vector<std::int64_t> usable(static_cast<std::size_t>(spec.num_groups), 0);
   for (std::size_t e = 0; e < spec.expert_weights.size(); ++e)
     usable[e * usable.size() / spec.expert_weights.size()] += spec.expert_weights[e] > 0 ? 1 : 0;
