@@ -116,6 +116,7 @@ class Run {
       auto const move = to_size(result_.moves_committed);
       bool const arrived = move < parts_missing_.size() && parts_missing_[move] == 0;
       decision = arrived ? result_.moves_committed++ : kNothingArrived;
+      if (arrived) result_.committed_at.push_back(poll);
     }
     return decision >= 0 ? graph_.background()[to_size(decision)].commit_us[rank.index()] : 0;
   }

@@ -23,6 +23,10 @@ constexpr double kLeastPixels = 0.4;
 constexpr std::size_t kMaxRanks = 24;
 constexpr int kTicks = 8;
 
+std::string time_text(double us) {
+  return us >= 10'000 ? fmt::format("{:.4g} ms", us / 1000) : fmt::format("{:.4g} us", us);
+}
+
 /// Pixels of a moment.
 class Axis {
  public:
@@ -33,7 +37,7 @@ class Axis {
     for (int tick = 0; tick <= kTicks; ++tick) {
       double const us = end_us_ * tick / kTicks;
       svg.line(x(us), kTop - 4, x(us), height, "axis");
-      svg.text(x(us), kTop - 8, fmt::format("{:.4g} us", us), tick == kTicks ? "end" : "middle");
+      svg.text(x(us), kTop - 8, time_text(us), tick == kTicks ? "end" : "middle");
     }
   }
 
@@ -155,7 +159,7 @@ std::string variation_chart(std::vector<Variation> const& variations, double us)
     y += 20;
   }
   svg.line(x(us), kTop - 6, x(us), y, "axis");
-  svg.text(x(us), kTop - 8, fmt::format("{:.4g} us", us), "middle");
+  svg.text(x(us), kTop - 8, time_text(us), "middle");
   return svg.str();
 }
 

@@ -164,8 +164,11 @@ TimelineRun TimelineJob::run(TimingBasis const& basis, sim::NetworkModel const& 
   if (grows) spec.steps = std::min(moves, kMaxSteps);
   while (true) {
     TimelineRun result = run_spec(spec, largest_, basis, model);
-    if (!grows || result.summary.moves_committed == moves || spec.steps >= kMaxSteps) return result;
-    spec.steps = std::min(2 * spec.steps, kMaxSteps);
+    if (!grows || spec.steps >= kMaxSteps) return result;
+    bool const enough = result.summary.moves_committed == moves;
+    int const needed = enough ? result.timeline.committed_at.back() + 1 : std::min(2 * spec.steps, kMaxSteps);
+    if (needed == spec.steps) return result;
+    spec.steps = needed;  // fewer: a step too many does not change those before it
   }
 }
 

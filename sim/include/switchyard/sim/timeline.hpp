@@ -30,8 +30,11 @@ struct Timeline {
   std::vector<TaskId> sender{};   ///< [tasks] for a part of an exchange: the part that it waited for longest
   std::vector<LinkSpan> links{};  ///< ascending by class, then start, then exchange
   double makespan_us = 0;
-  int moves_committed = 0;    ///< of the background
-  double merge_error_us = 0;  ///< t1: at most this much of the makespan is owed to merged completions
+  int moves_committed = 0;          ///< of the background
+  std::vector<int> committed_at{};  ///< [moves committed] the poll that did it
+  /// t1: how far the makespan may be from the one without merging: two windows per exchange. Not a theorem: a property
+  /// test holds it against unmerged runs.
+  double merge_error_us = 0;
 };
 
 /// Runs every stream in order. Exchanges that are under way together share links as the model says: t1 and t2 see all
