@@ -74,7 +74,8 @@ TEST_CASE("what cannot be simulated is refused with what to do") {
     CHECK(contains(result.err, text));
   };
   refused("group.jsonl --cluster dgx-h1000", "is no preset (dgx-h100,");
-  refused("group.jsonl --cluster box.json", "group.jsonl is of 16 ranks, the cluster \"box\" has 2: take a larger cluster");
+  refused("group.jsonl --cluster box.json",
+          "group.jsonl is of 16 ranks, the cluster \"box\" has 2: take a larger cluster");
   refused("group.jsonl --cluster box.json --nodes 2", "--nodes is for presets");
   refused("group.jsonl --cluster dgx-h100 --fidelity t3", "t3");
   refused("box.json --cluster dgx-h100", "kind");

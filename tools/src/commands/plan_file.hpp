@@ -20,7 +20,6 @@ struct PlanFile {
 /// @return whether a file holds routing records, which say no "kind" (docs/formats/loads.md).
 [[nodiscard]] bool is_routing_recording(std::string const& text);
 
-
 /// Reads a dispatch plan, a group of them, or a rebalance plan. @param file for messages.
 /// @throws UsageError for another kind, Error as the readers do.
 [[nodiscard]] PlanFile plan_file_of(std::string const& text, std::string const& file);
