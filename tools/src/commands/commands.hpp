@@ -16,6 +16,7 @@ namespace switchyard::cli {
 [[nodiscard]] Command demo_command();
 [[nodiscard]] Command diff_command();
 [[nodiscard]] Command dispatch_command();
+[[nodiscard]] Command doctor_command();
 [[nodiscard]] Command generate_command();
 [[nodiscard]] Command inspect_command();
 [[nodiscard]] Command layer_command();
