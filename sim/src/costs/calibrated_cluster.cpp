@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The straight line that stands for a measured curve at the bytes a phase has.
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "switchyard/internal/require.hpp"
@@ -15,23 +16,29 @@ constexpr double kBytesPerUsPerGbPerS = 1000;
 /// What crosses GPU ports in one phase.
 struct PortUse {
   std::int64_t busiest_bytes = 0;  ///< of one port and direction
-  std::int64_t pair_bytes = 0;     ///< of the largest pair
+  std::int64_t pair_bytes = 0;     ///< of the busiest pair's fuller direction
+  double pair_mean_bytes = 0;      ///< half of what that pair moves in both directions
 };
 
 PortUse port_use(ClusterTopology const& topology, std::span<Flow const> flows) {
   LinkAccount account(topology);
-  std::map<std::pair<int, int>, std::int64_t> pairs;
+  std::map<std::pair<int, int>, std::array<std::int64_t, 2>> pairs;
   for (Flow const& flow : flows) {
     account.add(flow);
     if (flow.from != flow.to && topology.node_of(flow.from) == topology.node_of(flow.to))
-      pairs[{flow.from.value(), flow.to.value()}] += flow.bytes;
+      pairs[std::minmax(flow.from.value(), flow.to.value())][flow.from < flow.to ? 0 : 1] += flow.bytes;
   }
   PortUse use;
   for (auto const link_class : {LinkClass::gpu_out, LinkClass::gpu_in})
     for (int rank = 0; rank < topology.num_ranks(); ++rank)
       use.busiest_bytes =
           std::max(use.busiest_bytes, account.link_bytes(LinkId(topology.first_link(link_class).value() + rank)));
-  for (auto const& [pair, bytes] : pairs) use.pair_bytes = std::max(use.pair_bytes, bytes);
+  for (auto const& [pair, bytes] : pairs) {
+    double const mean = (static_cast<double>(bytes[0]) + static_cast<double>(bytes[1])) / 2;
+    if (mean <= use.pair_mean_bytes) continue;
+    use.pair_mean_bytes = mean;
+    use.pair_bytes = std::max(bytes[0], bytes[1]);
+  }
   return use;
 }
 
@@ -52,8 +59,8 @@ double leaving_share(FittedCurve const& curve) {
   return static_cast<double>(curve.key.ranks - 1) / curve.key.ranks;
 }
 
-double us_of_port(FittedCurve const& curve, std::int64_t bytes) {
-  return cost_us(curve.fit.curve, static_cast<double>(bytes) / leaving_share(curve));
+double us_of_port(FittedCurve const& curve, double bytes) {
+  return cost_us(curve.fit.curve, bytes / leaving_share(curve));
 }
 
 double final_bytes_per_us(FittedCurve const& curve) {
@@ -63,12 +70,21 @@ double final_bytes_per_us(FittedCurve const& curve) {
   return rate;
 }
 
+/// What a port is known to carry: the most that any measured exchange moved through one.
+double port_bytes_per_us(std::span<FittedCurve const> curves) {
+  double most = 0;
+  for (FittedCurve const& curve : curves) most = std::max(most, final_bytes_per_us(curve));
+  return most;
+}
+
 }  // namespace
 
 std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system) {
   std::vector<FittedCurve> curves;
   for (FittedCurve const& curve : costs.curves)
-    if (curve.key.operation == "alltoall" && (system.empty() || curve.key.system == system)) curves.push_back(curve);
+    if (curve.key.operation == "alltoall" && curve.key.variant.empty() &&
+        (system.empty() || curve.key.system == system))
+      curves.push_back(curve);
   SWITCHYARD_REQUIRE(!curves.empty(), invalid_argument,
                      "the costs hold no all-to-all curve{}{}: calibrate from nccl-tests all-to-all times",
                      system.empty() ? "" : " of system ", system);
@@ -86,19 +102,21 @@ ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve co
   FittedCurve const& of_node = curve_for(curves, spec.gpus_per_node);
   PortUse const use = port_use(ClusterTopology(spec), flows);
   if (use.busiest_bytes == 0) return spec;
+  auto const busiest = static_cast<double>(use.busiest_bytes);
+  auto const pair = static_cast<double>(use.pair_bytes);
+  bool const is_pair = of_node.key.ranks == 2 && pair > 0;
+  // Two GPUs share their channels for both directions, so their curve is looked up at what goes each way on average.
+  double const known = is_pair ? use.pair_mean_bytes : busiest;
+  double const us = us_of_port(of_node, known);
   ClusterSpec calibrated = spec;
   IntraNodeSpec& node = calibrated.intra_node;
-  auto const bytes = static_cast<double>(use.busiest_bytes);
-  double const us = us_of_port(of_node, use.busiest_bytes);
-  node.latency_us = std::max(0.0, us - bytes / final_bytes_per_us(of_node));
-  double const port = bytes / (us - node.latency_us);
+  node.latency_us = std::max(0.0, us - known / final_bytes_per_us(of_node));
+  double const port = is_pair ? port_bytes_per_us(curves) : busiest / (us - node.latency_us);
   node.gpu_gb_per_s = node.peer_gb_per_s = port / kBytesPerUsPerGbPerS;
   node.message_us = 0;
-  if (use.pair_bytes == 0) return calibrated;
-  double const pair_us = std::max(us_of_port(curve_for(curves, 2), use.pair_bytes) - node.latency_us,
-                                  static_cast<double>(use.pair_bytes) / port);
-  node.peer_gb_per_s =
-      std::min(node.gpu_gb_per_s, static_cast<double>(use.pair_bytes) / pair_us / kBytesPerUsPerGbPerS);
+  if (pair == 0) return calibrated;
+  double const pair_us = std::max(us_of_port(curve_for(curves, 2), use.pair_mean_bytes) - node.latency_us, pair / port);
+  node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair / pair_us / kBytesPerUsPerGbPerS);
   return calibrated;
 }
 

@@ -71,9 +71,9 @@ Json json_of(FittedCurve const& curve) {
 
 SizeUnit read_unit(io::JsonValue const& value) {
   std::string const text = value.as_string();
-  for (auto const unit : {SizeUnit::bytes_per_rank, SizeUnit::tokens_per_rank})
+  for (auto const unit : {SizeUnit::bytes_per_rank, SizeUnit::tokens_per_rank, SizeUnit::bytes_moved})
     if (text == to_string(unit)) return unit;
-  value.fail("use \"bytes_per_rank\" or \"tokens_per_rank\"");
+  value.fail("use \"bytes_per_rank\", \"tokens_per_rank\" or \"bytes_moved\"");
 }
 
 std::vector<Rejected> read_rejected(io::JsonValue const& value) {
@@ -112,12 +112,21 @@ Json json_of(GroupedGemmCost const& gemm) {
           {"tp", gemm.key.tp},
           {"provenance", json_of(gemm.provenance)},
           {"launch_us", gemm.launch_us},
+          {"token_us", gemm.token_us},
+          {"tile_rows", gemm.tile_rows},
+          {"tile_us", gemm.tile_us},
           {"knots_rows_us_per_expert", json_of(gemm.per_expert)}};
 }
 
+double read_time(io::JsonValue const& value) {
+  double const us = value.as_double();
+  if (us < 0) value.fail("nothing takes a negative time");
+  return us;
+}
+
 GroupedGemmCost read_gemm(io::JsonValue const& value) {
-  value.only_members({"dtype", "hidden", "intermediate", "topk", "experts", "tp", "provenance", "launch_us",
-                      "knots_rows_us_per_expert"});
+  value.only_members({"dtype", "hidden", "intermediate", "topk", "experts", "tp", "provenance", "launch_us", "token_us",
+                      "tile_rows", "tile_us", "knots_rows_us_per_expert"});
   GroupedGemmCost gemm;
   gemm.key.dtype = value.at("dtype").as_string();
   gemm.key.hidden = value.at("hidden").as_int(1, kMaxCount);
@@ -126,8 +135,10 @@ GroupedGemmCost read_gemm(io::JsonValue const& value) {
   gemm.key.experts = static_cast<int>(value.at("experts").as_int(1, kMaxInt));
   gemm.key.tp = static_cast<int>(value.at("tp").as_int(1, kMaxInt));
   gemm.provenance = read_provenance(value.at("provenance"));
-  gemm.launch_us = value.at("launch_us").as_double();
-  if (gemm.launch_us < 0) value.at("launch_us").fail("a launch takes no negative time");
+  gemm.launch_us = read_time(value.at("launch_us"));
+  gemm.token_us = read_time(value.at("token_us"));
+  gemm.tile_rows = static_cast<int>(value.at("tile_rows").as_int(0, kMaxInt));
+  gemm.tile_us = read_time(value.at("tile_us"));
   gemm.per_expert = read_curve(value.at("knots_rows_us_per_expert"));
   return gemm;
 }
@@ -153,7 +164,7 @@ CostFile cost_file_from_json(std::string_view text, std::string const& source_na
   root.only_members({"format", "schema_version", "curves", "grouped_gemms"});
   if (root.at("format").as_string() != kFormat) root.at("format").fail("a cost file says \"switchyard-costs\"");
   if (root.at("schema_version").as_int(0, kMaxInt) != CostFile::kSchemaVersion)
-    root.at("schema_version").fail("this version reads schema_version 1");
+    root.at("schema_version").fail("this version reads schema_version 2: calibrate again");
   CostFile costs;
   for (std::size_t i = 0; i < root.at("curves").array_size(); ++i)
     costs.curves.push_back(read_fitted(root.at("curves").at(i)));

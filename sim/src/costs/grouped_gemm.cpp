@@ -2,6 +2,8 @@
 #include "switchyard/sim/grouped_gemm.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "costs/csv_table.hpp"
 #include "costs/curve_readers.hpp"
@@ -12,6 +14,7 @@ namespace {
 
 constexpr double kUsPerMs = 1000;
 constexpr double kMemoryBoundRows = 8;
+constexpr std::int64_t kManyTokens = 1024;  // below, a launch's spread hides what tokens cost
 
 GemmKey key_of(CsvTable const& table, std::size_t row) {
   GemmKey key;
@@ -28,7 +31,8 @@ GemmSample sample_of(CsvTable const& table, std::size_t row, GemmKey const& key)
   GemmSample sample;
   sample.ep = static_cast<int>(std::max(std::int64_t{1}, table.integer(row, "moe_ep_size")));
   sample.active = key.experts / sample.ep;
-  sample.rows = static_cast<double>(table.integer(row, "num_tokens")) * key.topk / std::max(1, key.experts);
+  sample.tokens = table.integer(row, "num_tokens");
+  sample.rows = static_cast<double>(sample.tokens) * key.topk / std::max(1, key.experts);
   sample.us = table.number(row, "latency") * kUsPerMs;
   return sample;
 }
@@ -42,26 +46,95 @@ MeasuredGemm& gemm_of(std::vector<MeasuredGemm>& gemms, GemmKey const& key, Cost
   return gemms.back();
 }
 
-/// Where the line through two samples of equal rows meets no experts.
-void add_intercepts(std::vector<GemmSample> const& by_rows, std::vector<double>& intercepts) {
-  for (std::size_t i = 1; i < by_rows.size(); ++i) {
-    GemmSample const &a = by_rows[i - 1], &b = by_rows[i];
-    if (a.rows != b.rows || a.rows > kMemoryBoundRows || a.active == b.active) continue;
-    intercepts.push_back(a.us - a.active * (b.us - a.us) / (b.active - a.active));
-  }
+double median_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
 }
 
-double launch_of(std::vector<GemmSample> samples) {
+/// Where the line through two samples of equal rows and neighbouring EP sizes meets no experts.
+struct Intercept {
+  double rows = 0;
+  std::int64_t tokens = 0;
+  double us = 0;
+};
+
+std::vector<Intercept> intercepts_of(std::vector<GemmSample> samples) {
   std::stable_sort(samples.begin(), samples.end(), [](GemmSample const& a, GemmSample const& b) {
     return a.rows != b.rows ? a.rows < b.rows : a.active < b.active;
   });
-  std::vector<double> intercepts;
-  add_intercepts(samples, intercepts);
-  SWITCHYARD_REQUIRE(!intercepts.empty(), invalid_argument,
+  std::vector<Intercept> intercepts;
+  for (std::size_t i = 1; i < samples.size(); ++i) {
+    GemmSample const &a = samples[i - 1], &b = samples[i];
+    if (a.rows == b.rows && a.active != b.active)
+      intercepts.push_back({a.rows, a.tokens, a.us - a.active * (b.us - a.us) / (b.active - a.active)});
+  }
+  return intercepts;
+}
+
+double launch_of(std::vector<Intercept> const& intercepts, std::size_t samples) {
+  std::vector<double> values;
+  for (Intercept const& one : intercepts)
+    if (one.rows <= kMemoryBoundRows) values.push_back(one.us);
+  SWITCHYARD_REQUIRE(!values.empty(), invalid_argument,
                      "{} samples of experts have no two EP sizes at equal rows up to {}: measure another EP size",
-                     samples.size(), kMemoryBoundRows);
-  std::sort(intercepts.begin(), intercepts.end());
-  return std::max(0.0, intercepts[intercepts.size() / 2]);
+                     samples, kMemoryBoundRows);
+  return std::max(0.0, median_of(std::move(values)));
+}
+
+double token_us_of(std::vector<Intercept> const& intercepts, double launch_us) {
+  std::vector<double> values;
+  for (Intercept const& one : intercepts)
+    if (one.tokens >= kManyTokens) values.push_back((one.us - launch_us) / static_cast<double>(one.tokens));
+  return values.empty() ? 0 : std::max(0.0, median_of(std::move(values)));
+}
+
+struct Tiles {
+  int rows = 0;
+  double us = 0;
+};
+
+double us_of(Tiles const& tiles, double rows) {
+  return tiles.rows == 0 ? 0 : tiles.us * std::ceil(rows / tiles.rows);
+}
+
+/// @return `points` less what their tiles take; empty when that leaves nothing at some size.
+std::vector<Measurement> without_tiles(std::vector<Measurement> points, Tiles const& tiles) {
+  for (Measurement& point : points) {
+    point.us -= us_of(tiles, point.size);
+    if (point.us <= 0) return {};
+  }
+  return points;
+}
+
+/// Mean relative error of every second inner point, predicted from the others; infinite where tiles take all the time.
+double error_of(std::vector<Measurement> const& points, Tiles const& tiles) {
+  auto const rest = without_tiles(points, tiles);
+  double sum = rest.empty() ? std::numeric_limits<double>::infinity() : 0;
+  for (std::size_t const parity : {std::size_t{0}, std::size_t{1}}) {
+    std::vector<Measurement> kept;
+    for (std::size_t i = 0; i < rest.size(); ++i)
+      if (i % 2 == parity || i == 0 || i + 1 == rest.size()) kept.push_back(rest[i]);
+    CostCurve const curve = rest.empty() ? CostCurve{} : fit_curve(kept).curve;
+    for (std::size_t i = 1; i + 1 < rest.size(); ++i)
+      if (i % 2 != parity)
+        sum += std::abs(cost_us(curve, points[i].size) + us_of(tiles, points[i].size) - points[i].us) / points[i].us;
+  }
+  return sum;
+}
+
+/// Tried: tiles of 64, 128 and 256 rows that take from a tenth to nine tenths of the largest size's time.
+Tiles best_tiles(std::vector<Measurement> const& points) {
+  Tiles best;
+  double least = error_of(points, best);
+  for (int const rows : {64, 128, 256})
+    for (int tenths = 1; tenths < 10; ++tenths) {
+      Tiles const tiles{rows, points.back().us / std::ceil(points.back().size / rows) * tenths / 10};
+      double const error = error_of(points, tiles);
+      if (error >= least) continue;
+      least = error;
+      best = tiles;
+    }
+  return best;
 }
 
 }  // namespace
@@ -71,12 +144,14 @@ std::string to_string(GemmKey const& key) {
                      key.tp);
 }
 
-double grouped_gemm_us(GroupedGemmCost const& cost, std::span<std::int64_t const> rows) {
+double grouped_gemm_us(GroupedGemmCost const& cost, std::span<std::int64_t const> rows, std::int64_t tokens) {
+  SWITCHYARD_REQUIRE(tokens >= 0, invalid_argument, "{} tokens: their number is not negative", tokens);
   double us = 0;
   for (std::int64_t const of_expert : rows) {
     if (of_expert == 0) continue;
-    if (us == 0) us = cost.launch_us;
-    us += cost_us(cost.per_expert, static_cast<double>(of_expert));
+    if (us == 0) us = cost.launch_us + cost.token_us * static_cast<double>(tokens);
+    auto const count = static_cast<double>(of_expert);
+    us += cost_us(cost.per_expert, count) + us_of({cost.tile_rows, cost.tile_us}, count);
   }
   return us;
 }
@@ -103,11 +178,22 @@ std::vector<MeasuredGemm> read_measured_gemms(std::string_view text, std::string
 }
 
 GroupedGemmCost fit_gemm(MeasuredGemm const& measured) {
-  GroupedGemmCost cost{measured.key, measured.provenance, launch_of(measured.samples), {}};
+  GroupedGemmCost cost;
+  cost.key = measured.key;
+  cost.provenance = measured.provenance;
+  auto const intercepts = intercepts_of(measured.samples);
+  cost.launch_us = launch_of(intercepts, measured.samples.size());
+  cost.token_us = token_us_of(intercepts, cost.launch_us);
   std::vector<Measurement> per_expert;
-  for (GemmSample const& sample : measured.samples)
-    if (sample.us > cost.launch_us) per_expert.push_back({sample.rows, (sample.us - cost.launch_us) / sample.active});
-  cost.per_expert = fit_curve(per_expert).curve;
+  for (GemmSample const& sample : measured.samples) {
+    double const us = sample.us - cost.launch_us - cost.token_us * static_cast<double>(sample.tokens);
+    if (us > 0) per_expert.push_back({sample.rows, us / sample.active});
+  }
+  auto const points = fit_curve(per_expert).curve.knots;
+  Tiles const tiles = best_tiles(points);
+  cost.tile_rows = tiles.rows;
+  cost.tile_us = tiles.us;
+  cost.per_expert = fit_curve(without_tiles(points, tiles)).curve;
   return cost;
 }
 

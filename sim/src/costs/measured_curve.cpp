@@ -21,6 +21,7 @@ std::string_view to_string(SizeUnit unit) noexcept {
   switch (unit) {
     case SizeUnit::bytes_per_rank: return "bytes_per_rank";
     case SizeUnit::tokens_per_rank: return "tokens_per_rank";
+    case SizeUnit::bytes_moved: return "bytes_moved";
     default: return "rows_per_expert";
   }
 }
@@ -62,7 +63,9 @@ MeasuredCurve& curve_of(std::vector<MeasuredCurve>& curves, CurveKey const& key,
 
 std::vector<MeasuredCurve> read_measured_curves(std::string_view text, std::string const& file) {
   auto const first = text.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && text[first] == '{') return read_curve_json(text, file);
+  if (first != std::string_view::npos && text[first] == '{')
+    return is_bench_json(text.substr(first)) ? read_bench_json(text, file) : read_curve_json(text, file);
+  if (is_nccl_tests_text(text)) return read_nccl_tests_text(text, file);
   return read_curve_csv(text, file);
 }
 

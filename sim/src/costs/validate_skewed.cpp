@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "switchyard/internal/to_size.hpp"
+#include "costs/rivals.hpp"
 #include "switchyard/sim/validation.hpp"
 
 namespace switchyard::sim {
@@ -42,39 +42,37 @@ ClusterSpec node_of(int ranks) {
   return spec;
 }
 
-double predicted_us(FittedCurve const& uniform, std::string const& pattern, double total_bytes) {
-  auto const flows = flows_of(pattern, total_bytes, uniform.key.ranks);
-  ClusterTopology const topology(calibrated_cluster(node_of(uniform.key.ranks), std::span(&uniform, 1), flows));
+/// @param curves the uniform pattern first, then what else is known of the device's ports.
+double predicted_us(std::span<FittedCurve const> curves, std::string const& pattern, double total_bytes) {
+  int const ranks = curves.front().key.ranks;
+  auto const flows = flows_of(pattern, total_bytes, ranks);
+  ClusterTopology const topology(calibrated_cluster(node_of(ranks), curves, flows));
   return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
 }
 
-CurveValidation validate_pattern(FittedCurve const& uniform, MeasuredCurve const& measured) {
+CurveValidation validate_pattern(std::span<FittedCurve const> curves, MeasuredCurve const& measured) {
   auto const split = split_outliers(measured.samples);
   std::vector<Prediction> points;
   for (Measurement const& one : medians_by_size(split.kept))
-    points.push_back({one.size, one.us, predicted_us(uniform, measured.key.variant, one.size)});
-  return summarised(to_string(measured.key), true, std::move(points), split.rejected,
-                    measurement_spread(measured.samples));
+    points.push_back({one.size, one.us, predicted_us(curves, measured.key.variant, one.size)});
+  auto result = summarised(to_string(measured.key), true, std::move(points), split.rejected,
+                           measurement_spread(measured.samples));
+  result.rivals = rivals_of(measured);
+  return result;
+}
+
+/// The uniform pattern, and all-to-all curves of more ranks of the same device, all of them uniform traffic.
+std::vector<FittedCurve> known_of(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
+  std::vector<FittedCurve> known{fit(uniform)};
+  for (MeasuredCurve const& other : curves)
+    if (other.key.operation == "alltoall" && other.key.variant.empty() && other.key.ranks > uniform.key.ranks &&
+        uniform.provenance.device.find(other.provenance.device) != std::string::npos)
+      known.push_back(fit(other));
+  return known;
 }
 
 bool same_run(MeasuredCurve const& a, MeasuredCurve const& b) {
   return a.provenance == b.provenance && a.key.ranks == b.key.ranks;
-}
-
-/// +1 when a is slower, -1 when b is.
-int verdict(double a, double b) {
-  return a > b ? 1 : a < b ? -1 : 0;
-}
-
-void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreement& agreement) {
-  for (Prediction const& left : a.points)
-    for (Prediction const& right : b.points) {
-      double const noise = 2 * std::max(a.spread * left.measured_us, b.spread * right.measured_us);
-      if (left.size != right.size || std::abs(left.measured_us - right.measured_us) <= noise) continue;
-      ++agreement.compared;
-      if (verdict(left.measured_us, right.measured_us) == verdict(left.predicted_us, right.predicted_us))
-        ++agreement.agreed;
-    }
 }
 
 }  // namespace
@@ -83,20 +81,13 @@ std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curv
   std::vector<CurveValidation> results;
   for (MeasuredCurve const& uniform : curves) {
     if (uniform.key.operation != "alltoallv" || uniform.key.variant != "uniform") continue;
-    FittedCurve const fitted = fit(uniform);
+    auto const fitted = known_of(uniform, curves);
     for (MeasuredCurve const& other : curves)
       if (other.key.operation == "alltoallv" && other.key.variant != "uniform" && same_run(uniform, other) &&
           !flows_of(other.key.variant, 1 << 20, other.key.ranks).empty())
         results.push_back(validate_pattern(fitted, other));
   }
   return results;
-}
-
-VerdictAgreement verdict_agreement(std::span<CurveValidation const> patterns) {
-  VerdictAgreement agreement;
-  for (std::size_t a = 0; a < patterns.size(); ++a)
-    for (std::size_t b = a + 1; b < patterns.size(); ++b) compare(patterns[a], patterns[b], agreement);
-  return agreement;
 }
 
 }  // namespace switchyard::sim

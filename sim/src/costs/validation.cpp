@@ -5,10 +5,13 @@
 #include <cmath>
 #include <set>
 
+#include "costs/rivals.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::sim {
 namespace {
+
+constexpr std::size_t kLeastSizes = 3;
 
 /// @return the value that a fraction of the sorted values does not exceed.
 double quantile(std::vector<double> const& sorted, double fraction) {
@@ -16,9 +19,14 @@ double quantile(std::vector<double> const& sorted, double fraction) {
   return sorted[static_cast<std::size_t>(std::max(1.0, rank)) - 1];
 }
 
+/// Half the middle 80 % of a normal distribution, 1.2816 deviations, over half the expected range of n samples: the
+/// range of a few samples is narrower than what they are drawn from (the d2 of control charts: 1.128, 1.693, ...).
+constexpr double kOfFewSamples[] = {0, 0, 2.272, 1.514, 1.245, 1.102, 1.011};
+
 double spread_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return (quantile(values, 0.9) - quantile(values, 0.1)) / 2 / quantile(values, 0.5);
+  double const half = (quantile(values, 0.9) - quantile(values, 0.1)) / 2 / quantile(values, 0.5);
+  return values.size() < std::size(kOfFewSamples) ? half * kOfFewSamples[values.size()] : half;
 }
 
 std::vector<std::int64_t> rows_of(GemmSample const& sample) {
@@ -30,7 +38,7 @@ std::vector<std::int64_t> rows_of(GemmSample const& sample) {
 
 CurveValidation summarised(std::string name, bool skewed, std::vector<Prediction> points,
                            std::vector<Rejected> rejected, double spread) {
-  CurveValidation result{std::move(name), skewed, std::move(points), std::move(rejected), 0, 0, 0, spread, false};
+  CurveValidation result{std::move(name), skewed, std::move(points), std::move(rejected), 0, 0, 0, spread, false, {}};
   std::vector<double> errors;
   for (Prediction const& point : result.points)
     errors.push_back(std::abs(point.predicted_us - point.measured_us) / point.measured_us);
@@ -59,36 +67,50 @@ double measurement_spread(std::span<Measurement const> samples) {
   return spreads.empty() ? 0 : quantile(spreads, 0.5);
 }
 
+bool can_hold_out(MeasuredCurve const& measured) {
+  return medians_by_size(split_outliers(measured.samples).kept).size() >= kLeastSizes;
+}
+
 CurveValidation validate_held_out(MeasuredCurve const& measured) {
   auto const split = split_outliers(measured.samples);
   auto const points = medians_by_size(split.kept);
-  SWITCHYARD_REQUIRE(points.size() >= 3, invalid_argument,
-                     "{}: {} sizes are left of {} samples: holding some out takes at least 3", to_string(measured.key),
-                     points.size(), measured.samples.size());
+  SWITCHYARD_REQUIRE(points.size() >= kLeastSizes, invalid_argument,
+                     "{}: {} sizes are left of {} samples: holding some out takes at least {}", to_string(measured.key),
+                     points.size(), measured.samples.size(), kLeastSizes);
   std::vector<Measurement> fitted;
   for (std::size_t i = 0; i < points.size(); i += 2) fitted.push_back(points[i]);
   CostCurve const curve = fit_curve(fitted).curve;
   std::vector<Prediction> predictions;
   for (std::size_t i = 1; i < points.size(); i += 2)
     predictions.push_back({points[i].size, points[i].us, cost_us(curve, points[i].size)});
-  return summarised(to_string(measured.key), false, std::move(predictions), split.rejected,
-                    measurement_spread(measured.samples));
+  auto result = summarised(to_string(measured.key), false, std::move(predictions), split.rejected,
+                           measurement_spread(measured.samples));
+  result.rivals = rivals_of(measured);
+  return result;
 }
 
-CurveValidation validate_gemm(MeasuredGemm const& measured) {
-  std::set<int> eps;
-  for (GemmSample const& sample : measured.samples) eps.insert(sample.ep);
-  SWITCHYARD_REQUIRE(eps.size() >= 4, invalid_argument, "{}: {} EP sizes: holding some out takes at least 4",
-                     to_string(measured.key), eps.size());
-  auto const held_out = [&](int ep) { return std::distance(eps.begin(), eps.find(ep)) % 2 == 1; };
+CurveValidation validate_gemm(MeasuredGemm const& measured, GemmHeldOut held_out_by) {
+  auto const part_of = [&](GemmSample const& sample) {
+    return held_out_by == GemmHeldOut::ep_sizes ? static_cast<double>(sample.ep) : sample.rows;
+  };
+  std::set<double> parts;
+  for (GemmSample const& sample : measured.samples) parts.insert(part_of(sample));
+  char const* const name = held_out_by == GemmHeldOut::ep_sizes ? "EP sizes" : "row counts";
+  SWITCHYARD_REQUIRE(parts.size() >= 4, invalid_argument, "{}: {} {}: holding some out takes at least 4",
+                     to_string(measured.key), parts.size(), name);
+  auto const held_out = [&](GemmSample const& sample) {
+    return std::distance(parts.begin(), parts.find(part_of(sample))) % 2 == 1;
+  };
   MeasuredGemm fitted{measured.key, measured.provenance, {}};
   for (GemmSample const& sample : measured.samples)
-    if (!held_out(sample.ep)) fitted.samples.push_back(sample);
+    if (!held_out(sample)) fitted.samples.push_back(sample);
   GroupedGemmCost const cost = fit_gemm(fitted);
   std::vector<Prediction> predictions;
   for (GemmSample const& sample : measured.samples)
-    if (held_out(sample.ep)) predictions.push_back({sample.rows, sample.us, grouped_gemm_us(cost, rows_of(sample))});
-  return summarised("grouped gemm " + to_string(measured.key), false, std::move(predictions), {}, 0);
+    if (held_out(sample))
+      predictions.push_back({sample.rows, sample.us, grouped_gemm_us(cost, rows_of(sample), sample.tokens)});
+  return summarised(fmt::format("grouped gemm {}, {}", to_string(measured.key), name), false, std::move(predictions),
+                    {}, 0);
 }
 
 }  // namespace switchyard::sim

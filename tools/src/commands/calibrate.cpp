@@ -12,6 +12,8 @@
 namespace switchyard::cli {
 namespace {
 
+constexpr double kNsPerUs = 1000;
+
 sim::CostFile fitted(CalibrationData const& data, std::string const& system) {
   sim::CostFile costs;
   for (auto const& curve : data.curves)
@@ -33,9 +35,11 @@ std::string to_table(sim::CostFile const& costs) {
   }
   std::string text = table.str();
   for (auto const& gemm : costs.gemms)
-    text +=
-        fmt::format("grouped gemm {}: {:.1f} us + {:.2f} us per active expert at {:.0f} row(s)\n", to_string(gemm.key),
-                    gemm.launch_us, gemm.per_expert.knots.front().us, gemm.per_expert.knots.front().size);
+    text += fmt::format(
+        "grouped gemm {}: {:.1f} us + {:.2f} us per active expert at one row, {:.2f} ns per token, tiles of {} "
+        "rows at {:.2f} us\n",
+        to_string(gemm.key), gemm.launch_us, cost_us(gemm.per_expert, 1) + gemm.tile_us, gemm.token_us * kNsPerUs,
+        gemm.tile_rows, gemm.tile_us);
   return text;
 }
 
@@ -53,9 +57,9 @@ ExitCode run_calibrate(ParsedOptions const& options) {
 Command calibrate_command() {
   return {"calibrate",
           "fits the simulator's costs to measurements",
-          "Reads measured times (nccl-tests all-to-all, DeepEP kernels, grouped GEMMs, samples of alltoallv), leaves\n"
-          "out outliers by a stated rule, and fits a monotone piecewise-linear curve to each. Files and rules:\n"
-          "docs/simulator.md. Measurements that do not say device and version are refused.\n",
+          "Reads measured times (what nccl-tests print, tables of all-to-all, DeepEP and grouped GEMM times, JSON of\n"
+          "the GPU benchmarks), leaves out outliers by a stated rule, and fits a monotone piecewise-linear curve\n"
+          "to each. Files and rules: docs/simulator.md. Measurements that do not say device and version are refused.\n",
           {{"FILE", OptionKind::positional, "FILE", "", "calibration files", true},
            {"system", OptionKind::optional, "NAME", "", "only curves of this system"},
            {"out", OptionKind::optional, "FILE", "", "write the costs for `simulate --costs`"},

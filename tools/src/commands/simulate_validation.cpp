@@ -14,18 +14,25 @@ namespace {
 
 struct ValidationReport {
   std::vector<sim::CurveValidation> curves{};
-  sim::VerdictAgreement verdicts{};
+  std::vector<sim::VerdictAgreement> verdicts{};
+  std::vector<std::string> too_short{};  ///< curves with too few sizes to hold some out
 };
 
 ValidationReport validate(CalibrationData const& data) {
   ValidationReport report;
-  for (auto const& curve : data.curves)
-    if (curve.key.operation != "alltoallv" || curve.key.variant == "uniform")
+  for (auto const& curve : data.curves) {
+    if (curve.key.operation == "alltoallv" && curve.key.variant != "uniform") continue;
+    if (sim::can_hold_out(curve))
       report.curves.push_back(sim::validate_held_out(curve));
-  for (auto const& gemm : data.gemms) report.curves.push_back(sim::validate_gemm(gemm));
+    else
+      report.too_short.push_back(to_string(curve.key));
+  }
+  for (auto const& gemm : data.gemms)
+    for (auto const held_out : {sim::GemmHeldOut::ep_sizes, sim::GemmHeldOut::row_counts})
+      report.curves.push_back(sim::validate_gemm(gemm, held_out));
   auto const skewed = sim::validate_skewed(data.curves);
-  report.verdicts = sim::verdict_agreement(skewed);
   report.curves.insert(report.curves.end(), skewed.begin(), skewed.end());
+  report.verdicts = sim::verdict_agreement(report.curves);
   return report;
 }
 
@@ -46,6 +53,18 @@ std::string rejects_of(ValidationReport const& report) {
   return text.empty() ? "rejected samples: none\n" : "rejected samples\n" + text;
 }
 
+std::string verdict_line(sim::VerdictAgreement const& verdict) {
+  std::string const text = "which of two is faster, " + verdict.kind + ": ";
+  if (verdict.compared == 0) return text + "no two times differ by more than twice the spread\n";
+  std::string const pairs = fmt::format("right in {} of {} pairs ({} %)", verdict.agreed, verdict.compared,
+                                        percent(static_cast<double>(verdict.agreed) / verdict.compared));
+  if (!verdict.spread_known)
+    return text + pairs + " whose times differ at all; their spread is not known, so there is no gate\n";
+  return text + pairs +
+         fmt::format(" whose times differ by more than twice the spread, gate {:.0f} % {}\n", sim::kVerdictGate * 100,
+                     within_gate(verdict) ? "kept" : "NOT kept");
+}
+
 std::string to_table(ValidationReport const& report) {
   TextTable table({"curve", "points", "rejected", "median %", "p90 %", "max %", "spread %", "gates %", "kept"});
   std::int64_t kept = 0;
@@ -58,11 +77,8 @@ std::string to_table(ValidationReport const& report) {
                    curve.within_gates ? "yes" : "NO"});
   }
   std::string text = table.str() + fmt::format("{} of {} curves keep their gates\n", kept, report.curves.size());
-  if (report.verdicts.compared > 0)
-    text += fmt::format(
-        "which of two patterns is faster: right in {} of {} pairs whose times differ by more than twice the "
-        "spread\n",
-        report.verdicts.agreed, report.verdicts.compared);
+  for (auto const& verdict : report.verdicts) text += verdict_line(verdict);
+  for (auto const& name : report.too_short) text += fmt::format("{}: fewer than three sizes, none held out\n", name);
   return text + rejects_of(report);
 }
 
@@ -87,8 +103,13 @@ std::string to_json(ValidationReport const& report) {
   nlohmann::ordered_json root{{"schema_version", 1}};
   root["curves"] = nlohmann::ordered_json::array();
   for (auto const& curve : report.curves) root["curves"].push_back(json_of(curve));
-  root["verdicts_compared"] = report.verdicts.compared;
-  root["verdicts_agreed"] = report.verdicts.agreed;
+  root["verdicts"] = nlohmann::ordered_json::array();
+  for (auto const& verdict : report.verdicts)
+    root["verdicts"].push_back({{"kind", verdict.kind},
+                                {"compared", verdict.compared},
+                                {"agreed", verdict.agreed},
+                                {"spread_known", verdict.spread_known}});
+  root["too_short"] = report.too_short;
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -114,7 +135,8 @@ ExitCode run_validation(std::vector<std::string> const& files, bool json) {
   fmt::print("{}", json ? to_json(report) : to_table(report));
   bool const all = std::all_of(report.curves.begin(), report.curves.end(),
                                [](sim::CurveValidation const& curve) { return curve.within_gates; });
-  return all ? ExitCode::ok : ExitCode::found_wrong;
+  bool const verdicts = std::all_of(report.verdicts.begin(), report.verdicts.end(), sim::within_gate);
+  return all && verdicts ? ExitCode::ok : ExitCode::found_wrong;
 }
 
 }  // namespace switchyard::cli

@@ -23,7 +23,7 @@ struct FittedCurve {
 };
 
 struct CostFile {
-  static constexpr int kSchemaVersion = 1;
+  static constexpr int kSchemaVersion = 2;
   std::vector<FittedCurve> curves{};
   std::vector<GroupedGemmCost> gemms{};
   friend bool operator==(CostFile const&, CostFile const&) = default;
@@ -43,10 +43,11 @@ struct CostFile {
 [[nodiscard]] std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system);
 
 /// The cluster whose intra-node constants make the busiest port of `flows` take what the all-to-all curve of as many
-/// ranks (the largest measured size up to the node's, else the smallest) says for its bytes, and the largest pair what
-/// the two-rank curve says: capacity is what the curve reaches at large sizes, latency the rest; message costs are in
-/// the curve and become 0. Between nodes nothing changes. Flows that stay on their rank count for nothing; without
-/// others the cluster is `spec` itself.
+/// ranks (the largest measured size up to the node's, else the smallest) says for its bytes, and the busiest pair what
+/// the two-rank curve says for half of what the pair moves both ways (its two directions share channels), but no less
+/// than its port takes: capacity is what the curve reaches at large sizes, latency the rest; message costs are in the
+/// curve and become 0. On nodes of two ranks a port carries what it does in the best of all curves. Between nodes
+/// nothing changes. Flows that stay on their rank count for nothing; without others the cluster is `spec` itself.
 /// @throws Error{invalid_argument} for no curves or a curve that never rises.
 [[nodiscard]] ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve const> curves,
                                              std::span<Flow const> flows);

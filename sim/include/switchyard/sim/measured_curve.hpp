@@ -26,6 +26,7 @@ enum class SizeUnit : std::uint8_t {
   bytes_per_rank,   ///< what a rank sends in total, its own share included
   tokens_per_rank,  ///< tokens a rank dispatches
   rows_per_expert,  ///< rows of every active expert
+  bytes_moved,      ///< what a kernel reads and writes
 };
 [[nodiscard]] std::string_view to_string(SizeUnit unit) noexcept;
 
@@ -49,7 +50,8 @@ struct MeasuredCurve {
 
 /// Reads a calibration file; its kind is told by its columns or its "schema" member (docs/simulator.md lists them):
 /// nccl-tests all-to-all (equal sizes of different element types are samples of one curve), DeepEP low-latency and
-/// normal kernels, or samples of `alltoallv`, where every pattern is a curve of its own.
+/// normal kernels, samples of `alltoallv`, where every pattern is a curve of its own, what nccl-tests print, or the
+/// lines of the GPU benchmarks.
 /// @return curves in order of first appearance. @throws Error{parse} with file and line for anything else, a number
 /// that
 ///         is none, or a row without device or version.

@@ -25,10 +25,12 @@ struct CurveValidation {
   double median_error = 0, p90_error = 0, max_error = 0;
   double spread = 0;  ///< of the samples of one size, median over sizes: half the middle-80 % range over the median
   bool within_gates = false;
+  std::string rivals{};  ///< equal for curves whose times compare; empty: with none
 };
 
 /// Half the distance of the tenth to the ninetieth percentile over the median, of sizes with two or more samples; the
-/// median over sizes, 0 when every size was measured once.
+/// median over sizes, 0 when every size was measured once. Of two to six samples the range is widened to what that part
+/// of a normal distribution would be, since few samples rarely show its ends.
 [[nodiscard]] double measurement_spread(std::span<Measurement const> samples);
 
 /// @return the errors of `points` and whether they keep the gates.
@@ -42,25 +44,44 @@ struct ErrorGates {
 inline constexpr ErrorGates kUniformGates{0.10, 0.20};
 inline constexpr ErrorGates kSkewedGates{0.15, 0.30};
 
+/// @return whether three sizes are left when outliers are out.
+[[nodiscard]] bool can_hold_out(MeasuredCurve const& measured);
+
 /// Every second size, from the second on, is held out: fit the others, predict these. The outlier rule sees all
 /// samples; what it rejects is in neither part, and listed.
 /// @throws Error{invalid_argument} for fewer than three sizes.
 [[nodiscard]] CurveValidation validate_held_out(MeasuredCurve const& measured);
 
-/// Every second EP size is held out.
-/// @throws Error{invalid_argument} for fewer than four EP sizes.
-[[nodiscard]] CurveValidation validate_gemm(MeasuredGemm const& measured);
+enum class GemmHeldOut : std::uint8_t {
+  ep_sizes,    ///< other numbers of experts at row counts that are known
+  row_counts,  ///< row counts between known ones
+};
+/// Every second one, from the second on, is held out.
+/// @throws Error{invalid_argument} for fewer than four of them.
+[[nodiscard]] CurveValidation validate_gemm(MeasuredGemm const& measured, GemmHeldOut held_out_by);
 
-/// Skewed patterns of alltoallv predicted from the uniform one by calibrated_cluster() and the fluid model; one entry
+/// Skewed patterns of alltoallv predicted from the uniform one, and from all-to-all curves of more ranks of the same
+/// device where `curves` hold some, by calibrated_cluster() and the fluid model; one entry
 /// per pattern ("zipf", "one_hot", "one_direction", "half_silent"), none for other names or without a uniform one.
 [[nodiscard]] std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curves);
 
-/// How often the simulator says which of two patterns of equal size is faster, where their measured medians differ by
-/// more than twice the larger spread.
+/// How often the simulator says which of two plans is faster, among pairs of measured medians at equal size that differ
+/// by more than twice the larger spread.
 struct VerdictAgreement {
+  std::string kind{};  ///< "alltoallv", "alltoall", "deepep_ll", "deepep_normal"
   int compared = 0;
   int agreed = 0;
+  bool spread_known = true;  ///< false: curves measured once are among them, any difference of theirs counts
 };
-[[nodiscard]] VerdictAgreement verdict_agreement(std::span<CurveValidation const> patterns);
+inline constexpr double kVerdictGate = 0.95;
+/// @return whether at least kVerdictGate of the compared pairs agree; true without pairs, or where the gate says
+/// nothing
+///         because the spread is not known.
+[[nodiscard]] bool within_gate(VerdictAgreement const& agreement) noexcept;
+
+/// Points of different curves with the same `rivals` are plans that somebody could choose between: patterns of one run,
+/// GPU counts of a system, SM or node counts of a kernel.
+/// @return one entry per kind of operation, in order of first appearance.
+[[nodiscard]] std::vector<VerdictAgreement> verdict_agreement(std::span<CurveValidation const> curves);
 
 }  // namespace switchyard::sim

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of two plans is faster: what was measured against what is predicted.
+#include <algorithm>
+#include <cmath>
+
+#include "costs/rivals.hpp"
+#include "switchyard/sim/validation.hpp"
+
+namespace switchyard::sim {
+namespace {
+
+bool same_verdict(Prediction const& a, Prediction const& b) {
+  return (a.measured_us > b.measured_us) == (a.predicted_us > b.predicted_us) && a.predicted_us != b.predicted_us;
+}
+
+void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreement& agreement) {
+  agreement.spread_known = agreement.spread_known && a.spread > 0 && b.spread > 0;
+  for (Prediction const& left : a.points)
+    for (Prediction const& right : b.points) {
+      double const noise = 2 * std::max(a.spread * left.measured_us, b.spread * right.measured_us);
+      if (left.size != right.size || std::abs(left.measured_us - right.measured_us) <= noise) continue;
+      ++agreement.compared;
+      agreement.agreed += same_verdict(left, right) ? 1 : 0;
+    }
+}
+
+VerdictAgreement& agreement_of(std::vector<VerdictAgreement>& all, std::string const& kind) {
+  auto const found =
+      std::find_if(all.begin(), all.end(), [&](VerdictAgreement const& one) { return one.kind == kind; });
+  if (found != all.end()) return *found;
+  all.push_back({kind, 0, 0, true});
+  return all.back();
+}
+
+}  // namespace
+
+std::string rivals_of(MeasuredCurve const& measured) {
+  std::string text = measured.key.operation + " " + measured.key.system;
+  return measured.key.operation == "alltoallv" ? text + " " + measured.provenance.digest : text;
+}
+
+bool within_gate(VerdictAgreement const& agreement) noexcept {
+  return !agreement.spread_known || agreement.agreed >= kVerdictGate * agreement.compared;
+}
+
+std::vector<VerdictAgreement> verdict_agreement(std::span<CurveValidation const> curves) {
+  std::vector<VerdictAgreement> all;
+  for (std::size_t a = 0; a < curves.size(); ++a)
+    for (std::size_t b = a + 1; b < curves.size(); ++b)
+      if (!curves[a].rivals.empty() && curves[a].rivals == curves[b].rivals)
+        compare(curves[a], curves[b], agreement_of(all, curves[a].rivals.substr(0, curves[a].rivals.find(' '))));
+  return all;
+}
+
+}  // namespace switchyard::sim
