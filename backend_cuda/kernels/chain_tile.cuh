@@ -8,6 +8,7 @@
 #include "coded_matrix.cuh"
 #include "expert_kernels.hpp"
 #include "switchyard/hd/convert.hpp"
+#include "widen_at.cuh"
 
 namespace switchyard::cuda {
 
@@ -28,12 +29,6 @@ struct TileSide {
   std::int64_t base;       ///< element at which the expert's matrix begins
   int expert;
 };
-
-__device__ inline float widen_at(void const* data, DType dtype, std::int64_t index) {
-  if (dtype == DType::f32) return static_cast<float const*>(data)[index];
-  if (dtype == DType::bf16) return hd::widen(static_cast<bf16_t const*>(data)[index]);
-  return hd::widen(static_cast<f16_t const*>(data)[index]);
-}
 
 template <typename T>
 __device__ inline bool is_aligned(T const* from) {

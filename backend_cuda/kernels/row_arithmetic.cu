@@ -7,6 +7,7 @@
 #include "switchyard/hd/lane_sum.hpp"
 #include "switchyard/hd/recipes.hpp"
 #include "switchyard/hd/tree_sum.hpp"
+#include "widen_at.cuh"
 
 namespace switchyard::cuda {
 
@@ -32,11 +33,17 @@ __global__ void gather_weights_kernel(GatherWeightsParams params) {
   }
 }
 
+__device__ float with_bias(TreeBias const& bias, std::int64_t element, float sum) {
+  if (bias.values == nullptr) return sum;
+  std::int64_t const expert = bias.expert_of_row[element / bias.columns];
+  return hd::add_rn(sum, widen_at(bias.values, bias.dtype, expert * bias.columns + element % bias.columns));
+}
+
 template <typename T>
 __global__ void tree_sum_kernel(TreeSumParams params) {
   for (std::int64_t i = first_item(); i < params.elements; i += item_stride()) {
     hd::tree_sum_in_place(params.partials + i, params.elements, params.terms, 1);
-    static_cast<T*>(params.output)[i] = hd::narrow<T>(params.partials[i]);
+    static_cast<T*>(params.output)[i] = hd::narrow<T>(with_bias(params.bias, i, params.partials[i]));
   }
 }
 

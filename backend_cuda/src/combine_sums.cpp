@@ -65,7 +65,8 @@ void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecip
 }
 
 ConstRows CudaExecutor::State::expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in,
-                                              DType in_dtype, DType dtype) {
+                                              DType in_dtype, DType dtype,
+                                              std::optional<ConstTensorView> const& join_bias) {
   DispatchPlan const& plan = context.lists.plan;
   std::int64_t const row_bytes = context.hidden * size_of(dtype);
   bool const joins = recipe.tp_join == TpJoin::tree_then_row && plan.setup.grid.tp > 1;
@@ -85,9 +86,9 @@ ConstRows CudaExecutor::State::expert_results(StepContext const& context, Combin
   Rows const received = next_rows(reduce.output_rows, in.row_bytes);
   move(context, reduce, in, received);
   Rows const mine{joined.reserve(checked_mul(share.own_rows, row_bytes)), share.own_rows, row_bytes};
-  launch_tree_sum(
-      {static_cast<float*>(received.data), share.own_rows * context.hidden, plan.setup.grid.tp, mine.data, dtype},
-      context.stream);
+  launch_tree_sum({static_cast<float*>(received.data), share.own_rows * context.hidden, plan.setup.grid.tp, mine.data,
+                   dtype, tree_bias(context, join_bias, true)},
+                  context.stream);
   move(context, gather_move(plan, share), mine, all);
   return all;
 }
@@ -119,7 +120,7 @@ void CudaExecutor::State::sum_over_ranks(StepContext const& context, CombineReci
   bool const f64 = inputs.weights.dtype() == DType::f64;
   bool const exact = is_exact(recipe);
   Wire const wire = wire_of(recipe, dtype, f64);
-  ConstRows const rows = expert_results(context, recipe, expert_rows, in_dtype, dtype);
+  ConstRows const rows = expert_results(context, recipe, expert_rows, in_dtype, dtype, inputs.join_bias);
   bool const as_f64 = exact ? f64 : wire.weights_f64;
   void const* const weights = carried_weights(context, inputs, as_f64);
 

@@ -5,6 +5,7 @@
 
 #include "cuda_error.hpp"
 #include "executor_state.hpp"
+#include "join_bias.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -73,19 +74,22 @@ void CudaExecutor::combine(DevicePlan const& device_plan, CombineRecipe const& r
   require_expert_dtype(plan, expert_rows.dtype(), out.dtype());
   require_weights(plan, inputs.weights);
   require_shared_rows(plan, inputs, hidden, out.dtype());
+  require_join_bias(plan, recipe, inputs, hidden);
   bool const by_partials = sends_partials(plan, recipe, inputs.route);
   SWITCHYARD_REQUIRE(by_partials || recipe.order != SumOrder::rank_then_expert, unsupported,
                      "{} of single rows on rank {}: this executor adds a rank's rows where its experts are; use an "
                      "AllGather or Flex plan and let it send partials",
                      to_string(recipe), plan.rank.value());
-  auto const digest = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
+  auto const payload = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
+  auto const digest = internal::recipe_digest(payload, recipe, inputs.weights.dtype() == DType::f64, by_partials);
   StepContext const context{device_plan.lists(), stream, hidden,
-                            internal::recipe_digest(digest, recipe, inputs.weights.dtype() == DType::f64, by_partials),
+                            inputs.join_bias ? ~digest : digest,  // a bias on some ranks only is a mismatch
                             deadline};
   if (by_partials) {
     state_->sum_over_ranks(context, recipe, rows_of(expert_rows), expert_rows.dtype(), out.dtype(), inputs, out.data());
   } else {
-    ConstRows const home = state_->bring_home(context, rows_of(expert_rows), expert_rows.dtype(), out.dtype());
+    ConstRows const home =
+        state_->bring_home(context, rows_of(expert_rows), expert_rows.dtype(), out.dtype(), inputs.join_bias);
     state_->sum_at_source(context, recipe, home, out.dtype(), inputs, out.data());
   }
   if (inputs.shared_expert.has_value() && recipe.shared_expert == SharedExpert::after_rounding)
@@ -114,12 +118,14 @@ void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorVi
   SWITCHYARD_REQUIRE(row_gradients.dtype() == dtype, shape_mismatch, "rank {} turns {} output gradients into {} rows",
                      plan.rank.value(), to_string(dtype), to_string(row_gradients.dtype()));
   require_weights(plan, inputs.weights);
+  require_join_bias(plan, CombineRecipe::source_slot_order(), inputs, hidden);
   require_weights(plan, weight_gradients);
   SWITCHYARD_REQUIRE(weight_gradients.dtype() == DType::f32, shape_mismatch, "rank {} writes {} weight gradients",
                      plan.rank.value(), to_string(weight_gradients.dtype()));
   StepContext const context{device_plan.lists(), stream, hidden,
                             internal::payload_digest(plan, expert_rows.dtype(), dtype, hidden), deadline};
-  ConstRows const home = state_->bring_home(context, rows_of(expert_rows), expert_rows.dtype(), dtype);
+  ConstRows const home =
+      state_->bring_home(context, rows_of(expert_rows), expert_rows.dtype(), dtype, inputs.join_bias);
   DeviceTerms const& terms = context.lists.source_terms(SumOrder::source_slot);
   SourceRowsParams const source{terms.rows.as<std::int64_t const>(),
                                 terms.inputs.as<std::int64_t const>(),

@@ -69,6 +69,8 @@ class CudaPrepare final : public PrepareFinalize {
     std::span<std::byte> rows;     ///< batched plain rows
     std::span<std::byte> codes;
     std::span<std::byte> scales;
+    std::span<std::byte> standard_codes;  ///< made after the exchange: where `codes` are, or batched, beside them
+    std::span<std::byte> standard_scales;
   };
   [[nodiscard]] bool local() const noexcept { return internal::is_local(kind_); }
   [[nodiscard]] bool batched() const noexcept { return traits_.output_format == RowFormat::batched; }
@@ -84,12 +86,15 @@ class CudaPrepare final : public PrepareFinalize {
   void make_plan(CudaBatch& batch);
   void set_format(CudaBatch& batch) const;
   void receive(CudaBatch& batch, Memory const& memory);
+  void quantize_arrival(CudaBatch const& batch, Memory const& memory) const;
+  void copy_codes(CudaBatch const& batch, Memory const& memory) const;
   [[nodiscard]] QuantizedView place_codes(CudaBatch const& batch, Memory const& memory) const;
   void check_results(CudaBatch const& batch, FinalizeInputs const& inputs) const;
   [[nodiscard]] ConstTensorView standard_rows(CudaBatch& batch, ConstTensorView const& rows) const;
-  [[nodiscard]] ConstTensorView weights_view(CudaBatch const& batch) const;
+  [[nodiscard]] CombineInputs combine_inputs(CudaBatch const& batch, FinalizeInputs const& inputs) const;
   void sum_locally(CudaBatch const& batch, ConstTensorView const& rows, DeviceBuffer const& weights) const;
-  void finalize_gradients(CudaBatch& batch, ConstTensorView const& rows, ConstTensorView const& d_output,
+  /// @param inputs with expert_rows in the standard format
+  void finalize_gradients(CudaBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
                           TensorView const& d_rows, std::span<float> d_weights);
   void drop_gradients(CudaBatch const& batch, std::span<float> d_weights) const;
   void wait_and_check();

@@ -64,6 +64,8 @@ struct DevicePlan::Lists {
   [[nodiscard]] DevicePath const& gradient_path();
   [[nodiscard]] DevicePath const& weight_path();
   [[nodiscard]] DeviceBuffer const& ones();
+  /// [rows] i32 local experts of the rows that this rank joins, on the way home or in its share of its TP group's rows.
+  [[nodiscard]] DeviceBuffer const& joined_experts(bool in_shares);
 
   DispatchPlan plan;
   ReceiveLayout layout;
@@ -79,6 +81,7 @@ struct DevicePlan::Lists {
   std::optional<DevicePath> gradient_path_;
   std::optional<DevicePath> weight_path_;
   std::optional<DeviceBuffer> ones_;
+  std::optional<DeviceBuffer> joined_experts_[2];
 };
 
 }  // namespace switchyard::cuda

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "device_lists.hpp"
+#include "join_bias.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -158,6 +159,15 @@ DeviceBuffer const& DevicePlan::Lists::ones() {
   if (!ones_)
     ones_ = upload(std::vector<float>(to_size(checked_mul(plan.num_tokens, plan.slot_columns)), 1.0F), Stream());
   return *ones_;
+}
+
+DeviceBuffer const& DevicePlan::Lists::joined_experts(bool in_shares) {
+  auto& joined = joined_experts_[in_shares ? 1 : 0];
+  if (!joined) {
+    auto const steps = in_shares ? share_steps(plan) : inverse_steps(plan, return_path(plan), layout);
+    joined = upload(experts_of_joined_rows(plan, steps), Stream());
+  }
+  return *joined;
 }
 
 DevicePlan::DevicePlan(DispatchPlan plan, DevicePlanOptions const& options) {

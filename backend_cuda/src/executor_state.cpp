@@ -100,6 +100,12 @@ void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows
                                       context.stream.handle()));
 }
 
+TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> const& bias, bool in_shares) {
+  if (!bias || bias->shape().num_elements() == 0) return {};
+  return {bias->data(), bias->dtype(), context.lists.joined_experts(in_shares).as<std::int32_t const>(),
+          context.hidden};
+}
+
 CudaExecutor::State::State(DeviceCommunicator& communicator)
     : comm(communicator), first_nan(sizeof(std::uint64_t)), first_nan_host(sizeof(std::uint64_t)) {
   Stream const stream;
@@ -183,7 +189,7 @@ ConstRows CudaExecutor::State::carry_forked(StepContext const& context, DevicePa
 }
 
 ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows current, DType current_dtype,
-                                          DType dtype) {
+                                          DType dtype, std::optional<ConstTensorView> const& join_bias) {
   DevicePath const& path = context.lists.home;
   bool const joins = std::any_of(path.steps.begin(), path.steps.end(), adds);
   auto const convert = [&](DType wanted) {
@@ -202,7 +208,7 @@ ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows 
     } else if (auto const* tree = std::get_if<TreeStep>(&step.step)) {
       // What a tree adds was moved or widened before: it lies in scratch memory, which the sum may overwrite.
       launch_tree_sum({static_cast<float*>(const_cast<void*>(current.data)), tree->rows * context.hidden, tree->terms,
-                       out.data, dtype},
+                       out.data, dtype, tree_bias(context, join_bias, false)},
                       context.stream);
       current_dtype = dtype;
     } else {

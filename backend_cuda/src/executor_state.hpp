@@ -45,6 +45,9 @@ void require_row_dtype(DType dtype, RankId rank);
 [[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
 [[nodiscard]] Rows rows_of(TensorView const& view);
 void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows out, DType out_dtype);
+/// What a tree sum adds to the rows that this rank joins.
+[[nodiscard]] TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> const& bias,
+                                 bool in_shares);
 
 struct CudaExecutor::State {
   explicit State(DeviceCommunicator& communicator);
@@ -65,10 +68,11 @@ struct CudaExecutor::State {
   /// The same for a path that own rows pass: every buffer but the last holds rows of others only.
   ConstRows carry_forked(StepContext const& context, DevicePath const& path, ConstRows input, Rows const* last_out);
   /// @return every (token, slot) row of this rank's tokens, of `dtype`.
-  ConstRows bring_home(StepContext const& context, ConstRows current, DType current_dtype, DType dtype);
+  ConstRows bring_home(StepContext const& context, ConstRows current, DType current_dtype, DType dtype,
+                       std::optional<ConstTensorView> const& join_bias);
   /// Rows of `dtype`, joined over the TP ranks of an expert and present on each of them.
   ConstRows expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
-                           DType dtype);
+                           DType dtype, std::optional<ConstTensorView> const& join_bias);
 
   /// The weights of `terms` as floats or doubles. @param watch_nan whether a NaN among them is an error
   void const* weights_of(StepContext const& context, DeviceTerms const& terms, void const* weights, bool f64,

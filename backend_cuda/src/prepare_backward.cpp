@@ -9,14 +9,14 @@ namespace switchyard::cuda {
 
 using Step = CudaBatch::Step;
 
-void CudaPrepare::finalize_gradients(CudaBatch& batch, ConstTensorView const& rows, ConstTensorView const& d_output,
+void CudaPrepare::finalize_gradients(CudaBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
                                      TensorView const& d_rows, std::span<float> d_weights) {
+  ConstTensorView const& rows = inputs.expert_rows;
   if (!local()) {
-    CombineInputs combine;
-    combine.weights = weights_view(batch);
     TensorView const gradients(d_weights.data(), DType::f32, {batch.routing->num_tokens(), batch.routing->top_k()},
                                MemorySpace::device);
-    return executor_.combine_backward(*batch.device_plan, d_output, rows, combine, d_rows, gradients, stream_);
+    return executor_.combine_backward(*batch.device_plan, d_output, rows, combine_inputs(batch, inputs), d_rows,
+                                      gradients, stream_);
   }
   SourceRowsParams const source{batch.terms.rows.as<std::int64_t const>(),
                                 batch.terms.tokens.as<std::int64_t const>(),
@@ -42,12 +42,12 @@ void CudaPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& 
   SWITCHYARD_REQUIRE(static_cast<std::int64_t>(d_weights.size()) == pairs, shape_mismatch,
                      "room for {} gradients of {} router weights", d_weights.size(), pairs);
   own.advance(this, Step::done, Step::weighed);
-  ConstTensorView const rows = standard_rows(own, inputs.expert_rows);
+  FinalizeInputs const standard_inputs{standard_rows(own, inputs.expert_rows), inputs.join_bias};
   ConstTensorView const gradient = rows_view(const_cast<void*>(d_output.data()), traits_.dtype, tokens);
   std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
   DeviceBuffer const standard(batched() ? checked_mul(own.arrival_rows, row_bytes) : 0);
   void* const to = batched() ? standard.data() : d_expert_rows.data();
-  finalize_gradients(own, rows, gradient, rows_view(to, traits_.dtype, own.arrival_rows), d_weights);
+  finalize_gradients(own, standard_inputs, gradient, rows_view(to, traits_.dtype, own.arrival_rows), d_weights);
   if (own.weighted_input) clear(d_weights.data(), static_cast<std::int64_t>(d_weights.size_bytes()), stream_);
   if (batched())
     copy_row_blocks({to, row_bytes}, own.arrival_blocks, {d_expert_rows.data(), row_bytes}, own.blocks(), row_bytes,

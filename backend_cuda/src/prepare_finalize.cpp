@@ -20,6 +20,13 @@ CudaPrepare::Memory CudaPrepare::take_memory(Workspace& arena, CudaBatch const& 
     QuantSizes const sizes = quant_sizes(batch.quant->layout(), batch.num_rows(), shape_.hidden);
     memory.codes = arena.take<std::byte>("codes", sizes.code_bytes);
     memory.scales = arena.take<std::byte>("scales", sizes.scale_bytes);
+    memory.standard_codes = memory.codes;
+    memory.standard_scales = memory.scales;
+    if (batched() && traits_.quantize == QuantizeWhen::after_exchange) {
+      QuantSizes const standard = quant_sizes(batch.quant->layout(), batch.arrival_rows, shape_.hidden);
+      memory.standard_codes = arena.take<std::byte>("codes by arrival", standard.code_bytes);
+      memory.standard_scales = arena.take<std::byte>("scales by arrival", standard.scale_bytes);
+    }
   } else if (batched()) {
     memory.rows = arena.take<std::byte>("batched rows", checked_mul(batch.num_rows(), packets_.row_bytes));
   }
@@ -120,29 +127,36 @@ void CudaPrepare::receive(CudaBatch& batch, Memory const& memory) {
   stream_.synchronize();  // `map` goes
 }
 
-QuantizedView CudaPrepare::place_codes(CudaBatch const& batch, Memory const& memory) const {
-  QuantSpec const& spec = *batch.quant;
-  auto const sizes = internal::packet_sizes(shape_.hidden, traits_.dtype, spec);
-  PitchedRows codes{memory.arrival.data(), packets_.row_bytes};
-  PitchedRows scales{memory.arrival.data() + packets_.code_bytes, packets_.row_bytes};
-  DeviceQuantizedMatrix after;
-  if (traits_.quantize == QuantizeWhen::after_exchange) {
-    after = DeviceQuantizedMatrix::make(spec, batch.arrival_rows, shape_.hidden);
-    quantize(spec, rows_view(memory.arrival.data(), traits_.dtype, batch.arrival_rows), after, stream_);
-    codes = {after.codes.data(), sizes.code_bytes};
-    scales = {after.scales.data(), sizes.scale_bytes};
-  }
+void CudaPrepare::quantize_arrival(CudaBatch const& batch, Memory const& memory) const {
+  std::byte* const codes = memory.standard_codes.data();
+  std::byte* const scales = memory.standard_scales.data();
+  launch_quantize(*batch.quant,
+                  {memory.arrival.data(), traits_.dtype, batch.arrival_rows, shape_.hidden, codes, scales}, stream_);
+}
+
+/// Codes and scales of the standard format, or of packets, to the blocks that experts read.
+void CudaPrepare::copy_codes(CudaBatch const& batch, Memory const& memory) const {
+  bool const in_packets = traits_.quantize == QuantizeWhen::before_exchange;
+  auto const sizes = internal::packet_sizes(shape_.hidden, traits_.dtype, *batch.quant);
+  PitchedRows codes{memory.standard_codes.data(), sizes.code_bytes};
+  PitchedRows scales{memory.standard_scales.data(), sizes.scale_bytes};
+  if (in_packets) codes = {memory.arrival.data(), packets_.row_bytes};
+  if (in_packets) scales = {memory.arrival.data() + packets_.code_bytes, packets_.row_bytes};
   copy_row_blocks(codes, batch.arrival_blocks, {memory.codes.data(), sizes.code_bytes}, batch.blocks(),
                   sizes.code_bytes, stream_);
   copy_row_blocks(scales, batch.arrival_blocks, {memory.scales.data(), sizes.scale_bytes}, batch.blocks(),
                   sizes.scale_bytes, stream_);
-  if (sizes.scale_bytes == 0 && !memory.scales.empty()) {  // one scale for all: given, or made after the exchange
-    bool const made = after.scales.size_bytes() > 0;
-    void const* const scale = made ? after.scales.data() : static_cast<void const*>(&spec.given_scale);
-    SWITCHYARD_CUDA_TRY(
-        cudaMemcpyAsync(memory.scales.data(), scale, sizeof spec.given_scale, cudaMemcpyDefault, stream_.handle()));
-  }
-  stream_.synchronize();  // `after` goes
+  if (sizes.scale_bytes > 0 || memory.scales.empty() || batch.arrival_rows == 0) return;
+  // One scale for all rows: given, or made after the exchange.
+  void const* const scale = in_packets ? static_cast<void const*>(&batch.quant->given_scale) : scales.data;
+  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(memory.scales.data(), scale, sizeof(float), cudaMemcpyDefault, stream_.handle()));
+}
+
+QuantizedView CudaPrepare::place_codes(CudaBatch const& batch, Memory const& memory) const {
+  QuantSpec const& spec = *batch.quant;
+  bool const after = traits_.quantize == QuantizeWhen::after_exchange;
+  if (after) quantize_arrival(batch, memory);
+  if (!after || batched()) copy_codes(batch, memory);
   return {spec.layout(), batch.num_rows(), shape_.hidden, memory.codes, memory.scales, {}, spec.tensor_scale};
 }
 
@@ -167,8 +181,10 @@ PreparedRows CudaPrepare::finish_prepare(PreparedBatch& batch, std::span<std::by
 
 void CudaPrepare::check_results(CudaBatch const& batch, FinalizeInputs const& inputs) const {
   require_device_matrix(inputs.expert_rows, "expert rows", batch.num_rows(), shape_.hidden);
-  SWITCHYARD_REQUIRE(inputs.join_bias.shape().rank() == 0 || inputs.join_bias.data() == nullptr, unsupported,
-                     "{} on the GPU adds no second bias to joined TP partials: use TP size 1 or the CPU backend",
+  if (inputs.join_bias.shape().rank() == 0) return;
+  require_device_matrix(inputs.join_bias, "join_bias", shape_.num_local_experts, shape_.hidden);
+  SWITCHYARD_REQUIRE(shape_.tp.size > 1, invalid_argument,
+                     "a bias to add to joined partials, but {} has TP size 1: the experts add it themselves",
                      traits_.name);
 }
 
@@ -186,9 +202,12 @@ ConstTensorView CudaPrepare::standard_rows(CudaBatch& batch, ConstTensorView con
   return rows_view(batch.travelling.data(), dtype, batch.arrival_rows);
 }
 
-ConstTensorView CudaPrepare::weights_view(CudaBatch const& batch) const {
+CombineInputs CudaPrepare::combine_inputs(CudaBatch const& batch, FinalizeInputs const& inputs) const {
   void const* const data = batch.weighted_input ? batch.device_plan->lists().ones().data() : batch.weights.data();
-  return {data, DType::f32, {batch.routing->num_tokens(), batch.routing->top_k()}, MemorySpace::device};
+  CombineInputs combine;
+  combine.weights = {data, DType::f32, {batch.routing->num_tokens(), batch.routing->top_k()}, MemorySpace::device};
+  if (inputs.join_bias.shape().rank() > 0) combine.join_bias = inputs.join_bias;
+  return combine;
 }
 
 /// source_slot_order over the local rows of every token.
@@ -208,9 +227,7 @@ void CudaPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inp
   own.output = rows_view(output.data(), traits_.dtype, own.routing->num_tokens());
   ConstTensorView const rows = standard_rows(own, inputs.expert_rows);
   if (local()) return sum_locally(own, rows, own.terms.weights);
-  CombineInputs combine;
-  combine.weights = weights_view(own);
-  executor_.combine(*own.device_plan, options_.recipe, rows, combine, own.output, stream_);
+  executor_.combine(*own.device_plan, options_.recipe, rows, combine_inputs(own, inputs), own.output, stream_);
 }
 
 void CudaPrepare::wait_and_check() {

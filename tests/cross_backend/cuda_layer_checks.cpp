@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole MoE layers, forward and backward, on ranks that share one GPU, against the CPU's: every pair, EP and TP sizes,
-// weights on the input, and rows quantised before and after the exchange.
+// recipes, biases or none, weights on the input, and rows quantised before and after the exchange.
 #include <mutex>
 #include <string>
 
@@ -58,6 +58,11 @@ struct Gradient {
         view(bytes.data(), DType::f32, like.shape()) {}
 };
 
+/// Biases have gradients whether or not they are given.
+switchyard::ExpertWeights gradient_shapes(RankLayer const& rank) {
+  return support::weight_views(rank.operands, rank.mlp, true);
+}
+
 LayerResults run_on_cpu(LayerCase const& c, RankLayer& rank, LayerBatch const& batch, Matrix const& d_output,
                         bool backward) {
   LayerResults results;
@@ -69,7 +74,8 @@ LayerResults run_on_cpu(LayerCase const& c, RankLayer& rank, LayerBatch const& b
     return results;
   }
   auto context = rank.layer->forward_training(batch.tokens.view(), batch.routing, weights, output);
-  Gradient w1(weights.w1), w2(weights.w2), b1(weights.b1), b2(weights.b2);
+  auto const shapes = gradient_shapes(rank);
+  Gradient w1(shapes.w1), w2(shapes.w2), b1(shapes.b1), b2(shapes.b2);
   results.d_tokens = support::poison(batch.tokens.bytes.size());
   std::vector<float> d_router(batch.routing.weights().size());
   rank.layer->backward(
@@ -114,8 +120,9 @@ LayerResults run_on_gpu(LayerCase const& c, RankLayer const& rank, LayerBatch co
   results.output = output.bytes(stream);
   Mirror const gradient(d_output.view(), stream);
   Mirror const d_tokens(support::output_view(c, poison, batch), stream);
-  Mirror const d_w1(Gradient(host.w1).view, stream), d_w2(Gradient(host.w2).view, stream);
-  Mirror const d_b1(Gradient(host.b1).view, stream), d_b2(Gradient(host.b2).view, stream);
+  auto const shapes = gradient_shapes(rank);
+  Mirror const d_w1(Gradient(shapes.w1).view, stream), d_w2(Gradient(shapes.w2).view, stream);
+  Mirror const d_b1(Gradient(shapes.b1).view, stream), d_b2(Gradient(shapes.b2).view, stream);
   auto const d_router = cuda::upload(std::vector<float>(batch.routing.weights().size(), 9.0F), stream);
   layer.backward(context, gradient.view, weights,
                  {d_tokens.view,
@@ -172,34 +179,54 @@ std::string name_of(LayerCase const& c) {
          std::to_string(c.options.grid.ep);
 }
 
+/// With and without biases, weights on the input, and where TP ranks join partials, recipes of both routes.
+void check_grid(BitReport& report, PrepareKind kind, int ep, int tp) {
+  LayerCase c = support::layer_case(kind, ep, tp);
+  if (c.local() && tp > 1) return;
+  check_layer(report, c, name_of(c), true);
+  LayerCase bare = c;
+  bare.biased = false;
+  check_layer(report, bare, name_of(c) + ", no biases", true);
+  LayerCase exact = c;
+  exact.options.recipe = switchyard::CombineRecipe::exact();
+  if (tp > 1) check_layer(report, exact, name_of(c) + ", exact", true);
+  LayerCase partial = c;
+  partial.options.recipe = switchyard::CombineRecipe::rank_partial();
+  if (tp > 1 && kind != PrepareKind::alltoall) check_layer(report, partial, name_of(c) + ", rank_partial", true);
+  c.seed = 5;
+  c.top_k = 1;
+  c.layer.router_weight_on_input = true;
+  check_layer(report, c, name_of(c) + ", weights on the input", true);
+}
+
+void check_quantised(BitReport& report, PrepareKind kind, int ep, int tp) {
+  for (QuantScheme const scheme : {QuantScheme::fp8_tensor, QuantScheme::fp8_tensor_dynamic, QuantScheme::fp8_token,
+                                   QuantScheme::fp8_group, QuantScheme::int8_token, QuantScheme::mxfp8})
+    for (QuantizeWhen const when : {QuantizeWhen::before_exchange, QuantizeWhen::after_exchange}) {
+      if (scheme == QuantScheme::fp8_tensor_dynamic && when == QuantizeWhen::before_exchange) continue;  // refused
+      LayerCase c = support::layer_case(kind, ep, tp);
+      if (c.local() && tp > 1) continue;
+      c.options.quantize = when;
+      c.options.quant = switchyard::QuantSpec{scheme, 16, 0.02F};
+      std::string const name = name_of(c) + ", " + std::string(to_string(scheme)) + " " + std::string(to_string(when));
+      check_layer(report, c, name, false);
+    }
+}
+
 }  // namespace
 
 void check_layers(BitReport& report, bool few) {
   struct Grid {
     int ep, tp;
   };
+  std::vector<Grid> const grids =
+      few ? std::vector<Grid>{{2, 1}, {1, 2}} : std::vector<Grid>{{1, 1}, {2, 1}, {4, 1}, {1, 2}, {2, 2}, {1, 4}};
   for (PrepareKind const kind : switchyard::kAllPrepareKinds)
-    for (Grid const grid :
-         few ? std::vector<Grid>{{2, 1}} : std::vector<Grid>{{1, 1}, {2, 1}, {4, 1}, {2, 2}, {1, 4}}) {
-      LayerCase c = support::layer_case(kind, grid.ep, grid.tp);
-      if (c.local() && grid.tp > 1) continue;
-      c.biased = grid.tp == 1;  // the GPU adds no bias to joined partials
-      check_layer(report, c, name_of(c), true);
-      c.seed = 5;
-      c.top_k = 1;
-      c.layer.router_weight_on_input = true;
-      check_layer(report, c, name_of(c) + ", weights on the input", true);
-    }
-  for (PrepareKind const kind : switchyard::kAllPrepareKinds)
-    for (QuantScheme const scheme : {QuantScheme::fp8_tensor, QuantScheme::fp8_token, QuantScheme::fp8_group,
-                                     QuantScheme::int8_token, QuantScheme::mxfp8})
-      for (QuantizeWhen const when : {QuantizeWhen::before_exchange, QuantizeWhen::after_exchange}) {
-        LayerCase c = support::layer_case(kind, 2, 1);
-        c.options.quantize = when;
-        c.options.quant = switchyard::QuantSpec{scheme, 16, 0.02F};
-        check_layer(report, c, name_of(c) + ", " + std::string(to_string(scheme)) + " " + std::string(to_string(when)),
-                    false);
-      }
+    for (Grid const grid : grids) check_grid(report, kind, grid.ep, grid.tp);
+  for (PrepareKind const kind : switchyard::kAllPrepareKinds) {
+    check_quantised(report, kind, 2, 1);
+    if (!few) check_quantised(report, kind, 1, 2);
+  }
 }
 
 }  // namespace cross_backend

@@ -5,14 +5,20 @@
 // By hand, 2 ranks with experts {0, 1} and {2}, rank 0's tokens choose 0, 2 and 1, 2: rank 0 sends slots 0 | 1 | 2 as
 // blocks of 1, 1 and 2 rows: two to itself at rows 0 and (after rank 1's rows of expert 0) its place in expert 1's
 // block, one of 2 rows to rank 1; no map follows the exchange.
+//
+// Biases of joined rows, by hand: 2 TP ranks, experts 0 and 1; rank 0's tokens choose 0 and 1, both of rank 1's choose
+// 1: the four rows have experts 0, 1, 1, 1. Rank 0 joins the first two, its own tokens' rows as well as its share.
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
+#include "join_bias.hpp"
 #include "path_steps.hpp"
 #include "support/dispatch_family_run.hpp"
+#include "support/error_text.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/hd/tree_sum.hpp"
+#include "switchyard/internal/combine_paths.hpp"
 
 using namespace switchyard;
 
@@ -96,6 +102,58 @@ Floats sum_rows(DispatchPlan const& plan, Floats const& rows, std::span<float co
   return sums;
 }
 
+/// rows[r] += the bias of expert experts[r].
+Floats with_bias(Floats rows, std::span<std::int32_t const> experts, Floats const& bias, std::int64_t hidden) {
+  REQUIRE(static_cast<std::int64_t>(rows.size()) == static_cast<std::int64_t>(experts.size()) * hidden);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::size_t const row = i / static_cast<std::size_t>(hidden);
+    auto const first = static_cast<std::size_t>(experts[row] * hidden);
+    rows[i] = rows[i] + bias.at(first + i % static_cast<std::size_t>(hidden));
+  }
+  return rows;
+}
+
+/// Small floats that differ by expert, the same on all TP ranks.
+Floats bias_of(DispatchPlan const& plan, std::int64_t hidden) {
+  Floats bias;
+  int const ep_rank = plan.setup.grid.ep_rank_of(plan.rank);
+  for (std::int64_t i = 0; i < plan.num_local_experts() * hidden; ++i)
+    bias.push_back(0.37F * static_cast<float>(1 + i) + static_cast<float>(ep_rank));
+  return bias;
+}
+
+/// The bias enters where the steps add TP partials, and in their shares, as CpuExecutor has it.
+void check_bias(DispatchPlan const& plan, Floats const& expert_rows, std::span<float const> weights,
+                std::int64_t hidden, cuda::ReceiveLayout layout, Communicator& comm) {
+  Floats const bias = bias_of(plan, hidden);
+  Floats combined(static_cast<std::size_t>(plan.num_tokens * hidden), -1.0F);
+  cpu::CombineInputs inputs;
+  inputs.weights = weights;
+  inputs.join_bias = ConstTensorView::matrix(std::span<float const>(bias), plan.num_local_experts(), hidden);
+  cpu::CpuExecutor executor(comm);
+  executor.combine(plan, CombineRecipe::source_slot_order(),
+                   ConstTensorView::matrix(std::span<float const>(expert_rows), plan.num_expert_rows(), hidden), inputs,
+                   TensorView::matrix(std::span(combined), plan.num_tokens, hidden));
+  auto const steps = cuda::inverse_steps(plan, return_path(plan), layout);
+  auto const joins = [](cuda::PathStep const& step) { return std::holds_alternative<cuda::TreeStep>(step); };
+  auto const behind = std::find_if(steps.begin(), steps.end(), joins) + 1;
+  Floats const joined = run_steps({steps.begin(), behind}, expert_rows, hidden, comm);
+  Floats const biased = with_bias(joined, cuda::experts_of_joined_rows(plan, steps), bias, hidden);
+  CHECK(sum_rows(plan, run_steps({behind, steps.end()}, biased, hidden, comm), weights, hidden) == combined);
+
+  auto const share = cuda::share_steps(plan);
+  auto const gather = cuda::gather_move(plan, internal::share_of_rows(plan, plan.num_expert_rows()));
+  Floats const mine = run_steps(share, expert_rows, hidden, comm);
+  Floats const shared = with_bias(mine, cuda::experts_of_joined_rows(plan, share), bias, hidden);
+  std::vector<std::int32_t> experts;
+  for (std::int32_t expert = 0; expert < plan.num_local_experts(); ++expert)
+    experts.resize(
+        experts.size() + static_cast<std::size_t>(plan.tokens_per_local_expert[static_cast<std::size_t>(expert)]),
+        expert);
+  CHECK(run_move(gather, shared, hidden, comm) ==
+        with_bias(run_move(gather, mine, hidden, comm), experts, bias, hidden));
+}
+
 void check_rank(support::Family const& family, support::RunCase const& run, cuda::ReceiveLayout layout,
                 Communicator& comm) {
   auto const plan = support::plan_of(family, run, comm);
@@ -117,6 +175,8 @@ void check_rank(support::Family const& family, support::RunCase const& run, cuda
   auto const home = run_steps(backward, expected, run.hidden, comm);
   CHECK(sum_rows(plan, home, routing.weights(), run.hidden) == combined);
   CHECK(run_past(backward, expected, run.hidden, comm) == home);
+
+  if (plan.setup.grid.tp > 1) check_bias(plan, expected, routing.weights(), run.hidden, layout, comm);
 
   // The way of the gradients: from (token, slot) rows to expert rows.
   auto const& source = std::get<RowGather>(return_path(plan).front());
@@ -174,4 +234,31 @@ TEST_CASE("rows for the own rank pass the exchange and both maps") {
   CHECK(std::get<cuda::MoveStep>(steps[1]).sends.size() == 1);
   CHECK(std::get<cuda::MoveStep>(steps[1]).receives.size() == 1);
   CHECK(std::get<cuda::MapStep>(steps[2]).map == Map{-2, 2, -2, -1});
+}
+
+TEST_CASE("joined rows have the experts of the rows that a TP rank keeps") {
+  AllToAllConfig config;
+  config.grid = {2, 1};
+  std::vector<RoutingMap> const routings{RoutingMap::from_topk(2, 2, 1, {0, 1}, {1.0F, 1.0F}),
+                                         RoutingMap::from_topk(2, 2, 1, {1, 1}, {1.0F, 1.0F})};
+  auto const plans = plan_alltoall_group(config, routings, ExpertPlacement::contiguous(1, 2, 1), 0);
+  using Experts = std::vector<std::int32_t>;
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    Experts const expected = rank == 0 ? Experts{0, 1} : Experts{1, 1};
+    auto const home = cuda::inverse_steps(plans[rank], return_path(plans[rank]), cuda::ReceiveLayout::blocks);
+    CHECK(cuda::experts_of_joined_rows(plans[rank], home) == expected);
+    CHECK(cuda::experts_of_joined_rows(plans[rank], cuda::share_steps(plans[rank])) == expected);
+  }
+}
+
+TEST_CASE("a bias on rows that nobody joins is refused") {
+  std::vector<RoutingMap> const routings{RoutingMap::from_topk(1, 2, 1, {0}, {1.0F})};
+  auto const plans = plan_alltoall_group({}, routings, ExpertPlacement::contiguous(1, 2, 1), 0);
+  cuda::CombineInputs inputs;
+  cuda::require_join_bias(plans[0], CombineRecipe::source_slot_order(), inputs, 3);
+  inputs.join_bias = ConstTensorView(nullptr, DType::f32, {2, 3}, MemorySpace::device);
+  CHECK(support::contains(
+      support::error_text(ErrorCode::invalid_argument,
+                          [&] { cuda::require_join_bias(plans[0], CombineRecipe::source_slot_order(), inputs, 3); }),
+      "but TP is 1: experts add it themselves"));
 }

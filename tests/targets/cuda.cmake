@@ -6,7 +6,8 @@ switchyard_add_test(launch_control_test LABEL unit SOURCES unit/launch_control_t
 switchyard_add_test(launch_conformance_test LABEL conformance TIMEOUT 900 SOURCES
   conformance/launch_conformance_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/message_lists.cpp LIBS switchyard::launch)
 switchyard_add_test(cuda_path_steps_test LABEL property SOURCES
-  property/cuda_path_steps_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/path_steps.cpp LIBS switchyard::backend_cpu)
+  property/cuda_path_steps_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/path_steps.cpp
+  ${PROJECT_SOURCE_DIR}/backend_cuda/src/join_bias.cpp LIBS switchyard::backend_cpu)
 target_include_directories(cuda_path_steps_test PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
 switchyard_add_test(cuda_plan_step_test LABEL property SOURCES property/cuda_plan_step_test.cpp LIBS switchyard::core)

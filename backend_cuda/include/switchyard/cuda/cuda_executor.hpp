@@ -21,6 +21,9 @@ struct CombineInputs {
   /// rounded to fp32 first by all others.
   ConstTensorView weights{};
   std::optional<ConstTensorView> shared_expert{};  ///< [T, H] of the result's dtype; the recipe says where it enters
+  /// [local experts, H] f32, bf16 or f16, for TP > 1 only: the bias of the experts' second matrix, added in fp32 to the
+  /// joined TP sum of every row before its rounding. All ranks give it or none; see cpu::CombineInputs::join_bias.
+  std::optional<ConstTensorView> join_bias{};
   CombineRoute route = CombineRoute::automatic;
 };
 

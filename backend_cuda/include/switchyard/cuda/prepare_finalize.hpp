@@ -26,9 +26,9 @@ struct PrepareGroup {
 ///
 /// All views and spans of the calls (tokens, rows, outputs, d_weights) are device memory; routings lie on the host.
 /// Work is issued to `stream`; the second half of finalize and of prepare's backward waits for it and raises what
-/// kernels found. Rows travel in the second half of prepare and the first of the others. Binds to the current device.
-/// @throws as cpu::make_prepare_finalize. Calls also throw Error{unsupported} for a bias to be added to joined TP
-/// partials, Error{cuda}, and what the communicators throw. Not for capture: plans are made on the host.
+/// kernels found; what prepare leaves is there for the same stream. Rows travel in the second half of prepare and the
+/// first of the others. Binds to the current device. @throws as cpu::make_prepare_finalize. Calls also throw
+/// Error{cuda}, and what the communicators throw. Not for capture: plans are made on the host.
 [[nodiscard]] std::unique_ptr<PrepareFinalize> make_prepare_finalize(PrepareKind kind, PrepareGroup const& group,
                                                                      ExpertPlacement const& placement,
                                                                      PrepareOptions const& options, StreamView stream);

@@ -59,13 +59,24 @@ struct GatherWeightsParams {
 };
 void launch_gather_weights(GatherWeightsParams const& params, StreamView stream);
 
-/// Adds `terms` blocks of `elements` floats over the fixed tree (hd/tree_sum.hpp) and rounds. Overwrites `partials`.
+/// What is added in fp32 to tree sums before they are rounded: element i of a sum is column i % columns of row
+/// i / columns, and the row belongs to expert_of_row[i / columns]. Device memory.
+struct TreeBias {
+  void const* values = nullptr;  ///< [experts, columns] of `dtype`; null: none
+  DType dtype = DType::f32;
+  std::int32_t const* expert_of_row = nullptr;
+  std::int64_t columns = 1;
+};
+
+/// Adds `terms` blocks of `elements` floats over the fixed tree (hd/tree_sum.hpp), then the bias, and rounds.
+/// Overwrites `partials`.
 struct TreeSumParams {
   float* partials;
   std::int64_t elements;
   std::int64_t terms;
   void* output;
   DType out_dtype;
+  TreeBias bias{};
 };
 void launch_tree_sum(TreeSumParams const& params, StreamView stream);
 
