@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# The fast expert engine against the exact one, and its benchmark: built wherever the toolkit has cuBLAS.
+if(NOT TARGET switchyard_cuda_fast)
+  return()
+endif()
+switchyard_add_gpu_program(switchyard_cuda_fast_test SOURCES cross_backend/cuda_fast_test.cpp
+  LIBS switchyard::cuda_fast)
+add_executable(switchyard_gpu_fast_experts ${PROJECT_SOURCE_DIR}/backend_cuda/bench/fast_experts_bench.cpp)
+target_link_libraries(switchyard_gpu_fast_experts PRIVATE switchyard::cuda_fast CUDA::cublas)
+switchyard_use_cuda_headers(switchyard_gpu_fast_experts)
+switchyard_target_defaults(switchyard_gpu_fast_experts)
