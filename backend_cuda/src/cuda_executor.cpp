@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cuda/cuda_executor.hpp"
+
 #include <cstring>
 
 #include "cuda_error.hpp"
 #include "executor_state.hpp"
 #include "join_bias.hpp"
-#include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
