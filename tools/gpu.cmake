@@ -3,14 +3,14 @@
 # The header of SystemReport needs no CUDA, so both builds see it.
 target_sources(switchyard_tools PRIVATE
   src/commands/doctor.cpp src/commands/doctor_facts.cpp src/commands/doctor_gpus.cpp src/commands/doctor_host.cpp
-  src/commands/doctor_variables.cpp)
+  src/commands/doctor_variables.cpp src/vectors/dispatch_backend_cpu.cpp)
 target_link_libraries(switchyard_tools PUBLIC switchyard::launch)
 target_include_directories(switchyard_tools PUBLIC ${PROJECT_SOURCE_DIR}/backend_cuda/include)
 set_source_files_properties(src/commands/doctor_facts.cpp PROPERTIES COMPILE_DEFINITIONS
   "SWITCHYARD_DOCTOR_LIBRARIES=\"Boost ${Boost_VERSION_STRING}, parallel loops on ${SWITCHYARD_PARALLEL}\"")
 if(SWITCHYARD_HAVE_CUDA)
   target_link_libraries(switchyard_tools PRIVATE switchyard::backend_cuda)
-  target_sources(switchyard_tools PRIVATE src/commands/doctor_gpu_cuda.cpp)
+  target_sources(switchyard_tools PRIVATE src/commands/doctor_gpu_cuda.cpp src/vectors/dispatch_backend_cuda.cpp)
 else()
-  target_sources(switchyard_tools PRIVATE src/commands/doctor_gpu_none.cpp)
+  target_sources(switchyard_tools PRIVATE src/commands/doctor_gpu_none.cpp src/vectors/dispatch_backend_no_cuda.cpp)
 endif()

@@ -35,6 +35,23 @@ std::string policy_case(std::string const& phy2log) {
 
 }  // namespace
 
+TEST_CASE("a backend that is not there is a typed error that says what to do; one that is runs the plans") {
+  CliRunner const cli;
+  cli.write("v.json", "{\"cases\": [" + alltoall_case("[[1, 1, 1]]") + ", " + policy_case("[[0, 1]]") + "]}");
+  CHECK(last_line(cli.run("vectors v.json").out) == "2 passed, 0 failed");
+  auto const result = cli.run("vectors v.json --backend cuda");
+  CAPTURE(result.err);
+  if (result.exit_code == 0) {
+    CHECK(last_line(result.out) == "1 passed, 0 failed, 1 skipped");
+    CHECK(contains(result.out, "eplb-policy skipped: what these cases hold is computed on the host"));
+  } else {
+    CHECK(result.exit_code == 2);
+    CHECK(result.out.empty());
+    CHECK(contains(result.err, "use --backend cpu"));
+    CHECK((contains(result.err, "no CUDA backend") || contains(result.err, "no usable GPU")));
+  }
+}
+
 TEST_CASE("passed and failed cases are counted; the mismatch names its origin") {
   CliRunner const cli;
   cli.write("v.json", "{\"cases\": [" + policy_case("[[0, 1]]") + ", " + policy_case("[[1, 0]]") + "]}");
@@ -79,7 +96,6 @@ TEST_CASE("bad usage and files end with exit code 2 and one line") {
                                {"vectors other.json", "pigeon"},
                                {"vectors good.json --only router", "holds no router case"},
                                {"vectors good.json --only rooter", "did you mean 'router'?"},
-                               {"vectors good.json --backend cuda", "use --backend cpu"},
                                {"vectors", "FILE is missing"}}) {
     std::string const arguments = expected.first;
     std::string const part = expected.second;

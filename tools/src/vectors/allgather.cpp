@@ -9,12 +9,12 @@
 
 namespace switchyard::tools {
 
-std::string run_allgather_case(io::JsonValue const& golden) {
+std::string run_allgather_case(io::JsonValue const& golden, DispatchBackend const& backend) {
   auto const routings = read_dropless(golden);
   AllGatherConfig config;
   config.grid = read_grid(golden);
   auto const placement = ExpertPlacement::contiguous(1, routings.front().num_experts(), config.grid.ep);
-  auto const results = run_dispatch(routings, placement, [&](Communicator& comm) {
+  auto const results = run_dispatch(backend, routings, placement, [&](Communicator& comm) {
     return plan_allgather(comm, config, routings[comm.rank().index()], placement, 0);
   });
   Comparison comparison;
@@ -27,6 +27,10 @@ std::string run_allgather_case(io::JsonValue const& golden) {
     compare_expert_side(comparison, rank, expected, results[i]);
   }
   return comparison.mismatch();
+}
+
+std::string run_allgather_case(io::JsonValue const& golden) {
+  return run_allgather_case(golden, cpu_dispatch_backend());
 }
 
 }  // namespace switchyard::tools

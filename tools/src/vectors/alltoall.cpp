@@ -96,7 +96,7 @@ void compare_metadata(Comparison& comparison, int rank, JsonValue const& golden,
 
 }  // namespace
 
-std::string run_alltoall_case(JsonValue const& golden) {
+std::string run_alltoall_case(JsonValue const& golden, DispatchBackend const& backend) {
   AllToAllConfig config;
   config.restore = ChunkRestore::megatron_seed;  // the vectors record what that version computes
   config.grid = read_grid(golden);
@@ -108,7 +108,7 @@ std::string run_alltoall_case(JsonValue const& golden) {
   auto const placement = ExpertPlacement::contiguous(1, inputs.front().routing.num_experts(), config.grid.ep);
   std::vector<RoutingMap> routings;
   for (auto const& input : inputs) routings.push_back(input.routing);
-  auto const results = run_dispatch(routings, placement, [&](Communicator& comm) {
+  auto const results = run_dispatch(backend, routings, placement, [&](Communicator& comm) {
     auto const& input = inputs[comm.rank().index()];
     return plan_alltoall(comm, config, input.routing, placement, 0, input.limit);
   });
@@ -120,6 +120,10 @@ std::string run_alltoall_case(JsonValue const& golden) {
     compare_combined(comparison, rank, ranks.at(i).at("combined"), results[i].combined);
   }
   return comparison.mismatch();
+}
+
+std::string run_alltoall_case(JsonValue const& golden) {
+  return run_alltoall_case(golden, cpu_dispatch_backend());
 }
 
 }  // namespace switchyard::tools

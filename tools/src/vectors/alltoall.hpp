@@ -5,6 +5,7 @@
 #include <string>
 
 #include "switchyard/internal/json_value.hpp"
+#include "vectors/dispatch_backend.hpp"
 
 namespace switchyard::tools {
 
@@ -12,6 +13,8 @@ namespace switchyard::tools {
 /// Compares every integer field, the dispatched rows in order and the combined values for equality.
 /// @return empty when all agree, else the first mismatch: rank, field, index, expected, got.
 /// @throws Error{parse} for a case that does not follow the format.
+[[nodiscard]] std::string run_alltoall_case(io::JsonValue const& golden, DispatchBackend const& backend);
+/// The same on the CPU reference.
 [[nodiscard]] std::string run_alltoall_case(io::JsonValue const& golden);
 
 }  // namespace switchyard::tools

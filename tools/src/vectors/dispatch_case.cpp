@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "switchyard/cpu/cpu_executor.hpp"
-#include "switchyard/cpu/rank_group.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/io/dispatch_plan_json.hpp"
 
@@ -39,21 +37,20 @@ std::vector<float> apply_experts(DispatchPlan const& plan, ExpertPlacement const
   return rows;
 }
 
-RankResult run_rank(Communicator& comm, RoutingMap const& routing, ExpertPlacement const& placement,
-                    Planner const& planner) {
+RankResult run_rank(DispatchBackend const& backend, Communicator& comm, RoutingMap const& routing,
+                    ExpertPlacement const& placement, Planner const& planner) {
   RankResult result;
   result.plan = io::dispatch_plan_from_json(io::to_json(planner(comm)), "plan of a rank");
   auto const& plan = result.plan;
   auto const tokens = payload(comm.rank(), plan.num_tokens);
   result.dispatched.assign(to_size(plan.num_expert_rows() * kHidden), -1.0F);
   result.combined.assign(to_size(plan.num_tokens * kHidden), -1.0F);
-  cpu::CpuExecutor executor(comm);
-  executor.dispatch(plan, ConstTensorView::matrix(std::span<float const>(tokens), plan.num_tokens, kHidden),
-                    TensorView::matrix(std::span(result.dispatched), plan.num_expert_rows(), kHidden));
+  auto const executor = backend.make(comm, plan);
+  executor->dispatch(ConstTensorView::matrix(std::span<float const>(tokens), plan.num_tokens, kHidden),
+                     TensorView::matrix(std::span(result.dispatched), plan.num_expert_rows(), kHidden));
   auto const expert_rows = apply_experts(plan, placement, result.dispatched);
-  executor.combine(plan, CombineRecipe::source_slot_order(),
-                   ConstTensorView::matrix(std::span<float const>(expert_rows), plan.num_expert_rows(), kHidden),
-                   routing.weights(), TensorView::matrix(std::span(result.combined), plan.num_tokens, kHidden));
+  executor->combine(ConstTensorView::matrix(std::span<float const>(expert_rows), plan.num_expert_rows(), kHidden),
+                    routing.weights(), TensorView::matrix(std::span(result.combined), plan.num_tokens, kHidden));
   return result;
 }
 
@@ -126,13 +123,12 @@ std::vector<RoutingMap> read_dropless(JsonValue const& golden) {
   return routings;
 }
 
-std::vector<RankResult> run_dispatch(std::span<RoutingMap const> routings, ExpertPlacement const& placement,
-                                     Planner const& planner) {
+std::vector<RankResult> run_dispatch(DispatchBackend const& backend, std::span<RoutingMap const> routings,
+                                     ExpertPlacement const& placement, Planner const& planner) {
   std::vector<RankResult> results(routings.size());
-  auto const scheduler = cpu::make_cooperative_scheduler();
-  cpu::run_ranks(*scheduler, static_cast<int>(routings.size()), {}, [&](Communicator& comm) {
+  backend.run(static_cast<int>(routings.size()), [&](Communicator& comm) {
     auto const rank = comm.rank().index();
-    results[rank] = run_rank(comm, routings[rank], placement, planner);
+    results[rank] = run_rank(backend, comm, routings[rank], placement, planner);
   });
   return results;
 }

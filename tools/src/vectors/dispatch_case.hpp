@@ -15,6 +15,7 @@
 #include "switchyard/internal/json_value.hpp"
 #include "switchyard/placement/expert_placement.hpp"
 #include "switchyard/routing/routing_map.hpp"
+#include "vectors/dispatch_backend.hpp"
 
 namespace switchyard::tools {
 
@@ -60,7 +61,7 @@ using Planner = std::function<DispatchPlan(Communicator&)>;
 
 /// Every rank plans, executes a plan that went through JSON, and reaches the others through its communicator only.
 /// Expert e multiplies its rows by e + 1; the combine is source_slot_order.
-[[nodiscard]] std::vector<RankResult> run_dispatch(std::span<RoutingMap const> routings,
+[[nodiscard]] std::vector<RankResult> run_dispatch(DispatchBackend const& backend, std::span<RoutingMap const> routings,
                                                    ExpertPlacement const& placement, Planner const& planner);
 
 /// Notes every broken rule between the plans of all ranks.

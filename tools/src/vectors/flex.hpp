@@ -5,6 +5,7 @@
 #include <string>
 
 #include "switchyard/internal/json_value.hpp"
+#include "vectors/dispatch_backend.hpp"
 
 namespace switchyard::tools {
 
@@ -12,6 +13,8 @@ namespace switchyard::tools {
 /// dispatched rows in order and the combined values for equality. @return empty when all agree, else the first
 /// mismatch.
 /// @throws Error{parse} for a case that does not follow the format, or has a capacity.
+[[nodiscard]] std::string run_flex_case(io::JsonValue const& golden, DispatchBackend const& backend);
+/// The same on the CPU reference.
 [[nodiscard]] std::string run_flex_case(io::JsonValue const& golden);
 
 }  // namespace switchyard::tools

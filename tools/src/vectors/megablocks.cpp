@@ -57,7 +57,7 @@ std::vector<RoutingMap> read_routings(JsonValue const& golden, int world, int nu
 
 }  // namespace
 
-std::string run_megablocks_case(JsonValue const& golden) {
+std::string run_megablocks_case(JsonValue const& golden, DispatchBackend const& backend) {
   MegaBlocksConfig config;
   config.world = static_cast<int>(golden.at("world").as_int(1, kMaxRanks));
   config.capacity_factor = golden.at("capacity_factor").as_double();
@@ -65,7 +65,7 @@ std::string run_megablocks_case(JsonValue const& golden) {
   auto const routings = read_routings(golden, config.world, num_experts);
   auto const blocks = megablocks_grid(config.world, num_experts).expert_blocks;
   auto const placement = ExpertPlacement::contiguous(1, num_experts, blocks);
-  auto const results = run_dispatch(routings, placement, [&](Communicator& comm) {
+  auto const results = run_dispatch(backend, routings, placement, [&](Communicator& comm) {
     return plan_megablocks(comm, config, routings[comm.rank().index()], placement, 0);
   });
   Comparison comparison;
@@ -82,6 +82,10 @@ std::string run_megablocks_case(JsonValue const& golden) {
     compare_combined(comparison, rank, expected.at("combined"), results[i].combined);
   }
   return comparison.mismatch();
+}
+
+std::string run_megablocks_case(JsonValue const& golden) {
+  return run_megablocks_case(golden, cpu_dispatch_backend());
 }
 
 }  // namespace switchyard::tools

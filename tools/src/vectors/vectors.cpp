@@ -17,20 +17,20 @@
 namespace switchyard::vectors {
 namespace {
 
-using Runner = std::string (*)(io::JsonValue const&);
-
+/// How the cases of a kind are run; one of the two is given.
 struct Kind {
   std::string_view name;
-  Runner run;  ///< null: the part is not in this build
+  std::string (*executed)(io::JsonValue const&, tools::DispatchBackend const&) = nullptr;  ///< on a backend
+  std::string (*computed)(io::JsonValue const&) = nullptr;                                 ///< on the host, by core
 };
 
 constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
                            {"allgather", tools::run_allgather_case},
                            {"flex", tools::run_flex_case},
                            {"megablocks", tools::run_megablocks_case},
-                           {"router", run_router_case},
-                           {"eplb-exec", run_eplb_exec_case},
-                           {"eplb-policy", run_eplb_policy_case}};
+                           {"router", nullptr, run_router_case},
+                           {"eplb-exec", nullptr, run_eplb_exec_case},
+                           {"eplb-policy", nullptr, run_eplb_policy_case}};
 
 /// The lists of a golden file that hold cases.
 constexpr std::string_view kCaseLists[] = {"cases", "invalid_cases", "megablocks_batched_loss"};
@@ -58,9 +58,10 @@ Kind const& kind_of(io::JsonValue const& vector) {
 }
 
 /// A case that the library refuses is a mismatch; a case that cannot be read is the file's fault and ends the run.
-std::string mismatch_of(Kind const& kind, io::JsonValue const& vector) {
+std::string mismatch_of(Kind const& kind, io::JsonValue const& vector, tools::DispatchBackend const* cuda) {
   try {
-    return kind.run(vector);
+    if (kind.executed == nullptr) return kind.computed(vector);
+    return kind.executed(vector, cuda != nullptr ? *cuda : tools::cpu_dispatch_backend());
   } catch (Error const& error) {
     if (error.code() == ErrorCode::parse) throw;
     return fmt::format("refused with {}", error.what());
@@ -72,13 +73,14 @@ std::string origin_of(std::string const& file_name, io::JsonValue const& vector)
   return fmt::format("{}: {}{}", file_name, vector.path(), name ? fmt::format(" '{}'", name->as_string()) : "");
 }
 
-void run_case(std::string const& file_name, Kind const& kind, io::JsonValue const& vector, KindResult& result) {
-  if (kind.run == nullptr) {
+void run_case(std::string const& file_name, Kind const& kind, io::JsonValue const& vector,
+              tools::DispatchBackend const* cuda, KindResult& result) {
+  if (cuda != nullptr && kind.executed == nullptr) {
     ++result.skipped;
-    result.skip_reason = fmt::format("this build has no {} part yet", kind.name);
+    result.skip_reason = "what these cases hold is computed on the host: run them with --backend cpu";
     return;
   }
-  std::string const mismatch = mismatch_of(kind, vector);
+  std::string const mismatch = mismatch_of(kind, vector, cuda);
   if (mismatch.empty()) {
     ++result.passed;
   } else if (result.failed++ == 0) {
@@ -105,7 +107,9 @@ std::vector<std::string> kind_names() {
 }
 
 std::vector<KindResult> run_vectors(std::string_view text, std::string const& file_name, std::string const& only,
+                                    VectorBackend backend,
                                     std::function<void(std::int64_t, std::int64_t)> const& progress) {
+  auto const* const cuda = backend == VectorBackend::cuda ? &tools::cuda_dispatch_backend() : nullptr;
   auto const cases = cases_of(io::JsonDocument::parse(text, file_name).root());
   std::vector<KindResult> results;
   for (Kind const& kind : kKinds) results.push_back({std::string(kind.name)});
@@ -113,7 +117,7 @@ std::vector<KindResult> run_vectors(std::string_view text, std::string const& fi
     if (progress) progress(static_cast<std::int64_t>(i), static_cast<std::int64_t>(cases.size()));
     Kind const& kind = kind_of(cases[i]);
     if (!only.empty() && kind.name != only) continue;
-    run_case(file_name, kind, cases[i], results[static_cast<std::size_t>(&kind - std::begin(kKinds))]);
+    run_case(file_name, kind, cases[i], cuda, results[static_cast<std::size_t>(&kind - std::begin(kKinds))]);
   }
   std::erase_if(results, [](KindResult const& result) { return result.passed + result.failed + result.skipped == 0; });
   return results;
