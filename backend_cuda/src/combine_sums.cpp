@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "executor_state.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -51,6 +52,7 @@ Wire wire_of(CombineRecipe const& recipe, DType row, bool weights_f64) {
 
 void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,
                                         DType dtype, CombineInputs const& inputs, void* out) {
+  NvtxRange const range("sum rows");
   SWITCHYARD_REQUIRE(recipe.multiply == MultiplyAt::source_rank, unsupported,
                      "the GPU sums {} at the experts' ranks only, and {} returns single rows: use an AllGather or Flex "
                      "plan and the route of partials",
@@ -117,6 +119,7 @@ void const* CudaExecutor::State::carried_weights(StepContext const& context, Com
 
 void CudaExecutor::State::sum_over_ranks(StepContext const& context, CombineRecipe const& recipe, ConstRows expert_rows,
                                          DType in_dtype, DType dtype, CombineInputs const& inputs, void* out) {
+  NvtxRange const range("sum partials");
   bool const f64 = inputs.weights.dtype() == DType::f64;
   bool const exact = is_exact(recipe);
   Wire const wire = wire_of(recipe, dtype, f64);

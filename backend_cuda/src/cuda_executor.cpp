@@ -6,6 +6,7 @@
 #include "cuda_error.hpp"
 #include "executor_state.hpp"
 #include "join_bias.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -50,6 +51,7 @@ CudaExecutor& CudaExecutor::operator=(CudaExecutor&&) noexcept = default;
 
 void CudaExecutor::dispatch(DevicePlan const& device_plan, ConstTensorView tokens, TensorView rows, StreamView stream,
                             std::optional<Duration> deadline) {
+  NvtxRange const range("dispatch");
   DispatchPlan const& plan = device_plan.plan();
   state_->require_plan(plan);
   std::int64_t const hidden = require_matrix("tokens", tokens, plan.num_tokens, plan.rank);
@@ -66,6 +68,7 @@ void CudaExecutor::dispatch(DevicePlan const& device_plan, ConstTensorView token
 void CudaExecutor::combine(DevicePlan const& device_plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                            CombineInputs const& inputs, TensorView out, StreamView stream,
                            std::optional<Duration> deadline) {
+  NvtxRange const range("combine");
   DispatchPlan const& plan = device_plan.plan();
   require_supported(plan, recipe, inputs.route);
   state_->require_plan(plan);
@@ -98,6 +101,7 @@ void CudaExecutor::combine(DevicePlan const& device_plan, CombineRecipe const& r
 
 void CudaExecutor::dispatch_backward(DevicePlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
                                      TensorView token_gradients, StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("dispatch backward");
   CombineInputs inputs;
   inputs.weights = ConstTensorView(plan.lists().ones().data(), DType::f32,
                                    {plan.plan().num_tokens, plan.plan().slot_columns}, MemorySpace::device);
@@ -107,6 +111,7 @@ void CudaExecutor::dispatch_backward(DevicePlan const& plan, CombineRecipe const
 void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorView out_gradients,
                                     ConstTensorView expert_rows, CombineInputs const& inputs, TensorView row_gradients,
                                     TensorView weight_gradients, StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("combine backward");
   DispatchPlan const& plan = device_plan.plan();
   state_->require_plan(plan);
   DType const dtype = out_gradients.dtype();

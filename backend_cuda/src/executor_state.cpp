@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda_error.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/cuda/convert.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/internal/require.hpp"
@@ -125,6 +126,7 @@ Rows CudaExecutor::State::next_rows(std::int64_t count, std::int64_t row_bytes) 
 }
 
 void CudaExecutor::State::move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out) {
+  NvtxRange const range("exchange");
   sends.clear();
   receives.clear();
   for (RowBlock const& block : step.sends)
@@ -135,6 +137,7 @@ void CudaExecutor::State::move(StepContext const& context, MoveStep const& step,
 }
 
 void CudaExecutor::State::gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out) {
+  NvtxRange const range("permute");
   launch_step(step, in, out, kAnyBlocks, context.stream);
 }
 
@@ -221,6 +224,7 @@ ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows 
 
 void const* CudaExecutor::State::weights_of(StepContext const& context, DeviceTerms const& terms, void const* weights,
                                             bool f64, bool as_f64, bool watch_nan) {
+  NvtxRange const range("gather weights");
   std::int64_t const bytes = as_f64 ? std::int64_t{sizeof(double)} : kFloatBytes;
   GatherWeightsParams params{};
   params.weights = weights;

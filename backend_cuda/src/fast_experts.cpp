@@ -6,6 +6,7 @@
 #include "cuda_error.hpp"
 #include "expert_kernels.hpp"
 #include "grouped_gemm.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/cuda/convert.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -157,6 +158,7 @@ ExpertMlp const& FastExperts::mlp() const noexcept {
 }
 
 void FastExperts::apply(ExpertCall const& call, std::span<std::byte>) const {
+  NvtxRange const range("experts");
   require_call(state_->mlp, call);
   std::int64_t const rows = rows_of(state_->mlp, call.rows);
   if (rows == 0 || call.blocks.empty()) return;

@@ -13,6 +13,7 @@
 #include "fused_kernels.hpp"
 #include "fused_lists.hpp"
 #include "fused_window.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/hd/mix.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -205,6 +206,7 @@ FusedPlan FusedExecutor::prepare(DevicePlannerConfig const& config, ExpertPlacem
 }
 
 void FusedExecutor::plan(FusedPlan& fused, DeviceRouting const& routing, StreamView stream) {
+  NvtxRange const range("fused plan");
   FusedPlan::Lists& lists = *fused.lists_;
   SWITCHYARD_REQUIRE(lists.planner.has_value(), invalid_argument,
                      "rank {} plans a step with lists made from a plan of the host: prepare() with a planner's "
@@ -220,6 +222,7 @@ void FusedExecutor::plan(FusedPlan& fused, DeviceRouting const& routing, StreamV
 
 void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTensorView weights, TensorView rows,
                              StreamView stream) {
+  NvtxRange const range("fused dispatch");
   FusedPlan::Lists& lists = *fused.lists_;
   std::int64_t const hidden = state_->require_rows("tokens", tokens, lists.num_tokens);
   require_same_hidden(hidden, state_->require_rows("expert rows", rows, lists.expert_rows), state_->rank);
@@ -249,6 +252,7 @@ void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTens
 }
 
 void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows, TensorView out, StreamView stream) {
+  NvtxRange const range("fused combine");
   FusedPlan::Lists const& lists = *fused.lists_;
   std::int64_t const hidden = state_->require_rows("output tokens", out, lists.num_tokens);
   require_same_hidden(hidden, state_->require_rows("expert rows", expert_rows, lists.expert_rows), state_->rank);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_cuda_fast_test: the fast expert engine against the exact one. Equal bytes where every partial sum is an exact
-// integer, and within the bound of fast_experts.hpp on random data. Exit 0 when all holds, 1 otherwise, 77 without a
-// GPU.
+// switchyard_cuda_fast_test: the fast expert engine against the exact one. Equal bytes where every partial sum is an
+// exact integer, and within the bound of fast_experts.hpp on random data. Exit 0 when all holds, 1 otherwise, 77
+// without a GPU.
 //
 // By hand, one row (1, -1), w1 = (1 0; 0 1), relu2, w2 = (1 1): hidden (1, -1), activation (1, 0), output 1.
 #include <cmath>

@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# The fast expert engine against the exact one, and its benchmark: built wherever the toolkit has cuBLAS.
+# NVTX ranges, which need the toolkit's headers but no GPU; the fast expert engine against the exact one, and its
+# benchmark, built wherever the toolkit has cuBLAS.
+if(SWITCHYARD_HAVE_CUDA AND EXISTS ${CUDAToolkit_INCLUDE_DIRS}/nvtx3/nvToolsExt.h)
+  switchyard_add_test(cuda_nvtx_test LABEL unit
+    SOURCES unit/cuda_nvtx_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/nvtx_range.cpp LIBS ${CMAKE_DL_LIBS})
+  target_include_directories(cuda_nvtx_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
+  switchyard_use_cuda_headers(cuda_nvtx_test)
+endif()
+
 if(NOT TARGET switchyard_cuda_fast)
   return()
 endif()
