@@ -11,6 +11,7 @@
 
 #include "support/error_text.hpp"
 #include "switchyard/sim/cost_file.hpp"
+#include "switchyard/sim/row_kernels.hpp"
 #include "switchyard/sim/validation.hpp"
 
 using namespace switchyard;
@@ -198,9 +199,39 @@ TEST_CASE("tiles of an expert and the tokens of a batch are found, and cost what
   CHECK_THROWS_AS((void)grouped_gemm_us(cost, full, -1), Error);
 }
 
+TEST_CASE("kernels around an exchange: what the slowest rank moves, a launch below the first knot") {
+  auto const curve = [](SizeUnit unit, std::vector<Measurement> knots) {
+    FittedCurve fitted;
+    fitted.key = {"kernel", "box", 0, "", unit};
+    fitted.fit.curve.knots = std::move(knots);
+    return fitted;
+  };
+  CostCurve const line{{{1000, 7}, {2000, 12}}};  // 2 us and 5 us a thousand
+  CHECK(kernel_us(line, 0) == 0);
+  CHECK(kernel_us(line, 200) == Approx(3));
+  CHECK(kernel_us(line, 4000) == Approx(22));
+  CHECK(kernel_us(CostCurve{{{1000, 7}}}, 1) == 7);
+  RowKernels kernels;
+  kernels.plan = curve(SizeUnit::tokens_per_rank, {{1, 4}, {100, 4}});
+  kernels.quantize = curve(SizeUnit::bytes_moved, {{1000, 7}, {2000, 12}});
+  kernels.permute = kernels.quantize;
+  std::array const ranks{RankRows{10, 0}, RankRows{0, 0}, RankRows{5, 40}};
+  auto const phases = kernel_phases(kernels, ranks, 100);
+  REQUIRE(phases.before.size() == 3);
+  CHECK(phases.after.empty());
+  CHECK(phases.before[0].time_us == 4);
+  CHECK(phases.before[1].time_us == Approx(17));  // 10 tokens of 200 bytes in, 100 out
+  CHECK(phases.before[1].bottleneck == "kernel of rank 0");
+  CHECK(phases.before[2].time_us == Approx(24.5));  // 45 rows in and out
+  CHECK(phases.before[2].bottleneck == "kernel of rank 2");
+  kernels.combine = kernels.plan;
+  CHECK(contains(error_text(ErrorCode::invalid_argument, [&] { (void)kernel_phases(kernels, ranks, 100); }),
+                 "over bytes_moved"));
+}
+
 TEST_CASE("verdicts: pairs beyond twice the spread, among rivals only") {
   auto const curve = [](std::string const& rivals, double measured, double predicted, double spread) {
-    CurveValidation one = summarised("c", false, {{1, measured, predicted}}, {}, spread);
+    CurveValidation one = summarised("c", false, {{1, measured, predicted, spread}}, {}, spread);
     one.rivals = rivals;
     return one;
   };

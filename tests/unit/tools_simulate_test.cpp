@@ -107,6 +107,23 @@ TEST_CASE("measured times: calibrate, simulate with them, validate") {
   CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --costs costs.json --system cube").exit_code == 2);
   CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --costs costs.json --expert-kernel none").exit_code == 2);
   CHECK(cli.run("simulate group.jsonl").exit_code == 2);
+  cli.write("kernels.json",
+            "{\"device\": \"Box GPU, CUDA runtime 13.0\"}\n"
+            "{\"name\": \"permute 8 rows\", \"bytes\": 1000, \"samples_us\": [6, 5]}\n"
+            "{\"name\": \"permute 16 rows\", \"bytes\": 2000, \"samples_us\": [9, 9]}\n");
+  REQUIRE(cli.run("calibrate times.csv kernels.json --out both.json").exit_code == 0);
+  auto const permuted = cli.run(
+      "simulate group.jsonl --cluster dgx-h100 --costs both.json --all-phases --no-sensitivity "
+      "--permute-kernel \"permute N rows Box GPU\"");
+  CAPTURE(permuted.err);
+  CHECK(permuted.exit_code == 0);
+  CHECK(contains(permuted.out, "permute"));
+  CHECK(contains(permuted.out, "kernel of rank"));
+  CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --permute-kernel x").exit_code == 2);
+  CHECK(cli.run("simulate group.jsonl --cluster dgx-h100 --costs both.json --permute-kernel x").exit_code == 2);
+  CHECK(cli.run("trace group.jsonl --cluster dgx-h100 --costs both.json --permute-kernel \"permute N rows Box GPU\"")
+            .exit_code == 2);
+  CHECK(contains(cli.run("simulate --validate kernels.json").out, "fewer than three sizes"));
   cli.write("anonymous.csv", "op_name,nccl_dtype,num_gpus,message_size,latency\nalltoall,half,2,8,0.1\n");
   CHECK(cli.run("calibrate anonymous.csv --out other.json").exit_code == 2);
 }

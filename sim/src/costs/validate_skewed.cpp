@@ -54,10 +54,10 @@ CurveValidation validate_pattern(std::span<FittedCurve const> curves, MeasuredCu
   auto const split = split_outliers(measured.samples);
   std::vector<Prediction> points;
   for (Measurement const& one : medians_by_size(split.kept))
-    points.push_back({one.size, one.us, predicted_us(curves, measured.key.variant, one.size)});
+    points.push_back({one.size, one.us, predicted_us(curves, measured.key.variant, one.size), 0});
   auto result = summarised(to_string(measured.key), true, std::move(points), split.rejected,
                            measurement_spread(measured.samples));
-  result.rivals = rivals_of(measured);
+  prepare_verdicts(result, measured);
   return result;
 }
 

@@ -82,10 +82,10 @@ CurveValidation validate_held_out(MeasuredCurve const& measured) {
   CostCurve const curve = fit_curve(fitted).curve;
   std::vector<Prediction> predictions;
   for (std::size_t i = 1; i < points.size(); i += 2)
-    predictions.push_back({points[i].size, points[i].us, cost_us(curve, points[i].size)});
+    predictions.push_back({points[i].size, points[i].us, cost_us(curve, points[i].size), 0});
   auto result = summarised(to_string(measured.key), false, std::move(predictions), split.rejected,
                            measurement_spread(measured.samples));
-  result.rivals = rivals_of(measured);
+  prepare_verdicts(result, measured);
   return result;
 }
 
@@ -108,7 +108,7 @@ CurveValidation validate_gemm(MeasuredGemm const& measured, GemmHeldOut held_out
   std::vector<Prediction> predictions;
   for (GemmSample const& sample : measured.samples)
     if (held_out(sample))
-      predictions.push_back({sample.rows, sample.us, grouped_gemm_us(cost, rows_of(sample), sample.tokens)});
+      predictions.push_back({sample.rows, sample.us, grouped_gemm_us(cost, rows_of(sample), sample.tokens), 0});
   return summarised(fmt::format("grouped gemm {}, {}", to_string(measured.key), name), false, std::move(predictions),
                     {}, 0);
 }

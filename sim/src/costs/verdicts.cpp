@@ -17,7 +17,7 @@ void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreemen
   agreement.spread_known = agreement.spread_known && a.spread > 0 && b.spread > 0;
   for (Prediction const& left : a.points)
     for (Prediction const& right : b.points) {
-      double const noise = 2 * std::max(a.spread * left.measured_us, b.spread * right.measured_us);
+      double const noise = 2 * std::max(left.spread * left.measured_us, right.spread * right.measured_us);
       if (left.size != right.size || std::abs(left.measured_us - right.measured_us) <= noise) continue;
       ++agreement.compared;
       agreement.agreed += same_verdict(left, right) ? 1 : 0;
@@ -37,6 +37,17 @@ VerdictAgreement& agreement_of(std::vector<VerdictAgreement>& all, std::string c
 std::string rivals_of(MeasuredCurve const& measured) {
   std::string text = measured.key.operation + " " + measured.key.system;
   return measured.key.operation == "alltoallv" ? text + " " + measured.provenance.digest : text;
+}
+
+void prepare_verdicts(CurveValidation& result, MeasuredCurve const& measured) {
+  constexpr std::size_t kEnough = 7;
+  result.rivals = rivals_of(measured);
+  for (Prediction& point : result.points) {
+    std::vector<Measurement> same_size;
+    for (Measurement const& one : measured.samples)
+      if (one.size == point.size) same_size.push_back(one);
+    point.spread = same_size.size() >= kEnough ? measurement_spread(same_size) : result.spread;
+  }
 }
 
 bool within_gate(VerdictAgreement const& agreement) noexcept {

@@ -9,6 +9,7 @@
 
 #include "commands/inspect_report.hpp"
 #include "commands/routing_input.hpp"
+#include "commands/simulate_kernels.hpp"
 #include "switchyard/io/file.hpp"
 #include "switchyard/io/routing_reader.hpp"
 #include "switchyard/types/error.hpp"
@@ -201,7 +202,8 @@ std::unique_ptr<sim::NetworkModel const> model_of(ParsedOptions const& options) 
 ChosenCosts costs_of(ParsedOptions const& options) {
   ChosenCosts chosen;
   if (!options.has("costs")) {
-    for (char const* name : {"system", "expert-kernel"})
+    for (char const* name :
+         {"system", "expert-kernel", "plan-kernel", "quantize-kernel", "permute-kernel", "combine-kernel"})
       if (options.has(name)) throw UsageError(fmt::format("--{} names a part of a cost file: give --costs FILE", name));
     return chosen;
   }
@@ -209,6 +211,8 @@ ChosenCosts costs_of(ParsedOptions const& options) {
   auto const costs = sim::cost_file_from_json(io::read_file(file), file);
   chosen.alltoall = sim::alltoall_curves(costs, options.text("system"));
   if (options.has("expert-kernel")) chosen.experts = kernel_of(costs, options.text("expert-kernel"));
+  chosen.kernels = row_kernels_of(costs, options);
+  chosen.row_bytes = options.integer("row-bytes", 1, kMaxBytes);
   return chosen;
 }
 
@@ -218,33 +222,37 @@ sim::PlanCost time_plan(TimedPlans const& plans, sim::ClusterSpec const& cluster
   auto cost = costs.alltoall.empty() ? sim::cost_of(sim::ClusterTopology(cluster), phases, model)
                                      : sim::calibrated_cost_of(cluster, costs.alltoall, phases, model);
   if (costs.experts && !plans.rebalance) add_experts(cost, plans, *costs.experts);
+  add_row_kernels(cost, plans, phases, costs);
   return cost;
 }
 
 OptionTable timing_options() {
-  return {{"cluster", OptionKind::optional, "NAME|FILE", "", "preset or cluster file"},
-          {"nodes", OptionKind::optional, "N", "", "nodes of a preset; without it as many as the plan's ranks fill"},
-          {"fidelity", OptionKind::optional, "t0|t1|t2", "t1", "how the network is modelled"},
-          {"row-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekRowBytes),
-           "one token row of a dispatch; the default is hidden 7168 in bf16"},
-          {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekExpertBytes),
-           "weights of one expert of one layer, for a rebalance"},
-          {"merge", OptionKind::optional, "FRACTION", "0",
-           "t1: make one event of starts and ends within this part of the lower bound; the error is in the JSON"},
-          {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
-          {"channels", OptionKind::optional, "N", "0",
-           "t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit"},
-          {"channel-gbs", OptionKind::optional, "GB/s", "0", "t2: what one channel moves; 0 = no limit"},
-          {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
-          {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
-          {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"},
-          {"ranks", OptionKind::optional, "N", "", "routing: ranks that its tokens are dealt to, in blocks"},
-          {"experts", OptionKind::optional, "E", "", "routing: logical experts, when the recording does not say"},
-          {"layer", OptionKind::optional, "N", "0", "routing: layer of the recording and of the placement"},
-          {"placement", OptionKind::optional, "FILE", "",
-           "routing: a placement or plan file; without it experts lie in contiguous blocks"},
-          {"dedup", OptionKind::optional, "none|per_rank|per_node", "",
-           "routing: how often a token travels to one rank or node; without it once per expert"}};
+  OptionTable table{
+      {"cluster", OptionKind::optional, "NAME|FILE", "", "preset or cluster file"},
+      {"nodes", OptionKind::optional, "N", "", "nodes of a preset; without it as many as the plan's ranks fill"},
+      {"fidelity", OptionKind::optional, "t0|t1|t2", "t1", "how the network is modelled"},
+      {"row-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekRowBytes),
+       "one token row of a dispatch; the default is hidden 7168 in bf16"},
+      {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekExpertBytes),
+       "weights of one expert of one layer, for a rebalance"},
+      {"merge", OptionKind::optional, "FRACTION", "0",
+       "t1: make one event of starts and ends within this part of the lower bound; the error is in the JSON"},
+      {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
+      {"channels", OptionKind::optional, "N", "0",
+       "t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit"},
+      {"channel-gbs", OptionKind::optional, "GB/s", "0", "t2: what one channel moves; 0 = no limit"},
+      {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
+      {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
+      {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"},
+      {"ranks", OptionKind::optional, "N", "", "routing: ranks that its tokens are dealt to, in blocks"},
+      {"experts", OptionKind::optional, "E", "", "routing: logical experts, when the recording does not say"},
+      {"layer", OptionKind::optional, "N", "0", "routing: layer of the recording and of the placement"},
+      {"placement", OptionKind::optional, "FILE", "",
+       "routing: a placement or plan file; without it experts lie in contiguous blocks"},
+      {"dedup", OptionKind::optional, "none|per_rank|per_node", "",
+       "routing: how often a token travels to one rank or node; without it once per expert"}};
+  for (OptionSpec const& option : kernel_options()) table.push_back(option);
+  return table;
 }
 
 }  // namespace switchyard::cli

@@ -10,6 +10,7 @@
 #include "commands/plan_file.hpp"
 #include "switchyard/sim/cost_file.hpp"
 #include "switchyard/sim/plan_cost.hpp"
+#include "switchyard/sim/row_kernels.hpp"
 
 namespace switchyard::cli {
 
@@ -53,10 +54,13 @@ struct TimedPlans : PlanFile {
 struct ChosenCosts {
   std::vector<sim::FittedCurve> alltoall{};  ///< empty without --costs
   std::optional<sim::GroupedGemmCost> experts{};
+  sim::RowKernels kernels{};
+  std::int64_t row_bytes = 1;
 };
 [[nodiscard]] ChosenCosts costs_of(ParsedOptions const& options);
 
-/// Phases in order; for a dispatch with an expert kernel a phase "experts" before the first combine.
+/// Phases in order; for a dispatch with an expert kernel a phase "experts" before the first combine, with other kernels
+/// theirs before and after.
 [[nodiscard]] sim::PlanCost time_plan(TimedPlans const& plans, sim::ClusterSpec const& cluster,
                                       std::vector<sim::TrafficPhase> const& phases, sim::NetworkModel const& model,
                                       ChosenCosts const& costs);

@@ -85,7 +85,10 @@ std::string to_table(ValidationReport const& report) {
 nlohmann::ordered_json json_of(sim::CurveValidation const& curve) {
   nlohmann::ordered_json points = nlohmann::ordered_json::array(), rejected = points;
   for (auto const& point : curve.points)
-    points.push_back({{"size", point.size}, {"measured_us", point.measured_us}, {"predicted_us", point.predicted_us}});
+    points.push_back({{"size", point.size},
+                      {"measured_us", point.measured_us},
+                      {"predicted_us", point.predicted_us},
+                      {"spread", point.spread}});
   for (auto const& one : curve.rejected)
     rejected.push_back({{"size", one.sample.size}, {"us", one.sample.us}, {"reason", name_of(one.reason)}});
   return {{"curve", curve.name},

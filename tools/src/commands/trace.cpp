@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "commands/commands.hpp"
+#include "commands/simulate_kernels.hpp"
 #include "html/timeline_page.hpp"
 #include "switchyard/io/file.hpp"
 #include "switchyard/sim/chrome_trace.hpp"
@@ -17,6 +18,9 @@ void print(TimelineReport const& report, TimelineRun const& run, std::string con
 
 ExitCode run_trace(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
+  for (OptionSpec const& kernel : kernel_options())
+    if (options.has(kernel.name))
+      throw UsageError(fmt::format("--{} times a phase of `simulate`: a timeline has none", kernel.name));
   TimelineReport report;
   std::vector<TimedPlans> plans;
   for (std::string const& file : options.list("PLAN")) {

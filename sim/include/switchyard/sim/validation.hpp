@@ -14,6 +14,7 @@ struct Prediction {
   double size = 0;
   double measured_us = 0;
   double predicted_us = 0;
+  double spread = 0;  ///< of the samples of this size where there are seven or more, else the curve's
 };
 
 /// One line of the table. Errors are |predicted - measured| / measured.
@@ -66,7 +67,7 @@ enum class GemmHeldOut : std::uint8_t {
 [[nodiscard]] std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curves);
 
 /// How often the simulator says which of two plans is faster, among pairs of measured medians at equal size that differ
-/// by more than twice the larger spread.
+/// by more than twice the larger spread of the two.
 struct VerdictAgreement {
   std::string kind{};  ///< "alltoallv", "alltoall", "deepep_ll", "deepep_normal"
   int compared = 0;
