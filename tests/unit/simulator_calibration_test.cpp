@@ -115,6 +115,29 @@ TEST_CASE("wrong columns, cut rows, wrong results and mixed devices are refused 
   CHECK(contains(refused(header()), "did not finish"));
 }
 
+TEST_CASE("several runs in one log; logs cut off anywhere are read or refused, never half understood") {
+  std::string const text = header() + row("8", "10", "9", "N/A") + header("sendrecv_perf") + row("16", "12", "9", "0");
+  auto const curves = read_measured_curves(text, "run.txt");
+  REQUIRE(curves.size() == 3);
+  CHECK(to_string(curves[0].key) == "alltoall Box GPU x2");
+  CHECK(to_string(curves[1].key) == "sendrecv Box GPU x2");
+  std::string const bench = std::string(kDevice) + kNccl +
+                            R"({"name": "a 1", "ranks": 2, "tokens": 3, "bytes": 1, "samples_us": [1, 2]})"
+                            "\n";
+  int read = 0, cut = 0;
+  for (std::string const& whole : {text, bench})
+    for (std::size_t length = 0; length < whole.size(); ++length) try {
+        for (auto const& curve : read_measured_curves(whole.substr(0, length), "cut.txt"))
+          require_valid(curve.provenance);
+        ++read;
+      } catch (Error const& error) {
+        CHECK(error.code() == ErrorCode::parse);
+        ++cut;
+      }
+  CHECK(read > 0);
+  CHECK(cut > 1000);
+}
+
 TEST_CASE("lines of the GPU benchmarks: names that differ in numbers are one curve") {
   std::string const text =
       std::string(kDevice) + kNccl +

@@ -70,10 +70,18 @@ class NcclTestsReader {
   void read_comment(std::string_view line, std::vector<std::string_view> const& words) {
     if (auto const test = word_after(line, "Collective test starting:"); !test.empty()) operation_ = test;
     if (auto const code = word_after(line, "nccl-library="); !code.empty()) version_ = version_of_code(code);
-    if (line.find("nThread") != std::string_view::npos) iterations_ = timed_calls(line);
+    if (line.find("nThread") != std::string_view::npos) begin_run(line);
     if (words.size() > 2 && words[1] == "Rank") read_rank(line);
     if (words.size() > 2 && words[1] == "size" && words[2] == "count") read_header(words);
     if (in_table_ && words.size() > 2 && (words[1] == "Out" || words[1] == "Avg")) in_table_ = false;
+  }
+
+  /// A log may hold several runs: each says anew what it ran on.
+  void begin_run(std::string_view line) {
+    iterations_ = timed_calls(line);
+    in_table_ = false;
+    ranks_ = 0;
+    device_.clear();
   }
 
   /// "warmup iters: 5 iters: 20 agg iters: 1": the second of the three.
