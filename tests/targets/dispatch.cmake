@@ -2,11 +2,11 @@
 # The vectors' runners are compiled in, so that these tests need no other part of the tools.
 set(vectors ${PROJECT_SOURCE_DIR}/tools/src/vectors)
 switchyard_add_test(dispatch_alltoall_golden LABEL golden
-  SOURCES golden/dispatch_alltoall_test.cpp ${vectors}/alltoall.cpp ${vectors}/dispatch_case.cpp
+  SOURCES golden/dispatch_alltoall_test.cpp ${vectors}/alltoall.cpp ${vectors}/dispatch_backend_cpu.cpp ${vectors}/dispatch_case.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_alltoall_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
 switchyard_add_test(dispatch_families_golden LABEL golden
-  SOURCES golden/dispatch_families_test.cpp ${vectors}/allgather.cpp ${vectors}/dispatch_case.cpp
+  SOURCES golden/dispatch_families_test.cpp ${vectors}/allgather.cpp ${vectors}/dispatch_backend_cpu.cpp ${vectors}/dispatch_case.cpp
     ${vectors}/flex.cpp ${vectors}/megablocks.cpp
   LIBS switchyard::core switchyard::backend_cpu)
 target_include_directories(dispatch_families_golden PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
