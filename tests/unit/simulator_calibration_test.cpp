@@ -167,7 +167,7 @@ TEST_CASE("lines of the GPU benchmarks: names that differ in numbers are one cur
 TEST_CASE("lines of a benchmark that do not say where they are from are refused") {
   std::string const one = R"({"name": "a", "bytes": 1, "samples_us": [1]})"
                           "\n";
-  std::string const ranks = R"({"name": "a", "ranks": 2, "bytes": 1, "samples_us": [1]})"
+  std::string const ranks = R"({"name": "alltoallv uniform 1", "ranks": 2, "total_bytes": 1, "samples_us": [1]})"
                             "\n";
   CHECK(contains(refused(one + one), "line 1"));
   CHECK(contains(refused(one + one), "unknown origin"));

@@ -70,8 +70,8 @@ CurveKey key_of(io::JsonValue const& record, std::string const& device) {
 /// The machine's line is "NAME, compute capability ..., CUDA runtime ...": the software is what follows the name.
 void set_origin(BenchReader& reader, io::JsonValue const& record, bool ranks) {
   if (reader.device.empty()) record.fail("there is no {\"device\": ...} line before it: unknown origin is not fitted");
-  if (ranks && reader.nccl.empty())
-    record.fail("a case of several ranks without a {\"nccl\": ...} line before it: the version is not known");
+  if (record.find("total_bytes") && reader.nccl.empty())
+    record.fail("a bare all-to-all without a {\"nccl\": ...} line before it: the version is not known");
   auto const comma = reader.device.find(", ");
   std::string const rest = comma == std::string::npos ? "" : reader.device.substr(comma + 2);
   reader.provenance.device = reader.device.substr(0, comma);
