@@ -8,7 +8,7 @@ std::vector<Command> all_commands() {
           verify_command(),    generate_command(), dispatch_command(), inspect_command(),  layer_command(),
           replay_command(),    simulate_command(), trace_command(),    compare_command(),  sweep_command(),
           calibrate_command(), memory_command(),   check_command(),    vectors_command(),  doctor_command(),
-          demo_command(),      version_command()};
+          bench_command(),     demo_command(),     version_command()};
 }
 
 }  // namespace switchyard::cli

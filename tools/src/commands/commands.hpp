@@ -9,6 +9,7 @@
 namespace switchyard::cli {
 
 [[nodiscard]] Command backtest_command();
+[[nodiscard]] Command bench_command();
 [[nodiscard]] Command calibrate_command();
 [[nodiscard]] Command check_command();
 [[nodiscard]] Command compare_command();

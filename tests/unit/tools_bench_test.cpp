@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench: its arithmetic on samples made up here, its forms as the program prints them; no test looks at a time.
+//
+// Worked example: 4 ranks, one_hot, 1024 bytes each: rank 0 receives 4096, 1024 of them its own. A median of 2 us gives
+// algbw 4096 B / 2 us = 2.05 GB/s, busbw 3/4 of it; a floor of 1 us is a ratio of 0.5.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "bench/alltoallv_cpu.hpp"
+#include "support/cli_runner.hpp"
+#include "support/error_text.hpp"
+
+using support::CliRunner;
+using support::contains;
+namespace cli = switchyard::cli;
+
+TEST_CASE("the table's figures follow from the samples") {
+  cli::BenchTable table{"box", "by hand", 4, {}};
+  table.cases.push_back({"one_hot", 1024, 4096, 0.75, {9, 2, 1}, {1, 1, 1}});
+  auto const text = cli::to_table(table);
+  CAPTURE(text);
+  CHECK(contains(text, "one_hot  1,024        2.0          2.05          1.54         1.0  0.500"));
+  CHECK(contains(cli::to_json(table), "\"samples_us\":[9.0,2.0,1.0]"));
+  CHECK(contains(cli::to_csv(table), "one_hot,1024,1,2.000,1.000\n"));
+  CHECK(cli::median_of({}) == 0);
+  CHECK(cli::median_of({4, 1}) == 2.5);
+}
+
+TEST_CASE("every pattern at every size, with the bytes of the busiest rank") {
+  auto const table = cli::bench_alltoallv_cpu({4, 4096, 8192, 2});
+  REQUIRE(table.cases.size() == 10);
+  for (auto const& one : table.cases) {
+    CAPTURE(one.pattern);
+    CHECK(one.samples_us.size() == 2);
+    CHECK(one.floor_us.size() == 2);
+    CHECK(one.bus_factor <= 1);
+    CHECK(one.bus_factor > 0);
+    if (one.pattern == "uniform") CHECK(one.largest_bytes == one.total_bytes);
+    if (one.pattern == "uniform") CHECK(one.bus_factor == 0.75);
+    if (one.pattern == "one_hot") CHECK(one.largest_bytes == 4 * one.total_bytes);
+    if (one.pattern == "one_hot") CHECK(one.bus_factor == 0.75);
+    if (one.pattern == "one_direction") CHECK(one.bus_factor == 1);
+  }
+  CHECK(cli::bench_alltoallv_cpu({1, 1, 1, 1}).cases.size() == 5);  // one rank, messages of no byte
+}
+
+TEST_CASE("the program: a report that calibrate reads, CSV with all samples, mistakes") {
+  CliRunner const runner;
+  std::string const small = "bench alltoallv --ranks 2 --min-bytes 4096 --max-bytes 16384 --samples 3 ";
+  auto const result = runner.run(small + "--format csv --out samples.json");
+  CHECK(result.exit_code == 0);
+  CHECK(result.err.empty());
+  CHECK(std::count(result.out.begin(), result.out.end(), '\n') == 1 + 3 * 5 * 3);
+  CHECK(contains(runner.read("samples.json"), "switchyard.alltoallv_samples/1"));
+  auto const calibrated = runner.run("calibrate samples.json");
+  CAPTURE(calibrated.err);
+  CHECK(calibrated.exit_code == 0);
+  CHECK(contains(runner.run(small).out, "half_silent"));
+  CHECK(contains(runner.run("bench alltoallv --min-bytes 9 --max-bytes 8").err, "--max-bytes 8 is less"));
+  CHECK(contains(runner.run("bench alltoall").err, "did you mean 'alltoallv'?"));
+}
