@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # NVTX ranges, which need the toolkit's headers but no GPU; the fast expert engine against the exact one, and its
 # benchmark, built wherever the toolkit has cuBLAS.
-if(SWITCHYARD_HAVE_CUDA AND EXISTS ${CUDAToolkit_INCLUDE_DIRS}/nvtx3/nvToolsExt.h)
+if(SWITCHYARD_HAVE_CUDA)
+  find_path(SWITCHYARD_NVTX_DIR nvtx3/nvToolsExt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} /usr/local/cuda/include)
+endif()
+if(SWITCHYARD_NVTX_DIR)
   switchyard_add_test(cuda_nvtx_test LABEL unit
     SOURCES unit/cuda_nvtx_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/nvtx_range.cpp LIBS ${CMAKE_DL_LIBS})
   target_include_directories(cuda_nvtx_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
