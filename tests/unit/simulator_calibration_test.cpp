@@ -187,7 +187,7 @@ TEST_CASE("a pair's two directions share its channels; ports carry what more ran
   ClusterSpec spec;
   spec.name = "box";
   spec.gpus_per_node = 2;
-  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 1;
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 0.18;  // 82 % of it are less than 150
   auto const time_us = [&](std::vector<Flow> const& flows) {
     ClusterTopology const topology(calibrated_cluster(spec, std::array{pair, four}, flows));
     return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
@@ -195,6 +195,9 @@ TEST_CASE("a pair's two directions share its channels; ports carry what more ran
   Flow const there{RankId(0), RankId(1), 60000, 1, 0}, back{RankId(1), RankId(0), 60000, 1, 0};
   CHECK(time_us({there, back}) == Approx(620));
   CHECK(time_us({there}) == Approx(20 + 60000 / 150.0));
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 0.25;
+  CHECK(time_us({there}) == Approx(20 + 60000 / 200.0));  // the channels bind, 100 each way, not the port of 206
+  CHECK(time_us({there, back}) == Approx(620));
 }
 
 TEST_CASE("tiles of an expert and the tokens of a batch are found, and cost what they were made of") {

@@ -70,9 +70,13 @@ double final_bytes_per_us(FittedCurve const& curve) {
   return rate;
 }
 
-/// What a port is known to carry: the most that any measured exchange moved through one.
-double port_bytes_per_us(std::span<FittedCurve const> curves) {
-  double most = 0;
+/// What is left of a link's rate for payload: NCCL's tuner counts 20.6 of 25 GB/s of a Hopper NVLink and direction
+/// (src/graph/topo.h).
+constexpr double kPayloadPart = 20.6 / 25;
+
+/// What a port carries one way: the payload part of what the cluster says, or more where an exchange moved more.
+double port_bytes_per_us(ClusterSpec const& spec, std::span<FittedCurve const> curves) {
+  double most = spec.intra_node.gpu_gb_per_s * kBytesPerUsPerGbPerS * kPayloadPart;
   for (FittedCurve const& curve : curves) most = std::max(most, final_bytes_per_us(curve));
   return most;
 }
@@ -105,13 +109,16 @@ ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve co
   auto const busiest = static_cast<double>(use.busiest_bytes);
   auto const pair = static_cast<double>(use.pair_bytes);
   bool const is_pair = of_node.key.ranks == 2 && pair > 0;
-  // Two GPUs share their channels for both directions, so their curve is looked up at what goes each way on average.
-  double const known = is_pair ? use.pair_mean_bytes : busiest;
+  double const pair_port = is_pair ? port_bytes_per_us(spec, curves) : 0;
+  // Two GPUs share their channels for both directions, so their curve is looked up at what goes each way on average, or
+  // at what takes the channels as long as the fuller direction takes the port.
+  double const known =
+      is_pair ? std::max(use.pair_mean_bytes, pair * final_bytes_per_us(of_node) / pair_port) : busiest;
   double const us = us_of_port(of_node, known);
   ClusterSpec calibrated = spec;
   IntraNodeSpec& node = calibrated.intra_node;
   node.latency_us = std::max(0.0, us - known / final_bytes_per_us(of_node));
-  double const port = is_pair ? port_bytes_per_us(curves) : busiest / (us - node.latency_us);
+  double const port = is_pair ? pair_port : busiest / (us - node.latency_us);
   node.gpu_gb_per_s = node.peer_gb_per_s = port / kBytesPerUsPerGbPerS;
   node.message_us = 0;
   if (pair == 0) return calibrated;

@@ -9,8 +9,6 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr double kBytesPerUsPerGbPerS = 1000;
-
 /// @return the part of a sender's bytes that `from` sends to `to`; 0 as well where `pattern` is unknown.
 double share_of(std::string const& pattern, int from, int to, int ranks) {
   if (pattern == "uniform") return 1.0 / ranks;
@@ -33,12 +31,18 @@ std::vector<Flow> flows_of(std::string const& pattern, double total_bytes, int r
   return flows;
 }
 
-/// One node whose constants the calibration replaces.
-ClusterSpec node_of(int ranks) {
+/// One node; its ports are those of the preset whose GPU the device is, else unknown and left to the curves.
+ClusterSpec node_of(int ranks, std::string const& device) {
+  constexpr double kUnknownGbPerS = 1e-3;
   ClusterSpec spec;
   spec.name = "measured node";
   spec.gpus_per_node = ranks;
-  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = kBytesPerUsPerGbPerS;
+  spec.intra_node.gpu_gb_per_s = kUnknownGbPerS;
+  for (auto const& [gpu, preset] : {std::pair{"H100", "dgx-h100"}, std::pair{"H200", "dgx-h200"},
+                                    std::pair{"B200", "dgx-b200"}, std::pair{"A100", "dgx-a100"}})
+    if (device.find(gpu) != std::string::npos)
+      spec.intra_node.gpu_gb_per_s = cluster_preset(preset, 1).intra_node.gpu_gb_per_s;
+  spec.intra_node.peer_gb_per_s = spec.intra_node.gpu_gb_per_s;
   return spec;
 }
 
@@ -46,7 +50,7 @@ ClusterSpec node_of(int ranks) {
 double predicted_us(std::span<FittedCurve const> curves, std::string const& pattern, double total_bytes) {
   int const ranks = curves.front().key.ranks;
   auto const flows = flows_of(pattern, total_bytes, ranks);
-  ClusterTopology const topology(calibrated_cluster(node_of(ranks), curves, flows));
+  ClusterTopology const topology(calibrated_cluster(node_of(ranks, curves.front().provenance.device), curves, flows));
   return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
 }
 

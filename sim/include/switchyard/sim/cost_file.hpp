@@ -46,8 +46,10 @@ struct CostFile {
 /// ranks (the largest measured size up to the node's, else the smallest) says for its bytes, and the busiest pair what
 /// the two-rank curve says for half of what the pair moves both ways (its two directions share channels), but no less
 /// than its port takes: capacity is what the curve reaches at large sizes, latency the rest; message costs are in the
-/// curve and become 0. On nodes of two ranks a port carries what it does in the best of all curves. Between nodes
-/// nothing changes. Flows that stay on their rank count for nothing; without others the cluster is `spec` itself.
+/// curve and become 0. On nodes of two ranks a port carries
+/// 82 % of what the cluster says, NCCL's figure for payload, or what it does in the best of all curves if that is more.
+/// Between nodes nothing changes. Flows that stay on their rank count for nothing; without others the cluster is `spec`
+/// itself.
 /// @throws Error{invalid_argument} for no curves or a curve that never rises.
 [[nodiscard]] ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve const> curves,
                                              std::span<Flow const> flows);
