@@ -119,6 +119,15 @@ TEST_CASE("routing records: profiling and meta records are left out and counted"
                  "no routing record of layer 7"));
 }
 
+TEST_CASE("routing records: a count holds for records that are left out, and for those before it") {
+  std::string const text = "{\"layer\":0,\"topk_ids\":[1,0]}\n{\"layer\":0,\"topk_ids\":[0,0]}\n";
+  CHECK(parse(text).dropped_profiling == 1);
+  CHECK(parse(text).load == ExpertLoad(1, 1, 2, {2, 0}));
+  CHECK(contains(refusal(text, 1), "expert ids must be below the expert count 1"));
+  CHECK(contains(refusal("{\"layer\":0,\"topk_ids\":[5,0]}\n{\"type\":\"meta\",\"num_experts\":3}\n"),
+                 "a record before this names expert 5"));
+}
+
 TEST_CASE("routing records: a stated expert count is used and must agree") {
   std::string const text = "{\"type\":\"meta\",\"num_experts\":4}\n{\"type\":\"route\",\"layer\":0,\"topk_ids\":[2]}\n";
   CHECK(parse(text).load == ExpertLoad(1, 1, 4, {0, 0, 1, 0}));

@@ -27,17 +27,12 @@ class LayerCounts {
       if (id >= 0) counts[static_cast<std::size_t>(id)] += 1;
   }
 
-  /// @param first_layer receives the lowest layer id.
-  [[nodiscard]] ExpertLoad load(std::int64_t num_experts, int& first_layer) const {
+  /// @param experts above every id that was added @param first_layer receives the lowest layer id.
+  [[nodiscard]] ExpertLoad load(std::int64_t experts, int& first_layer) const {
     std::vector<std::int64_t> ids;
-    std::size_t widest = 0;
-    for (auto const& [layer, counts] : layers_) {
-      ids.push_back(layer);
-      widest = std::max(widest, counts.size());
-    }
+    for (auto const& [layer, counts] : layers_) ids.push_back(layer);
     IdRange const range = contiguous_range(text_, "layer", ids);
     first_layer = static_cast<int>(range.first);
-    std::int64_t const experts = num_experts > 0 ? num_experts : static_cast<std::int64_t>(widest);
     require_load_sizes(text_, 1, range.count, experts);
     std::vector<double> values;
     for (auto const& [layer, counts] : layers_) {
@@ -68,7 +63,8 @@ LoadReadResult parse_jsonl_load(LoadText const& text) {
       "{}: no routing record of a real token: {} look like the engine's profiling pass (ids 0 to k-1), {} "
       "are of another type: record real requests",
       text.name, result.dropped_profiling, result.dropped_other);
-  result.load = counts.load(records.num_experts(), result.first_layer);
+  // Stated or not, the count holds for the records of a profiling pass, too.
+  result.load = counts.load(std::max(records.num_experts(), records.named_experts()), result.first_layer);
   return result;
 }
 

@@ -38,10 +38,12 @@ bool RouteRecords::parse_line(JsonValue const& value, RouteRecord& record) {
   if (top_k_ == 0) top_k_ = record.ids.size();
   if (record.ids.empty()) ids.fail("at least one expert id is required");
   if (record.ids.size() != top_k_) ids.fail(fmt::format("the records before this have {} ids", top_k_));
-  for (std::size_t k = 0; k < top_k_; ++k)
+  for (std::size_t k = 0; k < top_k_; ++k) {
     if (num_experts_ > 0 && record.ids[k] >= num_experts_)
       ids.at(k).fail(
           fmt::format("expert ids must be below the expert count {}: correct the count or the record", num_experts_));
+    named_experts_ = std::max(named_experts_, record.ids[k] + 1);
+  }
   record.weights.clear();
   if (auto const weights = value.find("topk_weights")) {
     weights->array_size(top_k_);
@@ -57,6 +59,9 @@ void RouteRecords::read_meta(JsonValue const& value) {
   if (!stated) return;
   std::int64_t const count = stated->as_int(1, kMaxExperts);
   if (num_experts_ == 0) num_experts_ = count;
+  if (count < named_experts_)
+    stated->fail(
+        fmt::format("a record before this names expert {}: correct the count or the record", named_experts_ - 1));
   if (count != num_experts_)
     stated->fail(fmt::format("{} experts were asked for or stated before: correct the expert count", num_experts_));
 }

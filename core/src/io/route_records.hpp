@@ -29,6 +29,8 @@ class RouteRecords {
 
   /// The count asked for, else the one stated by a meta record so far, else 0.
   [[nodiscard]] std::int64_t num_experts() const { return num_experts_; }
+  /// One past the largest expert id in any routing record so far, those of a profiling pass among them.
+  [[nodiscard]] std::int64_t named_experts() const { return named_experts_; }
   [[nodiscard]] std::int64_t dropped_profiling() const { return dropped_profiling_; }
   [[nodiscard]] std::int64_t dropped_other() const { return dropped_other_; }
 
@@ -40,6 +42,7 @@ class RouteRecords {
 
   JsonLines lines_;
   std::int64_t num_experts_;
+  std::int64_t named_experts_ = 0;
   std::size_t top_k_ = 0;
   bool leading_ = true;  // no record of a real token yet
   std::int64_t dropped_profiling_ = 0;
