@@ -46,7 +46,8 @@ class CudaPrepare final : public PrepareFinalize {
         traits_(prepare_traits(kind, options)),
         shape_(internal::prepare_shape(kind, group.host.rank(), placement, options)),
         packets_(internal::packet_sizes(options.hidden, options.dtype, wire_quant(traits_))),
-        expert_map_(internal::local_expert_map(placement, options.layer, group.host.rank())),
+        expert_map_(
+            internal::local_expert_map(placement, options.layer, RankId{options.grid.ep_rank_of(group.host.rank())})),
         executor_(group.device) {}
 
   [[nodiscard]] PrepareTraits const& traits() const noexcept override { return traits_; }
