@@ -3,6 +3,11 @@
 //
 // Worked example: loads 6 2 1 3 on two ranks of two slots, mean 6. The pairs are 6+2|1+3, 6+1|2+3 and 6+3|2+1: the best
 // has 7 on its hotter rank, which is what the policy must find.
+//
+// Worked example of a rank without slots: a rank's step takes 30 + 10 * activated experts + 0.5 * tokens, over its
+// speed. Rank 0 has no slot and speed 0.5, so it takes 30/0.5 = 60 whatever is placed. Ranks 1 and 2 have speed 2: with
+// loads 3 1 in one slot each they take (30+10+1.5)/2 = 20.75 and 20.25, with both experts on rank 1 (30+20+2)/2 = 26.
+// The layer's figure is 60 in any case: nothing can be gained.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -16,6 +21,7 @@
 #include "switchyard/placement/balanced.hpp"
 #include "switchyard/placement/bounds.hpp"
 #include "switchyard/placement/imbalance.hpp"
+#include "switchyard/placement/incremental.hpp"
 #include "switchyard/placement/objective.hpp"
 #include "switchyard/placement/policy.hpp"
 
@@ -40,6 +46,29 @@ bool plan_fits(Problem const& problem, BalancedResult& result) {
 
 TEST_CASE("the example of four experts on two ranks") {
   CHECK(balance(support::one_layer({6, 2, 1, 3}), {2, 4, 1, 1}).layers[0].max_figure == 7);
+}
+
+TEST_CASE("the example of a rank without slots that takes longest") {
+  auto const load = support::one_layer({3, 1});
+  PolicyRequest request{3, 4, 1, 1};
+  request.slot_layout = SlotLayout({0, 2, 2});
+  request.rank_speeds = {0.5, 2, 2};
+  request.objective = {ObjectiveKind::time, 30, 10, 0.5};
+  auto const fresh = balance(load, request);
+  CHECK(fresh.layers[0].max_figure == 60);
+  CHECK(measure_objective(load, fresh.placement, request).layers[0].max_figure == 60);
+  request.current = std::make_shared<ExpertPlacement const>(
+      ExpertPlacement(1, 2, *request.slot_layout, {ExpertId(0), ExpertId(1), kNoExpert, kNoExpert}));
+  CHECK(measure_objective(load, *request.current, request).layers[0].rank_figures == std::vector<double>{60, 26, 15});
+  auto const kept = improve_placement(load, request);
+  CHECK(kept.layers[0].current_figure == 60);
+  CHECK(kept.layers[0].curve.size() == 1);
+  CHECK(kept.placement == *request.current);
+  // A dead rank takes no time: then moving expert 1 pays.
+  request.dead_ranks = {RankId(0)};
+  auto const moved = improve_placement(load, request);
+  CHECK(moved.layers[0].current_figure == 26);
+  CHECK(moved.layers[0].curve.back().max_figure == 20.75);
 }
 
 TEST_CASE("balanced honours every part of a request") {

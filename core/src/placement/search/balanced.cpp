@@ -63,7 +63,8 @@ class LayerBalancer {
         layer_(layer),
         slots_to_fill_(to_size(slots_to_fill(request, layer))),
         figures_(request.objective, load, layer, cluster.max_replicas() + 1),
-        target_(placement::search_bound(cluster, request.objective, load, layer, slots_to_fill_) *
+        target_(std::max(placement::search_bound(cluster, request.objective, load, layer, slots_to_fill_),
+                         cluster.idle_value) *
                 (1 + options.tolerance)),
         good_enough_(target_ * (1 + options.good_enough)),
         may_empty_(request.objective.kind != ObjectiveKind::tokens) {}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster.hpp"
 
+#include <algorithm>
+
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/placement/bounds.hpp"
@@ -14,8 +16,14 @@ void add_rank(Cluster& cluster, PolicyRequest const& request, SlotLayout const& 
   cluster.node_of_rank.push_back(node_of(request, rank).index());
   auto const slots = to_size(layout.slots_of(rank));
   cluster.rank_of_slot.insert(cluster.rank_of_slot.end(), slots, rank.index());
-  if (slots > 0 && cluster.speed[rank.index()] > 0) {
+  double const speed = cluster.speed[rank.index()];
+  if (speed <= 0) {
+    return;
+  }
+  if (slots > 0) {
     cluster.live.push_back(rank.index());
+  } else {
+    cluster.idle_value = std::max(cluster.idle_value, cluster.base / speed);
   }
 }
 

@@ -23,6 +23,7 @@ struct Cluster {
   std::vector<double> speed{};              // [ranks] 0 = dead
   std::vector<std::size_t> live{};          // serving ranks that have slots, ascending
   double base = 0;                          // figure of a live rank before any slot
+  double idle_value = 0;                    // largest value of the serving ranks without slots: nothing goes below it
   std::size_t experts_per_group = 1;
   std::size_t max_nodes_per_group = 0;   // 0 = no limit
   std::size_t max_nodes_per_expert = 0;  // 0 = no limit

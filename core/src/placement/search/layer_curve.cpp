@@ -135,7 +135,8 @@ class CurveTracer {
     layer.forced_moves = start_fetches_.total();
     layer.duplicates_before = count_duplicates(LayerState(*task_.cluster, *task_.figures, task_.current));
     layer.duplicates_kept = settle_duplicates_first();
-    layer.lower_bound = task_.lower_bound > 0 ? task_.lower_bound : mean_value(start_);
+    layer.lower_bound =
+        std::max(task_.lower_bound > 0 ? task_.lower_bound : mean_value(start_), task_.cluster->idle_value);
     points_.see(start_, start_fetches_);
     double const goal = layer.lower_bound * options_.goal_ratio;
     for (double const threshold : thresholds(start_.max_value(), goal, layer.lower_bound, options_.max_sweeps)) {

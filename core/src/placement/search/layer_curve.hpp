@@ -16,7 +16,7 @@ struct LayerTask {
   SlotFigures* figures;
   std::vector<std::size_t> current;  // [slots] slots of dead ranks are kNone
   std::size_t slots_to_fill;
-  double lower_bound;  // 0: the mean figure of the placement in use
+  double lower_bound;  // 0: the mean figure of the placement in use, or what a rank without slots takes
   bool may_empty;
   std::int64_t duplicate_fetches = 0;  // the most that may be spent on removing duplicates; 0: they are left alone
 };

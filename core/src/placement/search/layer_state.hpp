@@ -2,6 +2,7 @@
 /// LayerState: one layer's placement while it is being improved, with the figure of every rank kept up to date.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -41,9 +42,11 @@ class LayerState {
   /// The figure of a rank before division by its speed, and after.
   [[nodiscard]] double sum(std::size_t rank) const { return sum_[rank]; }
   [[nodiscard]] double value(std::size_t rank) const { return sum_[rank] / cluster_->speed[rank]; }
-  /// @return the live rank of the largest value, the lowest on a tie.
+  /// @return the rank of the largest value among Cluster::live, the lowest on a tie.
   [[nodiscard]] std::size_t hottest() const;
-  [[nodiscard]] double max_value() const { return value(hottest()); }
+  /// The layer's figure, as measure_objective() gives it: a rank without slots may be above the hottest of those that
+  /// have some.
+  [[nodiscard]] double max_value() const { return std::max(value(hottest()), cluster_->idle_value); }
 
   /// Whether `expert` may get a replica on `rank`: none is there and node limits hold. @param leaving a rank that gives
   /// up a replica of the same expert at the same time, or kNone. @param replaced the expert it takes the place of.
