@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "alltoallv_patterns.hpp"
+#include "bench_program.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/event.hpp"
@@ -169,15 +170,5 @@ int run(char const* path, int ranks) {
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  constexpr int kSkipped = 77;
-  if (argc < 2 || switchyard::cuda::device_count() == 0) {
-    std::printf("usage: %s <out.json> [ranks], on a machine with a GPU per rank\n", argv[0]);
-    return argc < 2 ? 2 : kSkipped;
-  }
-  try {
-    return gpu_bench::run(argv[1], argc > 2 ? std::atoi(argv[2]) : 2);
-  } catch (std::exception const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return gpu_bench::run_rank_program(argc, argv, gpu_bench::run);
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bench_json.hpp"
+#include "bench_program.hpp"
 #include "fma_peak.hpp"
 #include "kernel_timer.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -155,15 +156,5 @@ int run(char const* path) {
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  constexpr int kSkipped = 77;
-  if (argc != 2 || switchyard::cuda::device_count() == 0) {
-    std::printf("usage: %s <out.json>, on a machine with a GPU\n", argv[0]);
-    return argc != 2 ? 2 : kSkipped;
-  }
-  try {
-    return gpu_bench::run(argv[1]);
-  } catch (switchyard::Error const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return gpu_bench::run_program(argc, argv, gpu_bench::run);
 }

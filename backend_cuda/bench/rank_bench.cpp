@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_ranks <out.json> [ranks]: dispatch and combine, and bare all-to-alls of uneven sizes, over NCCL; one
+// switchyard_gpu_ranks <out.json> [ranks]: dispatch and combine over NCCL and by the fused path; one
 // process, one thread and one GPU per rank (default 2). Samples are the largest time of any rank, by events on its
 // stream around calls that start behind a barrier; all raw samples are kept.
 #include <cuda_runtime_api.h>
@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "bench_json.hpp"
+#include "bench_program.hpp"
 #include "planned_bench.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -233,47 +234,6 @@ void bench_dispatch(RankBench& bench, std::int64_t tokens) {
   }
 }
 
-/// Bytes from rank i to rank j when every rank sends about `total`.
-std::int64_t pattern_bytes(std::string const& pattern, int ranks, int from, int to, std::int64_t total) {
-  if (pattern == "one_hot") return to == 0 ? total : 0;
-  if (pattern == "one_direction") return to == (from + 1) % ranks && from % 2 == 0 ? total : 0;
-  if (pattern == "half_silent") return from % 2 == 0 ? total / ranks : 0;
-  if (pattern == "zipf") {
-    double sum = 0;
-    for (int rank = 0; rank < ranks; ++rank) sum += 1.0 / (1 + rank);
-    return static_cast<std::int64_t>(static_cast<double>(total) / (1 + (to + from) % ranks) / sum);
-  }
-  return total / ranks;
-}
-
-void bench_all_to_all(RankBench& bench) {
-  int const ranks = bench.bare.size();
-  int const me = bench.bare.rank().value();
-  constexpr std::int64_t kMost = std::int64_t{256} << 20;
-  cuda::DeviceBuffer const send(kMost);
-  cuda::DeviceBuffer const receive(kMost * ranks);
-  for (std::int64_t total = 64 << 10; total <= kMost; total *= 4)
-    for (std::string const pattern : {"uniform", "zipf", "one_hot", "one_direction", "half_silent"}) {
-      std::vector<cuda::DeviceSend> sends;
-      std::vector<cuda::DeviceReceive> receives;
-      std::int64_t sent = 0;
-      std::int64_t received = 0;
-      for (int peer = 0; peer < ranks; ++peer) {
-        std::int64_t const out = pattern_bytes(pattern, ranks, me, peer, total);
-        std::int64_t const in = pattern_bytes(pattern, ranks, peer, me, total);
-        sends.push_back({RankId(peer), send.as<std::byte>() + sent, out});
-        receives.push_back({RankId(peer), receive.as<std::byte>() + received, in});
-        sent += out;
-        received += in;
-      }
-      auto const samples =
-          bench.sample([&] { bench.bare.exchange_on(bench.stream, sends, receives, {.operation = "alltoallv"}); });
-      bench.board.hand_in("alltoallv " + pattern + " " + std::to_string(total),
-                          {{"total_bytes", static_cast<double>(total)}, {"ranks", static_cast<double>(ranks)}},
-                          static_cast<double>(total), samples);
-    }
-}
-
 void run_rank(Board& board, int port, int rank, int ranks) {
   if (cudaSetDevice(rank) != cudaSuccess) throw Error(ErrorCode::cuda, "no device for a rank");
   launch::ControlClient control("127.0.0.1", port, "bench", rank, ranks, std::chrono::seconds(60));
@@ -286,7 +246,6 @@ void run_rank(Board& board, int port, int rank, int ranks) {
   try {
     RankBench bench{board, checked, bare};
     for (std::int64_t const tokens : {128, 4096, 8192}) bench_dispatch(bench, tokens);
-    bench_all_to_all(bench);
     checked.barrier({.operation = "end"});
   } catch (std::exception const& error) {
     checked.fail(error.what());
@@ -328,15 +287,5 @@ int run(char const* path, int ranks) {
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  constexpr int kSkipped = 77;
-  if (argc < 2 || switchyard::cuda::device_count() == 0) {
-    std::printf("usage: %s <out.json> [ranks], on a machine with a GPU per rank\n", argv[0]);
-    return argc < 2 ? 2 : kSkipped;
-  }
-  try {
-    return gpu_bench::run(argv[1], argc > 2 ? std::atoi(argv[2]) : 2);
-  } catch (std::exception const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return gpu_bench::run_rank_program(argc, argv, gpu_bench::run);
 }
