@@ -4,7 +4,7 @@
 if(SWITCHYARD_HAVE_CUDA)
   find_path(SWITCHYARD_NVTX_DIR nvtx3/nvToolsExt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} /usr/local/cuda/include)
 endif()
-if(SWITCHYARD_NVTX_DIR)
+if(SWITCHYARD_HAVE_CUDA AND SWITCHYARD_NVTX_DIR)
   switchyard_add_test(cuda_nvtx_test LABEL unit
     SOURCES unit/cuda_nvtx_test.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/src/nvtx_range.cpp LIBS ${CMAKE_DL_LIBS})
   target_include_directories(cuda_nvtx_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
