@@ -142,7 +142,8 @@ TEST_CASE("ways between nodes follow the routing rule") {
   CHECK(classes(direct, 1, 1).empty());
   ClusterTopology const rail(two_nodes(NetworkRouting::rail_forward));
   CHECK(classes(rail, 0, 3) == Links{gpu_out, gpu_in, nic_out, leaf_up, leaf_down, nic_in});
-  CHECK(rail.name_of(rail.path(RankId(0), RankId(3)).links()[2]) == "nic_out of NIC 1");
+  auto const path = rail.path(RankId(0), RankId(3));
+  CHECK(rail.name_of(path.links()[2]) == "nic_out of NIC 1");
   ClusterTopology const two_hops(two_nodes(NetworkRouting::hierarchical));
   CHECK(classes(two_hops, 0, 3) == Links{nic_out, leaf_up, leaf_down, nic_in, gpu_out, gpu_in});
   CHECK(two_hops.path(RankId(0), RankId(3)).latency_us == doctest::Approx(4));

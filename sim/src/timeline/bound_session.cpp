@@ -108,7 +108,8 @@ class BoundSession final : public NetworkSession {
     for (auto const f : starts.flows_of_rank[rank.index()]) {
       Flow const& flow = traffic_of(exchange).flows[f];
       if (flow.from != rank) continue;
-      for (LinkId const link : topology_.path(flow.from, flow.to).links())
+      Path const path = topology_.path(flow.from, flow.to);
+      for (LinkId const link : path.links())
         spans_.add_span(exchange, topology_.class_of(link), starts.us[rank.index()], end_us, flow.bytes);
     }
   }

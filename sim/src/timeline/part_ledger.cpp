@@ -37,8 +37,8 @@ void PartLedger::end_one(ExchangeId exchange, RankId rank, RankId other) {
 }
 
 void PartLedger::end_flow(ExchangeId exchange, Flow const& flow, double start_us, double end_us) {
-  for (LinkId const link : topology_.path(flow.from, flow.to).links())
-    add_span(exchange, topology_.class_of(link), start_us, end_us, flow.bytes);
+  Path const path = topology_.path(flow.from, flow.to);
+  for (LinkId const link : path.links()) add_span(exchange, topology_.class_of(link), start_us, end_us, flow.bytes);
   end_one(exchange, flow.from, flow.from);
   end_one(exchange, flow.to, flow.from);
 }

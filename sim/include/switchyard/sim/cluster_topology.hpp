@@ -41,9 +41,11 @@ struct Path {
   double message_us = 0;         ///< what one message costs the sender
   double peer_bytes_per_us = 0;  ///< limit of this pair alone; infinity where there is none
 
-  [[nodiscard]] std::span<LinkId const> links() const noexcept {
+  /// Of a path that has a name: a span into a temporary would outlive it in a range-based for.
+  [[nodiscard]] std::span<LinkId const> links() const& noexcept {
     return std::span(hops).first(static_cast<std::size_t>(num_hops));
   }
+  std::span<LinkId const> links() const&& = delete;
 };
 
 /// Ranks are GPUs, node by node. Holds O(links) numbers, never ranks x ranks.
