@@ -17,14 +17,6 @@
 
 namespace switchyard::cuda {
 
-/// @tparam Batch CudaBatch or CudaBatch const
-template <typename Batch, typename Base>
-Batch& batch_as(Base& batch) {
-  auto* const own = dynamic_cast<Batch*>(&batch);
-  SWITCHYARD_REQUIRE(own != nullptr, invalid_argument, "the batch was prepared by another backend");
-  return *own;
-}
-
 inline std::optional<QuantSpec> wire_quant(PrepareTraits const& traits) {
   return traits.quantize == QuantizeWhen::before_exchange ? traits.quant : std::nullopt;
 }
@@ -85,12 +77,10 @@ class CudaPrepare final : public PrepareFinalize {
   void weigh_tokens(CudaBatch& batch);
   void make_packets(CudaBatch& batch, std::optional<float> a1_scale);
   void make_plan(CudaBatch& batch);
-  void set_format(CudaBatch& batch) const;
   void receive(CudaBatch& batch, Memory const& memory);
   void quantize_arrival(CudaBatch const& batch, Memory const& memory) const;
   void copy_codes(CudaBatch const& batch, Memory const& memory) const;
   [[nodiscard]] QuantizedView place_codes(CudaBatch const& batch, Memory const& memory) const;
-  void check_results(CudaBatch const& batch, FinalizeInputs const& inputs) const;
   [[nodiscard]] ConstTensorView standard_rows(CudaBatch& batch, ConstTensorView const& rows) const;
   [[nodiscard]] CombineInputs combine_inputs(CudaBatch const& batch, FinalizeInputs const& inputs) const;
   void sum_locally(CudaBatch const& batch, ConstTensorView const& rows, DeviceBuffer const& weights) const;

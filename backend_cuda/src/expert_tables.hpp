@@ -22,13 +22,6 @@ struct DeviceExpertWeights::Tables {
   [[nodiscard]] bool coded() const noexcept { return !w1_views.empty() || !w2_views.empty(); }
 };
 
-/// Rows of w1 in the order of the backward's sums over I: per block its gates, then its ups.
-struct UnitOrder {
-  std::vector<std::int64_t> rows{};
-  std::vector<std::int64_t> ends{};  ///< of the blocks, in positions of that order
-};
-[[nodiscard]] UnitOrder unit_order(ExpertMlp const& mlp);
-
 /// @throws Error{shape_mismatch} unless the view is contiguous device memory of rows x columns elements (leading
 /// extents are flattened into `rows`), Error{unsupported} unless its dtype is f32, bf16 or f16
 void require_device_matrix(ConstTensorView const& view, std::string_view name, std::int64_t rows, std::int64_t columns);

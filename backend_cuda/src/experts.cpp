@@ -4,13 +4,14 @@
 #include <algorithm>
 
 #include "expert_steps.hpp"
+#include "switchyard/internal/expert_operands.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::cuda {
 
 struct ExactExperts::State {
   ExpertMlp mlp;
-  UnitOrder order;
+  internal::UnitOrder order;
   DeviceBuffer order_rows;  ///< order.rows on the device
   DeviceBuffer places;      ///< its inverse
 };
@@ -78,7 +79,7 @@ void check_backward(ExpertMlp const& mlp, DeviceExpertGradientCall const& call) 
 struct GradientRun {
   ExpertRun const& run;
   DeviceExpertGradientCall const& call;
-  UnitOrder const& order;
+  internal::UnitOrder const& order;
   std::int64_t const* order_rows;
   std::int64_t const* places;
 
@@ -184,7 +185,7 @@ struct GradientRun {
 ExactExperts::ExactExperts(ExpertMlp const& mlp) : state_(std::make_unique<State>()) {
   mlp.validate();
   state_->mlp = mlp;
-  state_->order = unit_order(mlp);
+  state_->order = internal::unit_order(mlp);
   Stream const stream;
   state_->order_rows = upload(state_->order.rows, stream);
   state_->places = upload(inverse_of(state_->order.rows), stream);

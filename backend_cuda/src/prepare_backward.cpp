@@ -31,19 +31,12 @@ void CudaPrepare::finalize_gradients(CudaBatch& batch, FinalizeInputs const& inp
 
 void CudaPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
                                     TensorView const& d_expert_rows, std::span<float> d_weights) {
-  CudaBatch& own = batch_as<CudaBatch>(batch);
-  SWITCHYARD_REQUIRE(traits_.quantize == QuantizeWhen::never, unsupported,
-                     "a backward through rows that {} quantised: train on plain ones", traits_.name);
-  check_results(own, inputs);
-  std::int64_t const tokens = own.routing->num_tokens();
-  require_device_matrix(d_output, "d_output", tokens, shape_.hidden);
-  require_device_matrix(d_expert_rows, "d_expert_rows", own.num_rows(), shape_.hidden);
-  std::int64_t const pairs = checked_mul(tokens, own.routing->top_k());
-  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(d_weights.size()) == pairs, shape_mismatch,
-                     "room for {} gradients of {} router weights", d_weights.size(), pairs);
+  CudaBatch& own = internal::batch_as<CudaBatch>(batch);
+  internal::require_finalize_backward(*this, own, inputs, d_output, d_expert_rows, d_weights, MemorySpace::device);
   own.advance(this, Step::done, Step::weighed);
   FinalizeInputs const standard_inputs{standard_rows(own, inputs.expert_rows), inputs.join_bias};
-  ConstTensorView const gradient = rows_view(const_cast<void*>(d_output.data()), traits_.dtype, tokens);
+  ConstTensorView const gradient =
+      rows_view(const_cast<void*>(d_output.data()), traits_.dtype, own.routing->num_tokens());
   std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
   DeviceBuffer const standard(batched() ? checked_mul(own.arrival_rows, row_bytes) : 0);
   void* const to = batched() ? standard.data() : d_expert_rows.data();
@@ -57,7 +50,7 @@ void CudaPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& 
 
 void CudaPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
                                          TensorView const& d_tokens) {
-  CudaBatch& own = batch_as<CudaBatch>(batch);
+  CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   require_device_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
   require_device_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
   own.advance(this, Step::weighed, Step::returning);
@@ -80,7 +73,7 @@ void CudaPrepare::drop_gradients(CudaBatch const& batch, std::span<float> d_weig
 }
 
 void CudaPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
-  CudaBatch& own = batch_as<CudaBatch>(batch);
+  CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   own.advance(this, Step::returning, Step::returned);
   if (own.weighted_input) {
     TensorShape const shape{own.routing->num_tokens()};

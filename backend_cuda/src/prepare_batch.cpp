@@ -1,31 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "prepare_batch.hpp"
 
-#include <array>
-#include <string_view>
-
 #include "cuda_error.hpp"
-#include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cuda {
-
-void CudaBatch::advance(PrepareFinalize const* expected_owner, Step from, Step to) {
-  constexpr std::array<std::string_view, 7> kSteps = {"started",
-                                                      "prepared",
-                                                      "being finalised",
-                                                      "finalised",
-                                                      "behind finalize_backward",
-                                                      "on its way backwards",
-                                                      "through with its backward"};
-  SWITCHYARD_REQUIRE(owner == expected_owner, invalid_argument,
-                     "the batch was prepared by another object: each finalises its own");
-  SWITCHYARD_REQUIRE(step == from, invalid_argument,
-                     "the batch is {}, but the call is for one that is {}: call start and finish of prepare, then of "
-                     "finalize, then the backwards of finalize and prepare, once each",
-                     kSteps[static_cast<std::size_t>(step)], kSteps[static_cast<std::size_t>(from)]);
-  step = to;
-}
 
 void copy_row_blocks(PitchedRows from, std::span<switchyard::RowBlock const> from_blocks, PitchedRows to,
                      std::span<switchyard::RowBlock const> to_blocks, std::int64_t bytes, StreamView stream) {

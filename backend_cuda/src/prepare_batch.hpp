@@ -7,8 +7,7 @@
 
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_plan.hpp"
-#include "switchyard/experts/prepare_finalize.hpp"
-#include "switchyard/experts/row_formats.hpp"
+#include "switchyard/internal/pair_batch.hpp"
 
 namespace switchyard::cuda {
 
@@ -24,38 +23,18 @@ struct LocalTerms {
   std::int64_t count = 0;
 };
 
-class CudaBatch final : public PreparedBatch {
+class CudaBatch final : public internal::PairBatch {
  public:
-  enum class Step : std::uint8_t { sent, prepared, finalizing, done, weighed, returning, returned };
-
   [[nodiscard]] DispatchPlan const* plan() const noexcept override {
     return device_plan ? &device_plan->plan() : nullptr;
   }
-  void set_blocks(std::vector<switchyard::RowBlock> blocks, std::int64_t rows, std::int64_t wire_row_bytes) {
-    blocks_ = std::move(blocks);
-    num_rows_ = rows;
-    wire_row_bytes_ = wire_row_bytes;
-  }
-  /// Moves on. @throws Error{invalid_argument} unless the batch belongs to `owner` and stands at `from`.
-  void advance(PrepareFinalize const* expected_owner, Step from, Step to);
 
-  PrepareFinalize const* owner = nullptr;
-  Step step = Step::sent;
-  RoutingMap const* routing = nullptr;
-  bool weighted_input = false;
-  std::optional<QuantSpec> quant{};  ///< with this batch's a1_scale
-  DeviceBuffer weights{};            ///< [T * top_k]
-  DeviceBuffer weighted{};           ///< tokens times their weights
-  DeviceBuffer packets{};            ///< codes with their scales
-  ConstTensorView sent{};            ///< [T, packet]
+  DeviceBuffer weights{};   ///< [T * top_k]
+  DeviceBuffer weighted{};  ///< tokens times their weights
+  DeviceBuffer packets{};   ///< codes with their scales
   std::optional<DevicePlan> device_plan{};
-  RowGrouping grouping{};
   LocalTerms terms{};
-  std::vector<switchyard::RowBlock> arrival_blocks{};  ///< rows in the standard format
-  std::int64_t arrival_rows = 0;
-  ConstTensorView tokens{};
   DeviceBuffer travelling{};  ///< rows of a batched format, in the standard one
-  TensorView output{};
 };
 
 /// Rows of equal size at equal distances in device memory.

@@ -84,15 +84,6 @@ void CudaPrepare::make_plan(CudaBatch& batch) {
   batch.device_plan.emplace(std::move(plan), DevicePlanOptions{ReceiveLayout::blocks, ids});
 }
 
-void CudaPrepare::set_format(CudaBatch& batch) const {
-  if (!batched()) return batch.set_blocks(batch.arrival_blocks, batch.arrival_rows, packets_.row_bytes);
-  std::int64_t const max_rows = checked_mul(shape_.max_tokens_per_rank.value_or(0), shape_.num_dispatchers);
-  std::vector<std::int64_t> counts;
-  for (switchyard::RowBlock const& block : batch.arrival_blocks) counts.push_back(block.rows);
-  batch.set_blocks(batched_blocks(counts, max_rows), checked_mul(shape_.num_local_experts, max_rows),
-                   packets_.row_bytes);
-}
-
 std::unique_ptr<PreparedBatch> CudaPrepare::start_prepare(PrepareInputs const& inputs) {
   internal::check_prepare_routing(traits_, shape_, inputs);
   std::int64_t const tokens = inputs.routing->num_tokens();
@@ -106,13 +97,13 @@ std::unique_ptr<PreparedBatch> CudaPrepare::start_prepare(PrepareInputs const& i
   batch->tokens = ConstTensorView(inputs.tokens.data(), traits_.dtype, {tokens, shape_.hidden}, MemorySpace::device);
   make_packets(*batch, inputs.a1_scale);
   make_plan(*batch);
-  set_format(*batch);
+  batch->set_format(traits_, shape_, packets_.row_bytes);
   return batch;
 }
 
 std::int64_t CudaPrepare::prepared_bytes(PreparedBatch const& batch) const {
   Workspace counting;
-  static_cast<void>(take_memory(counting, batch_as<CudaBatch const>(batch)));
+  static_cast<void>(take_memory(counting, internal::batch_as<CudaBatch const>(batch)));
   return counting.bytes();
 }
 
@@ -161,7 +152,7 @@ QuantizedView CudaPrepare::place_codes(CudaBatch const& batch, Memory const& mem
 }
 
 PreparedRows CudaPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byte> memory) {
-  CudaBatch& own = batch_as<CudaBatch>(batch);
+  CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   Workspace arena(memory);
   Memory const parts = take_memory(arena, own);
   own.advance(this, Step::sent, Step::prepared);
@@ -179,20 +170,8 @@ PreparedRows CudaPrepare::finish_prepare(PreparedBatch& batch, std::span<std::by
   return prepared;
 }
 
-void CudaPrepare::check_results(CudaBatch const& batch, FinalizeInputs const& inputs) const {
-  require_device_matrix(inputs.expert_rows, "expert rows", batch.num_rows(), shape_.hidden);
-  if (inputs.join_bias.shape().rank() == 0) return;
-  require_device_matrix(inputs.join_bias, "join_bias", shape_.num_local_experts, shape_.hidden);
-  SWITCHYARD_REQUIRE(shape_.tp.size > 1, invalid_argument,
-                     "a bias to add to joined partials, but {} has TP size 1: the experts add it themselves",
-                     traits_.name);
-}
-
 ConstTensorView CudaPrepare::standard_rows(CudaBatch& batch, ConstTensorView const& rows) const {
-  DType const dtype = shape_.tp.size == 1 ? traits_.dtype : DType::f32;
-  SWITCHYARD_REQUIRE(batch.num_rows() == 0 || rows.dtype() == dtype, shape_mismatch,
-                     "{} rows for {} of {} rows with TP size {}, wanted {}", to_string(rows.dtype()), traits_.name,
-                     to_string(traits_.dtype), shape_.tp.size, to_string(dtype));
+  DType const dtype = internal::require_result_dtype(*this, batch, rows);
   if (!batched()) return rows_view(const_cast<void*>(rows.data()), dtype, batch.arrival_rows);
   std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
   stream_.synchronize();  // nothing reads the buffer that goes
@@ -220,8 +199,8 @@ void CudaPrepare::sum_locally(CudaBatch const& batch, ConstTensorView const& row
 }
 
 void CudaPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inputs, TensorView const& output) {
-  CudaBatch& own = batch_as<CudaBatch>(batch);
-  check_results(own, inputs);
+  CudaBatch& own = internal::batch_as<CudaBatch>(batch);
+  internal::require_results(*this, own, inputs, MemorySpace::device);
   require_device_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
   own.advance(this, Step::prepared, Step::finalizing);
   own.output = rows_view(output.data(), traits_.dtype, own.routing->num_tokens());
@@ -236,7 +215,7 @@ void CudaPrepare::wait_and_check() {
 }
 
 void CudaPrepare::finish_finalize(PreparedBatch& batch) {
-  batch_as<CudaBatch>(batch).advance(this, Step::finalizing, Step::done);
+  internal::batch_as<CudaBatch>(batch).advance(this, Step::finalizing, Step::done);
   wait_and_check();
 }
 

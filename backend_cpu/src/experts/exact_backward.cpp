@@ -7,6 +7,7 @@
 #include "switchyard/cpu/experts.hpp"
 #include "switchyard/hd/float_env.hpp"
 #include "switchyard/hd/lane_sum.hpp"
+#include "switchyard/internal/expert_operands.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -121,27 +122,8 @@ void add_weight_gradients(ExpertPass const& pass, BackwardBuffers const& buffers
   if (to.b1 != nullptr) add_rows(pass, buffers.d_hidden, outputs, to.b1);
 }
 
-/// Rows of w1 in the order of the sum over I, and where its blocks end.
-struct UnitOrder {
-  std::vector<std::int64_t> rows;
-  std::vector<std::int64_t> ends;
-};
-
-UnitOrder unit_order(ExpertMlp const& mlp) {
-  UnitOrder order;
-  std::int64_t begin = 0;
-  for (std::int64_t const end : mlp.block_ends()) {
-    for (std::int64_t unit = begin; unit < end; ++unit) order.rows.push_back(mlp.gate_row(unit));
-    for (std::int64_t unit = begin; unit < end && mlp.activation.layout != GateLayout::plain; ++unit)
-      order.rows.push_back(mlp.up_row(unit));
-    order.ends.push_back(static_cast<std::int64_t>(order.rows.size()));
-    begin = end;
-  }
-  return order;
-}
-
 /// dx = dh * w1 into forward.output.
-void d_input(ExpertPass const& pass, BackwardBuffers const& buffers, UnitOrder const& order) {
+void d_input(ExpertPass const& pass, BackwardBuffers const& buffers, internal::UnitOrder const& order) {
   std::int64_t const hidden = pass.mlp.hidden;
   std::int64_t const outputs = pass.mlp.first_layer_outputs();
   pack_row_panels(pass.kernels,
@@ -158,7 +140,8 @@ void d_input(ExpertPass const& pass, BackwardBuffers const& buffers, UnitOrder c
 }
 
 void run_backward_pass(ExpertPass const& pass, ExpertGradientCall const& call, RowList rows,
-                       BackwardBuffers const& buffers, UnitOrder const& order, ExpertWeightGradients const& gradients) {
+                       BackwardBuffers const& buffers, internal::UnitOrder const& order,
+                       ExpertWeightGradients const& gradients) {
   std::int64_t const hidden = pass.mlp.hidden;
   std::int64_t const row_bytes = hidden * size_of(pass.mlp.dtype);
   load_input(pass, call.forward, rows, buffers.forward.input);
@@ -246,7 +229,7 @@ void ExactExperts::backward(ExpertGradientCall const& call, std::span<std::byte>
   BackwardBuffers const buffers = take_backward_buffers(arena, kernels, mlp_, largest);
   hd::FloatEnvGuard const float_env;
   clear_gradients(mlp_, call);
-  UnitOrder const units = unit_order(mlp_);
+  internal::UnitOrder const units = internal::unit_order(mlp_);
   std::int64_t const outputs = mlp_.first_layer_outputs();
   for (int expert = 0; expert < mlp_.num_local_experts; ++expert) {
     RowBlock const& block = call.forward.blocks[to_size(expert)];

@@ -2,7 +2,6 @@
 #include "prepared_rows.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "check_call.hpp"
@@ -24,14 +23,6 @@ RowPackets wire_packets(PrepareTraits const& traits, PrepareShape const& shape) 
   return {shape.hidden, traits.dtype, before ? traits.quant : std::nullopt};
 }
 
-/// @tparam Batch CpuBatch or CpuBatch const
-template <typename Batch, typename Base>
-Batch& batch_as(Base& batch) {
-  auto* const own = dynamic_cast<Batch*>(&batch);
-  SWITCHYARD_REQUIRE(own != nullptr, invalid_argument, "the batch was prepared by another backend");
-  return *own;
-}
-
 /// tokens times weights, one per row, rounded to the row dtype.
 std::vector<std::byte> weighted_rows(ConstTensorView const& tokens, std::span<float const> weights,
                                      std::int64_t hidden) {
@@ -50,22 +41,6 @@ std::vector<std::byte> weighted_rows(ConstTensorView const& tokens, std::span<fl
 }
 
 }  // namespace
-
-void CpuBatch::require_step(PrepareFinalize const* expected_owner, Step wanted) const {
-  constexpr std::array<std::string_view, 7> kSteps = {"started",
-                                                      "prepared",
-                                                      "being finalised",
-                                                      "finalised",
-                                                      "behind finalize_backward",
-                                                      "on its way backwards",
-                                                      "through with its backward"};
-  SWITCHYARD_REQUIRE(owner == expected_owner, invalid_argument,
-                     "the batch was prepared by another object: each finalises its own");
-  SWITCHYARD_REQUIRE(step == wanted, invalid_argument,
-                     "the batch is {}, but the call is for one that is {}: call start and finish of prepare, then of "
-                     "finalize, then the backwards of finalize and prepare, once each",
-                     kSteps[static_cast<std::size_t>(step)], kSteps[static_cast<std::size_t>(wanted)]);
-}
 
 /// What one batch keeps from prepare to finalize.
 struct CpuPrepare::Memory {
@@ -114,16 +89,6 @@ void CpuPrepare::make_packets(CpuBatch& batch, PrepareInputs const& inputs) cons
   batch.sent = packets_.carrier(batch.sent_bytes.data(), tokens);
 }
 
-void CpuPrepare::set_format(CpuBatch& batch) const {
-  if (traits_.output_format == RowFormat::standard)
-    return batch.set_blocks(batch.arrival_blocks, batch.arrival_rows, packets_.row_bytes());
-  std::int64_t const max_rows = checked_mul(shape_.max_tokens_per_rank.value_or(0), shape_.num_dispatchers);
-  std::vector<std::int64_t> counts;
-  for (RowBlock const& block : batch.arrival_blocks) counts.push_back(block.rows);
-  batch.set_blocks(batched_blocks(counts, max_rows), checked_mul(shape_.num_local_experts, max_rows),
-                   packets_.row_bytes());
-}
-
 std::unique_ptr<PreparedBatch> CpuPrepare::start_prepare(PrepareInputs const& inputs) {
   check_inputs(inputs);
   auto batch = std::make_unique<CpuBatch>();
@@ -132,13 +97,13 @@ std::unique_ptr<PreparedBatch> CpuPrepare::start_prepare(PrepareInputs const& in
   batch->tokens = {inputs.tokens.data(), traits_.dtype, {inputs.routing->num_tokens(), shape_.hidden}};
   make_packets(*batch, inputs);
   send(*batch);
-  set_format(*batch);
+  batch->set_format(traits_, shape_, packets_.row_bytes());
   return batch;
 }
 
 std::int64_t CpuPrepare::prepared_bytes(PreparedBatch const& batch) const {
   Workspace counting;
-  static_cast<void>(take_memory(counting, batch_as<CpuBatch const>(batch)));
+  static_cast<void>(take_memory(counting, internal::batch_as<CpuBatch const>(batch)));
   return counting.bytes();
 }
 
@@ -165,7 +130,7 @@ QuantizedView CpuPrepare::place_codes(CpuBatch const& batch, Memory const& memor
 }
 
 PreparedRows CpuPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byte> memory) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::sent);
   Workspace arena(memory);
   Memory const parts = take_memory(arena, own);
@@ -184,20 +149,8 @@ PreparedRows CpuPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byt
   return prepared;
 }
 
-void CpuPrepare::check_results(CpuBatch const& batch, FinalizeInputs const& inputs) const {
-  require_matrix(inputs.expert_rows, "expert rows", batch.num_rows(), shape_.hidden);
-  if (inputs.join_bias.shape().rank() == 0) return;
-  require_matrix(inputs.join_bias, "join_bias", shape_.num_local_experts, shape_.hidden);
-  SWITCHYARD_REQUIRE(shape_.tp.size > 1, invalid_argument,
-                     "a bias to add to joined partials, but {} has TP size 1: the experts add it themselves",
-                     traits_.name);
-}
-
 ConstTensorView CpuPrepare::standard_rows(CpuBatch& batch, ConstTensorView const& rows) const {
-  DType const dtype = shape_.tp.size == 1 ? traits_.dtype : DType::f32;
-  SWITCHYARD_REQUIRE(batch.num_rows() == 0 || rows.dtype() == dtype, shape_mismatch,
-                     "{} rows for {} of {} rows with TP size {}, wanted {}", to_string(rows.dtype()), traits_.name,
-                     to_string(traits_.dtype), shape_.tp.size, to_string(dtype));
+  DType const dtype = internal::require_result_dtype(*this, batch, rows);
   if (traits_.output_format == RowFormat::standard) return {rows.data(), dtype, {batch.arrival_rows, shape_.hidden}};
   std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
   batch.travelling.resize(to_size(checked_mul(batch.arrival_rows, row_bytes)));
@@ -207,9 +160,9 @@ ConstTensorView CpuPrepare::standard_rows(CpuBatch& batch, ConstTensorView const
 }
 
 void CpuPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inputs, TensorView const& output) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::prepared);
-  check_results(own, inputs);
+  internal::require_results(*this, own, inputs, MemorySpace::host);
   require_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
   own.output = {output.data(), traits_.dtype, {own.routing->num_tokens(), shape_.hidden}};
   start_reduce(own, {standard_rows(own, inputs.expert_rows), inputs.join_bias});
@@ -217,27 +170,18 @@ void CpuPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inpu
 }
 
 void CpuPrepare::finish_finalize(PreparedBatch& batch) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
-  own.require_step(this, CpuBatch::Step::finalizing);
-  own.step = CpuBatch::Step::done;
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
+  own.advance(this, CpuBatch::Step::finalizing, CpuBatch::Step::done);
   finish_reduce(own);
 }
 
 void CpuPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& inputs, ConstTensorView const& d_output,
                                    TensorView const& d_expert_rows, std::span<float> d_weights) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::done);
-  SWITCHYARD_REQUIRE(traits_.quantize == QuantizeWhen::never, unsupported,
-                     "a backward through rows that {} quantised: train on plain ones", traits_.name);
-  check_results(own, inputs);
-  std::int64_t const tokens = own.routing->num_tokens();
-  require_matrix(d_output, "d_output", tokens, shape_.hidden);
-  require_matrix(d_expert_rows, "d_expert_rows", own.num_rows(), shape_.hidden);
-  std::int64_t const pairs = checked_mul(tokens, own.routing->top_k());
-  SWITCHYARD_REQUIRE(static_cast<std::int64_t>(d_weights.size()) == pairs, shape_mismatch,
-                     "room for {} gradients of {} router weights", d_weights.size(), pairs);
+  internal::require_finalize_backward(*this, own, inputs, d_output, d_expert_rows, d_weights, MemorySpace::host);
   own.step = CpuBatch::Step::weighed;
-  ConstTensorView const gradient(d_output.data(), traits_.dtype, {tokens, shape_.hidden});
+  ConstTensorView const gradient(d_output.data(), traits_.dtype, {own.routing->num_tokens(), shape_.hidden});
   FinalizeInputs const standard{standard_rows(own, inputs.expert_rows), inputs.join_bias};
   std::int64_t const row_bytes = shape_.hidden * size_of(traits_.dtype);
   bool const batched = traits_.output_format == RowFormat::batched;
@@ -253,7 +197,7 @@ void CpuPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& i
 
 void CpuPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
                                         TensorView const& d_tokens) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
   own.require_step(this, CpuBatch::Step::weighed);
   require_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
   require_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
@@ -274,9 +218,8 @@ void CpuPrepare::input_weights_backward(CpuBatch const& batch, std::span<float> 
 }
 
 void CpuPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
-  CpuBatch& own = batch_as<CpuBatch>(batch);
-  own.require_step(this, CpuBatch::Step::returning);
-  own.step = CpuBatch::Step::returned;
+  CpuBatch& own = internal::batch_as<CpuBatch>(batch);
+  own.advance(this, CpuBatch::Step::returning, CpuBatch::Step::returned);
   finish_send_backward(own);
   if (own.weighted_input) input_weights_backward(own, d_weights);
 }

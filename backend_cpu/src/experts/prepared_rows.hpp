@@ -9,38 +9,18 @@
 
 #include "row_packets.hpp"
 #include "switchyard/cpu/prepare_finalize.hpp"
-#include "switchyard/experts/row_formats.hpp"
 #include "switchyard/experts/workspace.hpp"
+#include "switchyard/internal/pair_batch.hpp"
 
 namespace switchyard::cpu {
 
-class CpuBatch final : public PreparedBatch {
+class CpuBatch final : public internal::PairBatch {
  public:
-  enum class Step : std::uint8_t { sent, prepared, finalizing, done, weighed, returning, returned };
-
   [[nodiscard]] DispatchPlan const* plan() const noexcept override { return plan_ ? &*plan_ : nullptr; }
-  void set_blocks(std::vector<RowBlock> blocks, std::int64_t rows, std::int64_t wire_row_bytes) {
-    blocks_ = std::move(blocks);
-    num_rows_ = rows;
-    wire_row_bytes_ = wire_row_bytes;
-  }
-  /// @throws Error{invalid_argument} unless the batch belongs to `owner` and stands at `wanted`.
-  void require_step(PrepareFinalize const* owner, Step wanted) const;
 
-  PrepareFinalize const* owner = nullptr;
-  Step step = Step::sent;
-  RoutingMap const* routing = nullptr;
-  bool weighted_input = false;
-  std::optional<QuantSpec> quant{};        ///< with this batch's a1_scale
-  std::vector<std::byte> sent_bytes{};     ///< packets or weighted tokens; empty when the caller's tokens are sent
-  ConstTensorView sent{};                  ///< [T, packet]
-  std::optional<DispatchPlan> plan_{};     ///< pairs with communication
-  RowGrouping grouping{};                  ///< pairs without
-  std::vector<RowBlock> arrival_blocks{};  ///< rows in the standard format
-  std::int64_t arrival_rows = 0;
-  ConstTensorView tokens{};             ///< the caller's
+  std::vector<std::byte> sent_bytes{};  ///< packets or weighted tokens; empty when the caller's tokens are sent
+  std::optional<DispatchPlan> plan_{};  ///< pairs with communication
   std::vector<std::byte> travelling{};  ///< rows of a batched format, in the standard one, while they are in flight
-  TensorView output{};                  ///< from start_finalize() on, and again from start_prepare_backward() on
 };
 
 class CpuPrepare : public PrepareFinalize {
@@ -80,9 +60,7 @@ class CpuPrepare : public PrepareFinalize {
   [[nodiscard]] Memory take_memory(Workspace& arena, CpuBatch const& batch) const;
   void check_inputs(PrepareInputs const& inputs) const;
   void make_packets(CpuBatch& batch, PrepareInputs const& inputs) const;
-  void set_format(CpuBatch& batch) const;
   [[nodiscard]] QuantizedView place_codes(CpuBatch const& batch, Memory const& memory) const;
-  void check_results(CpuBatch const& batch, FinalizeInputs const& inputs) const;
   [[nodiscard]] ConstTensorView standard_rows(CpuBatch& batch, ConstTensorView const& rows) const;
   void input_weights_backward(CpuBatch const& batch, std::span<float> d_weights) const;
 
