@@ -35,16 +35,7 @@ Experts kept_by(DispatchPlan const& plan, MoveStep const& reduce, Experts const&
 void require_join_bias(DispatchPlan const& plan, CombineRecipe const& recipe, CombineInputs const& inputs,
                        std::int64_t hidden) {
   if (!inputs.join_bias) return;
-  SWITCHYARD_REQUIRE(plan.setup.grid.tp > 1, invalid_argument,
-                     "rank {} gives a bias to add where TP partials are joined, but TP is 1: experts add it themselves",
-                     plan.rank.value());
-  SWITCHYARD_REQUIRE(recipe.tp_join == TpJoin::tree_then_row, unsupported,
-                     "a bias on joined rows with {}, which joins no TP partials", to_string(recipe));
-  auto const& shape = inputs.join_bias->shape();
-  bool const fits = shape.rank() == 2 && shape.extent(0) == plan.num_local_experts() && shape.extent(1) == hidden &&
-                    shape.contiguous() && inputs.join_bias->space() == MemorySpace::device;
-  SWITCHYARD_REQUIRE(fits, shape_mismatch, "the bias of rank {} must be [{}, {}] contiguous on the device",
-                     plan.rank.value(), plan.num_local_experts(), hidden);
+  internal::require_join_bias(plan, recipe, inputs.join_bias, hidden, MemorySpace::device);
   DType const dtype = inputs.join_bias->dtype();
   SWITCHYARD_REQUIRE(dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16, unsupported,
                      "the bias of rank {} is {}: f32, bf16 and f16 are offered", plan.rank.value(), to_string(dtype));

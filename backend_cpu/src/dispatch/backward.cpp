@@ -112,7 +112,7 @@ void CpuExecutor::combine_backward(DispatchPlan const& plan, ConstTensorView out
   }
   state_->require_plan(plan);
   std::int64_t const hidden = require_operands(plan, out_gradients, expert_rows, row_gradients, weight_gradients);
-  require_join_bias(plan, CombineRecipe::source_slot_order(), inputs, hidden);
+  internal::require_join_bias(plan, CombineRecipe::source_slot_order(), inputs.join_bias, hidden, MemorySpace::host);
   DType const dtype = out_gradients.dtype();
   auto const& kernels = active_row_kernels();
   static_cast<void>(kernels_of(kernels, dtype));

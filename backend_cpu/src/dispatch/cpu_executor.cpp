@@ -79,7 +79,7 @@ std::int64_t CpuExecutor::State::require_combine(DispatchPlan const& plan, Combi
   std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.num_expert_rows(), plan.rank);
   require_same_hidden(hidden, require_matrix("combined tokens", out, plan.num_tokens, plan.rank), plan.rank);
   require_shared_rows(plan, inputs, hidden, out.dtype());
-  require_join_bias(plan, recipe, inputs, hidden);
+  internal::require_join_bias(plan, recipe, inputs.join_bias, hidden, MemorySpace::host);
   SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype() || expert_rows.dtype() == DType::f32, shape_mismatch,
                      "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
                      plan.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));

@@ -7,26 +7,9 @@
 #include "switchyard/hd/arithmetic.hpp"
 #include "switchyard/hd/convert.hpp"
 #include "switchyard/internal/combine_paths.hpp"
-#include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cpu {
-
-void require_join_bias(DispatchPlan const& plan, CombineRecipe const& recipe, CombineInputs const& inputs,
-                       std::int64_t hidden) {
-  if (!inputs.join_bias) return;
-  SWITCHYARD_REQUIRE(plan.setup.grid.tp > 1, invalid_argument,
-                     "rank {} gives a bias to add where TP partials are joined, but TP is 1: experts add it themselves",
-                     plan.rank.value());
-  SWITCHYARD_REQUIRE(recipe.tp_join == TpJoin::tree_then_row, unsupported,
-                     "a bias on joined rows with {}, which joins no TP partials: use combine_bias()",
-                     to_string(recipe));
-  auto const& shape = inputs.join_bias->shape();
-  bool const fits = shape.rank() == 2 && shape.extent(0) == plan.num_local_experts() && shape.extent(1) == hidden &&
-                    shape.contiguous() && inputs.join_bias->space() != MemorySpace::device;
-  SWITCHYARD_REQUIRE(fits, shape_mismatch, "the bias of rank {} must be [{}, {}] contiguous on the host",
-                     plan.rank.value(), plan.num_local_experts(), hidden);
-}
 
 JoinBias::JoinBias(StageContext const& context, CombineInputs const& inputs) {
   if (!inputs.join_bias || inputs.join_bias->shape().num_elements() == 0) return;

@@ -8,14 +8,8 @@
 
 #include "stages.hpp"
 #include "switchyard/cpu/combine_inputs.hpp"
-#include "switchyard/dispatch/combine_recipe.hpp"
 
 namespace switchyard::cpu {
-
-/// @throws Error{invalid_argument} for a bias where no TP partials are joined, Error{unsupported} for a recipe that
-/// joins none, Error{shape_mismatch} unless it is [local experts, H].
-void require_join_bias(DispatchPlan const& plan, CombineRecipe const& recipe, CombineInputs const& inputs,
-                       std::int64_t hidden);
 
 class JoinBias {
  public:

@@ -113,6 +113,23 @@ std::vector<RankId> ranks_of_group(DispatchPlan const& plan, GatherGroup kind) {
   return group;
 }
 
+void require_join_bias(DispatchPlan const& plan, CombineRecipe const& recipe,
+                       std::optional<ConstTensorView> const& bias, std::int64_t hidden, MemorySpace space) {
+  if (!bias) return;
+  bool const on_device = space == MemorySpace::device;
+  SWITCHYARD_REQUIRE(plan.setup.grid.tp > 1, invalid_argument,
+                     "rank {} gives a bias to add where TP partials are joined, but TP is 1: experts add it themselves",
+                     plan.rank.value());
+  SWITCHYARD_REQUIRE(recipe.tp_join == TpJoin::tree_then_row, unsupported,
+                     "a bias on joined rows with {}, which joins no TP partials{}", to_string(recipe),
+                     on_device ? "" : ": use combine_bias()");
+  auto const& shape = bias->shape();
+  bool const fits = shape.rank() == 2 && shape.extent(0) == plan.num_local_experts() && shape.extent(1) == hidden &&
+                    shape.contiguous() && (bias->space() == MemorySpace::device) == on_device;
+  SWITCHYARD_REQUIRE(fits, shape_mismatch, "the bias of rank {} must be [{}, {}] contiguous on the {}",
+                     plan.rank.value(), plan.num_local_experts(), hidden, on_device ? "device" : "host");
+}
+
 std::uint64_t payload_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden) {
   std::int64_t const payload[] = {static_cast<std::int64_t>(moved), static_cast<std::int64_t>(result), hidden};
   FingerprintBuilder builder;

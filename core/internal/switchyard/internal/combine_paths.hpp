@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "switchyard/dispatch/combine_recipe.hpp"
 #include "switchyard/dispatch/dispatch_plan.hpp"
+#include "switchyard/types/tensor_view.hpp"
 
 namespace switchyard::internal {
 
@@ -36,6 +38,12 @@ struct PartialPath {
 
 /// The ranks whose rows a GroupGather of this plan collects, ascending.
 [[nodiscard]] std::vector<RankId> ranks_of_group(DispatchPlan const& plan, GatherGroup kind);
+
+/// Nothing without a bias. @param space device, or anything else for memory that the host reads
+/// @throws Error{invalid_argument} for a bias where no TP partials are joined, Error{unsupported} for a recipe that
+/// joins none, Error{shape_mismatch} unless it is [local experts, hidden], contiguous there.
+void require_join_bias(DispatchPlan const& plan, CombineRecipe const& recipe,
+                       std::optional<ConstTensorView> const& bias, std::int64_t hidden, MemorySpace space);
 
 /// Digest of what ranks compare before rows move: the plan's setup, the dtypes and the hidden size.
 [[nodiscard]] std::uint64_t payload_digest(DispatchPlan const& plan, DType moved, DType result, std::int64_t hidden);
