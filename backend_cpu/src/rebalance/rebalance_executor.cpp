@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "abort_on_failure.hpp"
-#include "group_view.hpp"
+#include "rebalance_run.hpp"
 #include "staged_layer.hpp"
 #include "staging_memory.hpp"
-#include "switchyard/cpu/internal/rebalance_steps.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -43,8 +42,9 @@ void require_idle(RebalancePlan const& plan, RankId rank) {
 
 }  // namespace
 
-struct RebalanceExecutor::State {
-  State(RebalancePlan const& the_plan, RebalanceOptions const& the_options) : plan(the_plan), options(the_options) {
+struct RebalanceExecutor::State : RebalanceRun {
+  State(RebalancePlan const& the_plan, RebalanceOptions const& the_options)
+      : RebalanceRun(the_options), plan(the_plan) {
     require_valid(plan);
     std::ranges::sort(options.dead_ranks);
     for (RankId const rank : options.dead_ranks) require_idle(plan, rank);
@@ -55,15 +55,10 @@ struct RebalanceExecutor::State {
   [[nodiscard]] LayerTransfers const& transfers(int layer) const { return plan.layers[to_size(layer)]; }
   [[nodiscard]] RankTransfers const& my_transfers(int layer) const { return transfers(layer).ranks[group.me.index()]; }
   [[nodiscard]] bool is_left(int layer) const { return !committed[to_size(layer)]; }
-  [[nodiscard]] CallOptions call(std::string_view operation) const {
-    return {.operation = operation, .configuration = agreement, .deadline = options.deadline};
-  }
-  void step(RebalanceStepKind kind, int layer = -1, bool committing = false, int round = -1) {
-    if (hook) hook({next_step, kind, layer, committing, round});
-    ++next_step;
-  }
 
-  void join(Communicator& comm, ExpertWeights const& weights);
+  void join(Communicator& the_comm, ExpertWeights const& the_weights) {
+    RebalanceRun::join({"plan", plan.before, options.dead_ranks, plan.fingerprint().value}, the_comm, the_weights);
+  }
   [[nodiscard]] std::int64_t staging_bytes(ExpertWeights const& weights, int layer) const;
   /// Of the layers that are left: all together, or the largest.
   [[nodiscard]] std::int64_t staging_bytes_left(ExpertWeights const& weights, bool together) const;
@@ -73,7 +68,6 @@ struct RebalanceExecutor::State {
   }
   StagedLayer make_layer(ExpertWeights const& weights, int layer, std::int64_t offset, bool verify) const;
   void stage(Communicator& comm, StagedLayer& layer);
-  void acknowledge(Communicator& comm, std::string const& operation, int layer);
   void note_commit(int layer);
   void write(StagedLayer const& layer);
   void count(ExpertWeights const& weights, int layer, RebalanceResult& sums) const;
@@ -81,14 +75,8 @@ struct RebalanceExecutor::State {
   void execute_buffered(Communicator& comm, ExpertWeights const& weights);
 
   RebalancePlan const& plan;
-  RebalanceOptions options;
-  RebalanceStepHook hook{};
-  int next_step = 0;
   bool executed = false;
-  GroupView group{};
-  std::uint64_t agreement = 0;
   std::vector<bool> committed{};  // [layers]
-  RebalanceResult result{};
   std::unique_ptr<std::byte[]> staging{};
   std::int64_t reserved_bytes = 0;
   Communicator* comm = nullptr;  // between begin() and commit(), as the two below
@@ -96,26 +84,6 @@ struct RebalanceExecutor::State {
   std::optional<StagedLayer> moving{};
   bool all_here = false;
 };
-
-/// Finds this rank's place in the group and what the group must agree on.
-void RebalanceExecutor::State::join(Communicator& the_comm, ExpertWeights const& the_weights) {
-  group = view_of_group(plan.before.num_ranks(), options.dead_ranks, the_comm.size(), the_comm.rank(), "plan");
-  SWITCHYARD_REQUIRE(the_weights.num_layers() == num_layers(), shape_mismatch,
-                     "the plan has {} layers, rank {} registered weights of {}", num_layers(), group.me.value(),
-                     the_weights.num_layers());
-  int const slots = plan.before.layout().slots_of(group.me);
-  for (int layer = 0; layer < num_layers(); ++layer)
-    SWITCHYARD_REQUIRE(the_weights.num_rows(layer) == slots, shape_mismatch,
-                       "rank {} has {} slots in the plan, but its tensors of layer {} have {} rows", group.me.value(),
-                       slots, layer, the_weights.num_rows(layer));
-  FingerprintBuilder digest;
-  digest.add(1, static_cast<std::int64_t>(plan.fingerprint().value));
-  digest.add(2, static_cast<std::int64_t>(the_weights.shape_fingerprint().value));
-  digest.add(3, static_cast<std::int64_t>(options.mode));
-  digest.add(4, static_cast<std::int64_t>(options.verify_rows));
-  for (std::size_t i = 0; i < options.dead_ranks.size(); ++i) digest.add_at(5, i, options.dead_ranks[i].value());
-  agreement = digest.result().value;
-}
 
 std::int64_t RebalanceExecutor::State::staging_bytes(ExpertWeights const& the_weights, int layer) const {
   return StagedLayer::staging_bytes(my_transfers(layer), the_weights, layer);
@@ -155,11 +123,6 @@ void RebalanceExecutor::State::stage(Communicator& the_comm, StagedLayer& staged
 }
 
 /// After this every rank holds all its rows, so that every rank may overwrite.
-void RebalanceExecutor::State::acknowledge(Communicator& the_comm, std::string const& operation, int layer) {
-  step(RebalanceStepKind::acknowledge, layer);
-  the_comm.barrier(call(operation));
-}
-
 /// From here on the layer is in `after` for everybody: no rank waits for another one any more.
 void RebalanceExecutor::State::note_commit(int layer) {
   committed[to_size(layer)] = true;

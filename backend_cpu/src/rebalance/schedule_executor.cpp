@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "abort_on_failure.hpp"
+#include "rebalance_run.hpp"
 #include "scheduled_layer.hpp"
-#include "switchyard/cpu/internal/rebalance_steps.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -24,9 +24,9 @@ struct LayerProgress {
 
 }  // namespace
 
-struct ScheduleExecutor::State {
+struct ScheduleExecutor::State : RebalanceRun {
   State(RebalanceSchedule const& the_schedule, RebalanceOptions const& the_options)
-      : schedule(the_schedule), options(the_options) {
+      : RebalanceRun(the_options), schedule(the_schedule) {
     require_valid(schedule);
     SWITCHYARD_REQUIRE(
         options.dead_ranks.empty(), invalid_argument,
@@ -42,18 +42,13 @@ struct ScheduleExecutor::State {
   }
 
   [[nodiscard]] int num_layers() const { return static_cast<int>(schedule.layers.size()); }
-  [[nodiscard]] CallOptions call(std::string_view operation) const {
-    return {.operation = operation, .configuration = agreement, .deadline = options.deadline};
-  }
-  void step(RebalanceStepKind kind, int layer = -1, bool committing = false, int round = -1) {
-    if (hook) hook({next_step, kind, layer, committing, round});
-    ++next_step;
-  }
 
-  void join(Communicator& comm, ExpertWeights const& weights);
+  void join(Communicator& the_comm, ExpertWeights const& weights) {
+    RebalanceRun::join({"schedule", schedule.before, schedule.dead_ranks, schedule.fingerprint().value}, the_comm,
+                       weights);
+  }
   ScheduledLayer& open(ExpertWeights const& weights, int layer);
   void run_round(Communicator& comm, ScheduledLayer& moving, int round);
-  void acknowledge(Communicator& comm, std::string const& operation, int layer);
   void run_rounds(Communicator& comm, ScheduledLayer& moving);
   void write(ScheduledLayer& moving, int round, bool committing);
   void commit(ScheduledLayer& moving);
@@ -61,38 +56,12 @@ struct ScheduleExecutor::State {
   void execute_buffered(Communicator& comm, ExpertWeights const& weights);
 
   RebalanceSchedule const& schedule;
-  RebalanceOptions options;
-  RebalanceStepHook hook{};
-  int next_step = 0;
-  GroupView group{};
-  std::uint64_t agreement = 0;
   std::vector<LayerProgress> progress{};
-  RebalanceResult result{};
   std::optional<ScheduledLayer> moving{};  // the layer under way, also after a failure
   Communicator* comm = nullptr;            // between begin() and commit()
   int next_round = 0;
   bool all_here = false;
 };
-
-/// Finds this rank's place in the group and what the group must agree on.
-void ScheduleExecutor::State::join(Communicator& the_comm, ExpertWeights const& weights) {
-  group = view_of_group(schedule.before.num_ranks(), schedule.dead_ranks, the_comm.size(), the_comm.rank(), "schedule");
-  SWITCHYARD_REQUIRE(weights.num_layers() == num_layers(), shape_mismatch,
-                     "the schedule has {} layers, rank {} registered weights of {}", num_layers(), group.me.value(),
-                     weights.num_layers());
-  FingerprintBuilder digest;
-  digest.add(1, static_cast<std::int64_t>(schedule.fingerprint().value));
-  digest.add(2, static_cast<std::int64_t>(weights.shape_fingerprint().value));
-  digest.add(3, static_cast<std::int64_t>(options.mode));
-  digest.add(4, static_cast<std::int64_t>(options.verify_rows));
-  agreement = digest.result().value;
-  for (int layer = 0; layer < num_layers(); ++layer) {
-    int const slots = schedule.before.layout().slots_of(group.me);
-    SWITCHYARD_REQUIRE(weights.num_rows(layer) == slots, shape_mismatch,
-                       "rank {} has {} slots in the schedule, but its tensors of layer {} have {} rows",
-                       group.me.value(), slots, layer, weights.num_rows(layer));
-  }
-}
 
 ScheduledLayer& ScheduleExecutor::State::open(ExpertWeights const& weights, int layer) {
   moving.reset();
@@ -111,11 +80,6 @@ void ScheduleExecutor::State::run_round(Communicator& the_comm, ScheduledLayer& 
   std::int64_t const bytes = layer_rows.expert_bytes();
   result.bytes_sent += layer_rows.sends(round) * bytes;
   result.bytes_received += layer_rows.receives(round) * bytes;
-}
-
-void ScheduleExecutor::State::acknowledge(Communicator& the_comm, std::string const& operation, int layer) {
-  step(RebalanceStepKind::acknowledge, layer);
-  the_comm.barrier(call(operation));
 }
 
 /// A buffered layer is acknowledged once, at its end: until then nothing that counts has been overwritten.
