@@ -1,42 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/cpu/parallel_mlp.hpp"
 
-#include <algorithm>
-
 #include "check_call.hpp"
-#include "expert_layers.hpp"
+#include "parallel_mlp_rows.hpp"
 #include "switchyard/cpu/quantize.hpp"
 #include "switchyard/hd/float_env.hpp"
 #include "switchyard/internal/require.hpp"
-#include "switchyard/internal/to_size.hpp"
-#include "switchyard/types/counts.hpp"
 
 namespace switchyard::cpu {
-namespace {
-
-std::int64_t largest_block(std::span<RowBlock const> blocks) {
-  std::int64_t largest = 0;
-  for (RowBlock const& block : blocks) largest = std::max(largest, block.rows);
-  return largest;
-}
-
-std::vector<std::byte> matrix_bytes(std::int64_t rows, std::int64_t columns, DType dtype) {
-  return std::vector<std::byte>(to_size(checked_mul(checked_mul(rows, columns), size_of(dtype))));
-}
-
-/// The matrix with its floats rounded to `dtype`.
-std::vector<std::byte> rounded(std::span<float const> values, std::int64_t columns, DType dtype) {
-  auto const rows = static_cast<std::int64_t>(values.size()) / std::max<std::int64_t>(columns, 1);
-  std::vector<std::byte> out = matrix_bytes(rows, columns, dtype);
-  ExpertKernels const& kernels = active_expert_kernels();
-  for_rows(rows, columns, [&](std::int64_t row) {
-    kernels.add_and_store(values.data() + row * columns, nullptr, dtype, out.data() + row * columns * size_of(dtype),
-                          columns);
-  });
-  return out;
-}
-
-}  // namespace
 
 ParallelMlp::ParallelMlp(Communicator& comm, ParallelMlpConfig const& config)
     : comm_(comm),

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "check_call.hpp"
-#include "expert_layers.hpp"
+#include "parallel_mlp_rows.hpp"
 #include "switchyard/cpu/parallel_mlp.hpp"
 #include "switchyard/cpu/quantize.hpp"
 #include "switchyard/hd/float_env.hpp"
@@ -83,13 +83,8 @@ void ParallelMlp::through_codes(ParallelMlpStep const& step, ParallelMlpGradient
   auto const rows = static_cast<std::int64_t>(slots.size());
   std::vector<float> values(to_size(checked_mul(rows, config_.hidden)));
   dequantize(step.home_codes.view(), values);
-  ExpertKernels const& kernels = active_expert_kernels();
   std::int64_t const row_bytes = config_.hidden * size_of(config_.dtype);
-  std::vector<std::byte> home(values.size() * to_size(size_of(config_.dtype)));
-  for_rows(rows, config_.hidden, [&](std::int64_t row) {
-    kernels.add_and_store(values.data() + row * config_.hidden, nullptr, config_.dtype, home.data() + row * row_bytes,
-                          config_.hidden);
-  });
+  std::vector<std::byte> const home = rounded(values, config_.hidden, config_.dtype);
   std::vector<float> weights(slots.size(), 0.0f);
   for (std::size_t row = 0; row < slots.size(); ++row)
     if (slots[row] >= 0) weights[row] = step.routing.weights()[to_size(slots[row])];
@@ -124,9 +119,7 @@ void ParallelMlp::expert_backward(ParallelMlpStep const& step, ExpertWeights con
   call.d_rows = d_rows;
   call.d_w1 = gradients.d_w1;
   call.d_w2 = gradients.d_w2;
-  std::int64_t largest = 0;
-  for (RowBlock const& block : step.blocks) largest = std::max(largest, block.rows);
-  experts_.backward(call, workspace_.reserve(experts_.backward_workspace_bytes(largest)));
+  experts_.backward(call, workspace_.reserve(experts_.backward_workspace_bytes(largest_block(step.blocks))));
 }
 
 void ParallelMlp::backward(ParallelMlpStep const& step, ExpertWeights const& weights,
