@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <exception>
 
+#include "bench_json.hpp"
+#include "kernel_timer.hpp"
 #include "switchyard/cuda/device.hpp"
 
 namespace gpu_bench {
@@ -27,12 +29,33 @@ int run_program(int argc, char** argv, Run const& run, char const* usage = "<out
   }
 }
 
+/// The same for kernels of one GPU. @param run called with the results, which name the device, and a timer
+template <typename Run>
+int run_kernel_program(int argc, char** argv, Run const& run, CacheState cache = CacheState::cold) {
+  return run_program(argc, argv, [&](char const* path) {
+    Results results(path);
+    if (!results.is_open()) {
+      std::printf("cannot write %s\n", path);
+      return 1;
+    }
+    results.add_text("device", switchyard::cuda::describe_device());
+    KernelTimer timer(cache);
+    run(results, timer);
+    return 0;
+  });
+}
+
 /// The same for programs that take [ranks] (default 2). @param run called with <out.json> and the number of ranks
 template <typename Run>
 int run_rank_program(int argc, char** argv, Run const& run) {
   int const ranks = argc > 2 ? std::atoi(argv[2]) : 2;
   return run_program(
-      argc > 2 ? 2 : argc, argv, [&](char const* path) { return run(path, ranks); },
+      argc > 2 ? 2 : argc, argv,
+      [&](char const* path) {
+        if (ranks >= 1 && ranks <= switchyard::cuda::device_count()) return run(path, ranks);
+        std::printf("%d ranks need more than %d GPUs\n", ranks, switchyard::cuda::device_count());
+        return 1;
+      },
       "<out.json> [ranks], on a machine with a GPU per rank");
 }
 

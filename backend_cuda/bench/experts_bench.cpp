@@ -5,11 +5,8 @@
 #include <random>
 #include <string>
 
-#include "bench_json.hpp"
 #include "bench_program.hpp"
 #include "fma_peak.hpp"
-#include "kernel_timer.hpp"
-#include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/experts.hpp"
 #include "switchyard/cuda/quantize.hpp"
 #include "switchyard/types/error.hpp"
@@ -132,14 +129,7 @@ void bench_engine(Results& results, KernelTimer& timer, EngineShape const& shape
               timer.sample([&] { on.experts.backward(on.call, on.workspace(), timer.stream()); }));
 }
 
-int run(char const* path) {
-  Results results(path);
-  if (!results.is_open()) {
-    std::printf("cannot write %s\n", path);
-    return 1;
-  }
-  results.add_text("device", cuda::describe_device());
-  KernelTimer timer;
+void run(Results& results, KernelTimer& timer) {
   for (std::int64_t const rows : {4096, 32768}) bench_quantizers(results, timer, rows);
   cuda::DeviceBuffer const sink(4);
   double fmas = 0.0;
@@ -149,12 +139,11 @@ int run(char const* path) {
   for (EngineShape const& shape :
        {EngineShape{2048, 1024, 8, 512}, EngineShape{7168, 2048, 8, 256}, EngineShape{7168, 2048, 32, 32}})
     bench_engine(results, timer, shape, rate);
-  return 0;
 }
 
 }  // namespace
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  return gpu_bench::run_program(argc, argv, gpu_bench::run);
+  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
 }

@@ -6,10 +6,7 @@
 #include <cstdio>
 #include <random>
 
-#include "bench_json.hpp"
 #include "bench_program.hpp"
-#include "kernel_timer.hpp"
-#include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/fast_experts.hpp"
 #include "switchyard/types/error.hpp"
 
@@ -89,24 +86,16 @@ void bench_engine(Results& results, KernelTimer& timer, Shape const& shape, doub
               timer.sample([&] { engine.apply(call, {}); }));
 }
 
-int run(char const* path) {
-  Results results(path);
-  if (!results.is_open()) {
-    std::printf("cannot write %s\n", path);
-    return 1;
-  }
-  results.add_text("device", cuda::describe_device());
-  KernelTimer timer;
+void run(Results& results, KernelTimer& timer) {
   double const peak = peak_rate(results, timer);
   for (Shape const& shape :
        {Shape{2048, 1024, 8, 512}, Shape{7168, 2048, 8, 256}, Shape{7168, 2048, 32, 32}, Shape{7168, 2048, 8, 4096}})
     bench_engine(results, timer, shape, peak);
-  return 0;
 }
 
 }  // namespace
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  return gpu_bench::run_program(argc, argv, gpu_bench::run);
+  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
 }

@@ -6,10 +6,7 @@
 #include <numeric>
 #include <random>
 
-#include "bench_json.hpp"
 #include "bench_program.hpp"
-#include "kernel_timer.hpp"
-#include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/cuda/sums.hpp"
@@ -25,8 +22,6 @@ constexpr std::int64_t kHidden = 7168;
 constexpr std::int64_t kRowBytes = kHidden * 2;
 constexpr std::int64_t kTopK = 8;
 constexpr std::int64_t kExperts = 256;
-
-using Timer = KernelTimer;
 
 /// Rows of tokens with kTopK experts each, sorted by expert: the token of every row, and the rows of every token.
 struct Routing {
@@ -53,7 +48,7 @@ Routing draw_routing(std::int64_t rows) {
   return routing;
 }
 
-void bench_rows(Results& results, Timer& timer, std::int64_t rows) {
+void bench_rows(Results& results, KernelTimer& timer, std::int64_t rows) {
   auto const stream = timer.stream();
   std::int64_t const tokens = rows / kTopK;
   Routing const routing = draw_routing(rows);
@@ -109,21 +104,13 @@ void bench_rows(Results& results, Timer& timer, std::int64_t rows) {
               timer.sample([&] { cuda::launch_sum_rows(cuda::SumStep::fp32_product, sum, stream); }));
 }
 
-int run(char const* path) {
-  Results results(path);
-  if (!results.is_open()) {
-    std::printf("cannot write %s\n", path);
-    return 1;
-  }
-  results.add_text("device", cuda::describe_device());
-  Timer timer;
+void run(Results& results, KernelTimer& timer) {
   for (std::int64_t const rows : {4096, 32768}) bench_rows(results, timer, rows);
-  return 0;
 }
 
 }  // namespace
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  return gpu_bench::run_program(argc, argv, gpu_bench::run);
+  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
 }

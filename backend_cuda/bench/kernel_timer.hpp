@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// KernelTimer: samples of work on a stream by events, the second-level cache overwritten before each.
+/// KernelTimer: samples of work on a stream by events.
 #pragma once
 
 #include <functional>
@@ -10,16 +10,20 @@
 
 namespace gpu_bench {
 
+/// What the second-level cache holds when a sample begins: other bytes, or what the one before left there.
+enum class CacheState { cold, warm };
+
 class KernelTimer {
  public:
   static constexpr int kSamples = 30;
+  static constexpr int kWarmups = 5;
 
-  KernelTimer() : flush_(256 << 20) {}
+  explicit KernelTimer(CacheState cache) : flush_(cache == CacheState::cold ? 256 << 20 : 0) {}
   [[nodiscard]] switchyard::cuda::StreamView stream() const { return stream_; }
-  /// @return microseconds of every run of `work` but the first three
+  /// @return microseconds of every run of `work` but the first kWarmups
   std::vector<double> sample(std::function<void()> const& work) {
     std::vector<double> samples;
-    for (int i = -3; i < kSamples; ++i) {
+    for (int i = -kWarmups; i < kSamples; ++i) {
       switchyard::cuda::fill_bytes(flush_, static_cast<std::uint8_t>(i + 8), stream_);
       begin_.view().record(stream_);
       work();

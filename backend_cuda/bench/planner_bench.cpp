@@ -5,13 +5,10 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
-#include <functional>
 #include <random>
 
-#include "bench_json.hpp"
 #include "bench_program.hpp"
 #include "captured_steps.hpp"
-#include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/cuda/event.hpp"
@@ -23,30 +20,8 @@ namespace {
 namespace cuda = switchyard::cuda;
 using switchyard::DispatchFamily;
 
-constexpr int kSamples = 30;
 constexpr int kExperts = 256;
 constexpr int kTopK = 8;
-
-class Timer {
- public:
-  [[nodiscard]] cuda::StreamView stream() const { return stream_; }
-  std::vector<double> sample(std::function<void()> const& work) {
-    std::vector<double> samples;
-    for (int i = -5; i < kSamples; ++i) {
-      begin_.view().record(stream_);
-      work();
-      end_.view().record(stream_);
-      end_.view().synchronize();
-      if (i >= 0) samples.push_back(cuda::elapsed_us(begin_, end_));
-    }
-    return samples;
-  }
-
- private:
-  cuda::Stream stream_;
-  cuda::Event begin_{cuda::EventTiming::on};
-  cuda::Event end_{cuda::EventTiming::on};
-};
 
 std::vector<std::int32_t> draw_ids(std::int64_t tokens, std::uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -92,7 +67,7 @@ double bytes_of_plan(DispatchFamily family, int ranks, std::int64_t tokens) {
   return own + choices * ranks * 4 + choices * 3 * 8;
 }
 
-void bench_case(Results& results, Timer& timer, DispatchFamily family, int ranks, std::int64_t tokens,
+void bench_case(Results& results, KernelTimer& timer, DispatchFamily family, int ranks, std::int64_t tokens,
                 double copy_gbs) {
   auto const stream = timer.stream();
   Group group(family, ranks, tokens, stream);
@@ -120,14 +95,7 @@ void bench_case(Results& results, Timer& timer, DispatchFamily family, int ranks
   planner.check(stream);
 }
 
-int run(char const* path) {
-  Results results(path);
-  if (!results.is_open()) {
-    std::printf("cannot write %s\n", path);
-    return 1;
-  }
-  results.add_text("device", cuda::describe_device());
-  Timer timer;
+void run(Results& results, KernelTimer& timer) {
   auto const stream = timer.stream();
   constexpr std::int64_t kCopied = 256 << 20;
   cuda::DeviceBuffer const from(kCopied);
@@ -147,12 +115,11 @@ int run(char const* path) {
       for (auto const family :
            {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather, DispatchFamily::megatron_flex})
         bench_case(results, timer, family, ranks, tokens, copy_gbs);
-  return 0;
 }
 
 }  // namespace
 }  // namespace gpu_bench
 
 int main(int argc, char** argv) {
-  return gpu_bench::run_program(argc, argv, gpu_bench::run);
+  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run, gpu_bench::CacheState::warm);
 }

@@ -6,18 +6,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <mutex>
 #include <numeric>
 #include <random>
-#include <thread>
 
-#include "bench_json.hpp"
 #include "bench_program.hpp"
 #include "planned_bench.hpp"
+#include "rank_threads.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
@@ -255,32 +252,14 @@ void run_rank(Board& board, int port, int rank, int ranks) {
 
 int run(char const* path, int ranks) {
   Results results(path);
-  if (!results.is_open() || ranks < 1 || ranks > cuda::device_count()) {
-    std::printf("cannot write %s, or %d ranks need more than %d GPUs\n", path, ranks, cuda::device_count());
+  if (!results.is_open()) {
+    std::printf("cannot write %s\n", path);
     return 1;
   }
   results.add_text("device", cuda::describe_device());
   results.add_text("nccl", cuda::describe_nccl());
   Board board(results, ranks);
-  launch::ControlServer server(ranks, 0, "bench", cuda::make_nccl_id());
-  std::vector<std::thread> threads;
-  std::vector<std::string> problems(static_cast<std::size_t>(ranks));
-  for (int rank = 0; rank < ranks; ++rank)
-    threads.emplace_back([&, rank] {
-      try {
-        run_rank(board, server.port(), rank, ranks);
-      } catch (std::exception const& error) {
-        problems[static_cast<std::size_t>(rank)] = error.what();
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  int failed = 0;
-  for (std::string const& problem : problems) {
-    if (problem.empty()) continue;
-    std::printf("FAILED %s\n", problem.c_str());
-    failed = 1;
-  }
-  return failed;
+  return run_rank_threads(ranks, [&](int port, int rank) { run_rank(board, port, rank, ranks); }) ? 0 : 1;
 }
 
 }  // namespace
