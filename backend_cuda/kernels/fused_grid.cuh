@@ -16,13 +16,14 @@ inline constexpr unsigned kWideThreads = 1024;
 template <typename Params>
 void launch_duplex(void (*narrow)(Params), void (*wide)(Params), Params const& params, std::int64_t row_words,
                    std::int64_t rows, StreamView stream) {
-  bool const is_few = rows <= 2 * multiprocessors() && row_words > kBlockThreads;
+  int const processors = multiprocessors();
+  bool const is_few = rows <= 2 * processors && row_words > kBlockThreads;
   auto const whole_warps = (row_words + 31) / 32 * 32;
   dim3 const block = !is_few                      ? block_of_rows(row_words)
                      : whole_warps < kWideThreads ? dim3(static_cast<unsigned>(whole_warps))
                                                   : dim3(kWideThreads);
   auto* const kernel = is_few ? wide : narrow;
-  unsigned const blocks = resident_blocks(reinterpret_cast<void const*>(kernel), block, rows);
+  unsigned const blocks = resident_blocks(reinterpret_cast<void const*>(kernel), block, rows, processors);
   kernel<<<blocks, block, 0, stream.handle()>>>(params);
 }
 

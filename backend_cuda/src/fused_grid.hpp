@@ -14,8 +14,8 @@ void load_kernel(void const* kernel);
 /// Of the current device. @throws Error{cuda}
 [[nodiscard]] int multiprocessors();
 
-/// As many blocks as the device holds at once, at most one per group of block.y rows, at least one.
+/// As many blocks as `processors` hold at once, at most one per group of block.y rows, at least one.
 /// @throws Error{cuda}
-[[nodiscard]] unsigned resident_blocks(void const* kernel, dim3 block, std::int64_t rows);
+[[nodiscard]] unsigned resident_blocks(void const* kernel, dim3 block, std::int64_t rows, int processors);
 
 }  // namespace switchyard::cuda
