@@ -7,8 +7,8 @@
 #include <cstdio>
 
 #include "cuda_checks.hpp"
+#include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
-#include "switchyard/types/error.hpp"
 
 namespace {
 
@@ -29,15 +29,5 @@ int run_all() {
 }  // namespace
 
 int main() {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device on this machine\n");
-    return kSkipped;
-  }
-  try {
-    return run_all();
-  } catch (switchyard::Error const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return cross_backend::run_gpu_program(run_all);
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "executor_cases.hpp"
+#include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
 
 namespace cross_backend {
@@ -126,15 +127,5 @@ int run_all() {
 }  // namespace cross_backend
 
 int main() {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device on this machine\n");
-    return kSkipped;
-  }
-  try {
-    return cross_backend::run_all();
-  } catch (switchyard::Error const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return cross_backend::run_gpu_program(cross_backend::run_all);
 }

@@ -10,6 +10,7 @@
 
 #include "bit_report.hpp"
 #include "cuda_engine_cases.hpp"
+#include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/fast_experts.hpp"
 #include "switchyard/cuda/prepare_finalize.hpp"
@@ -214,15 +215,5 @@ int run_all() {
 }  // namespace cross_backend
 
 int main() {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device on this machine\n");
-    return kSkipped;
-  }
-  try {
-    return cross_backend::run_all();
-  } catch (switchyard::Error const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return cross_backend::run_gpu_program(cross_backend::run_all);
 }

@@ -12,6 +12,7 @@
 
 #include "bit_report.hpp"
 #include "cuda_planner_cases.hpp"
+#include "gpu_program.hpp"
 #include "graph_replay.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
@@ -299,16 +300,6 @@ int run_all(bool is_small) {
 }  // namespace cross_backend
 
 int main(int argc, char** argv) {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device\n");
-    return kSkipped;
-  }
-  try {
-    bool const is_small = argc > 1 && std::string(argv[1]) == "small";
-    return cross_backend::run_all(is_small);
-  } catch (switchyard::Error const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  bool const is_small = argc > 1 && std::string(argv[1]) == "small";
+  return cross_backend::run_gpu_program([&] { return cross_backend::run_all(is_small); });
 }

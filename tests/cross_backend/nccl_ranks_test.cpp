@@ -12,6 +12,7 @@
 #include "executor_cases.hpp"
 #include "fused_case.hpp"
 #include "fused_planned.hpp"
+#include "gpu_program.hpp"
 #include "graph_replay.hpp"
 #include "rank_faults.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -179,15 +180,5 @@ int run_rank() {
 }  // namespace cross_backend
 
 int main() {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device on this machine\n");
-    return kSkipped;
-  }
-  try {
-    return cross_backend::run_rank();
-  } catch (std::exception const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return cross_backend::run_gpu_program(cross_backend::run_rank);
 }

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "gpu_program.hpp"
 #include "rebalance_pair.hpp"
 #include "support/random_placements.hpp"
 #include "switchyard/cpu/rank_group.hpp"
@@ -157,15 +158,5 @@ int run_all() {
 }  // namespace cross_backend
 
 int main() {
-  constexpr int kSkipped = 77;
-  if (switchyard::cuda::device_count() == 0) {
-    std::printf("skipped: no CUDA device on this machine\n");
-    return kSkipped;
-  }
-  try {
-    return cross_backend::run_all();
-  } catch (std::exception const& error) {
-    std::printf("FAILED %s\n", error.what());
-    return 1;
-  }
+  return cross_backend::run_gpu_program(cross_backend::run_all);
 }

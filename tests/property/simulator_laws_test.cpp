@@ -9,27 +9,17 @@
 #include <cmath>
 
 #include "oracle/fluid_oracle.hpp"
+#include "support/draw.hpp"
 #include "switchyard/sim/plan_cost.hpp"
-#include "switchyard/types/counter_rng.hpp"
 #include "switchyard/types/error.hpp"
 
 using namespace switchyard;
 using namespace switchyard::sim;
+using support::Draw;
 
 namespace {
 
 constexpr int kCases = 300;
-
-class Draw {
- public:
-  explicit Draw(std::uint64_t seed) : rng_(seed, 0) {}
-  int below(int n) { return static_cast<int>(rng_.below(next_++, static_cast<std::uint64_t>(n))); }
-  double real(double low, double high) { return low + (high - low) * below(1 << 20) / (1 << 20); }
-
- private:
-  CounterRng rng_;
-  std::uint64_t next_ = 0;
-};
 
 ClusterSpec random_spec(Draw& draw, bool latencies) {
   ClusterSpec spec;

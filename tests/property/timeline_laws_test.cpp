@@ -7,29 +7,19 @@
 
 #include <algorithm>
 
+#include "support/draw.hpp"
 #include "switchyard/sim/moe_timeline.hpp"
 #include "switchyard/sim/plan_cost.hpp"
 #include "switchyard/sim/timeline_summary.hpp"
-#include "switchyard/types/counter_rng.hpp"
 
 using namespace switchyard;
 using namespace switchyard::sim;
+using support::Draw;
 
 namespace {
 
 constexpr int kCases = 120;
 constexpr double kSlack = 1e-9;
-
-class Draw {
- public:
-  explicit Draw(std::uint64_t seed) : rng_(seed, 0) {}
-  int below(int n) { return static_cast<int>(rng_.below(next_++, static_cast<std::uint64_t>(n))); }
-  double real(double low, double high) { return low + (high - low) * below(1 << 20) / (1 << 20); }
-
- private:
-  CounterRng rng_;
-  std::uint64_t next_ = 0;
-};
 
 ClusterTopology random_cluster(Draw& draw) {
   ClusterSpec spec;
