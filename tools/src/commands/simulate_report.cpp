@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "cli/table.hpp"
+#include "timeline/variations_report.hpp"
 
 namespace switchyard::cli {
 namespace {
@@ -55,18 +56,6 @@ std::string link_table(sim::PlanCost const& cost) {
   return table.str();
 }
 
-std::string sensitivity_lines(SimulateReport const& report) {
-  if (!report.varied) return {};
-  std::string text;
-  for (auto const& one : report.variations) {
-    if (!matters(one, 0, report.cost.time_us)) continue;
-    text += fmt::format("  {:<34} -20 %: {} us, +20 %: {} us\n", one.constant, us(one.lower_us.front()),
-                        us(one.higher_us.front()));
-  }
-  return "hangs on (20 % more or less of one constant)\n" +
-         (text.empty() ? "  no constant by more than 0.5 %\n" : text);
-}
-
 nlohmann::ordered_json json_of(sim::PhaseCost const& phase) {
   return {{"name", phase.name},
           {"flows", phase.flows},
@@ -110,7 +99,8 @@ std::string to_table(SimulateReport const& report) {
          fmt::format("cluster    {}: {} nodes x {} GPUs, routing {}, digest {}\n", cluster.name, cluster.nodes,
                      cluster.gpus_per_node, to_string(cluster.network.routing), report.cluster_digest) +
          fmt::format("model      {}: {}\n\n", to_string(report.fidelity), basis_text(report.curves)) +
-         phase_table(report) + "\n" + link_table(report.cost) + "\n" + sensitivity_lines(report) +
+         phase_table(report) + "\n" + link_table(report.cost) + "\n" +
+         (report.varied ? variation_lines(report.variations, report.cost.time_us) : std::string()) +
          fmt::format("total      {} us, at least {} us\n", us(report.cost.time_us), us(report.cost.lower_bound_us));
 }
 
@@ -129,12 +119,7 @@ std::string to_json(SimulateReport const& report) {
   for (auto const& phase : report.cost.phases) root["phases"].push_back(json_of(phase));
   root["links"] = nlohmann::ordered_json::array();
   for (auto const& use : report.cost.links) root["links"].push_back(json_of(use));
-  root["sensitivity_20_percent"] = nlohmann::ordered_json::array();
-  for (auto const& one : report.variations)
-    root["sensitivity_20_percent"].push_back({{"constant", one.constant},
-                                              {"lower_us", one.lower_us.front()},
-                                              {"higher_us", one.higher_us.front()},
-                                              {"matters", matters(one, 0, report.cost.time_us)}});
+  root["sensitivity_20_percent"] = variations_json(report.variations, report.cost.time_us);
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

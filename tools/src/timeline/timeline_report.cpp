@@ -9,6 +9,7 @@
 
 #include "cli/table.hpp"
 #include "commands/simulate_report.hpp"
+#include "timeline/variations_report.hpp"
 
 namespace switchyard::cli {
 namespace {
@@ -66,17 +67,6 @@ std::string path_lines(TimelineRun const& run) {
     text += fmt::format("  {:>10} - {:>10} us  rank {:<5} {}\n", us(piece.start_us), us(piece.end_us),
                         run.graph.rank_of(piece.task).value(), run.graph.label_of(piece.task).name);
   return text;
-}
-
-std::string variation_lines(TimelineReport const& report, double makespan_us) {
-  if (report.variations.empty()) return {};
-  std::string text;
-  for (auto const& one : report.variations)
-    if (matters(one, 0, makespan_us))
-      text += fmt::format("  {:<34} -20 %: {} us, +20 %: {} us\n", one.constant, us(one.lower_us.front()),
-                          us(one.higher_us.front()));
-  return "hangs on (20 % more or less of one constant)\n" +
-         (text.empty() ? "  no constant by more than 0.5 %\n" : text);
 }
 
 std::string total_lines(TimelineReport const& report, TimelineRun const& run) {
@@ -142,7 +132,8 @@ std::string to_table(TimelineReport const& report, TimelineRun const& run) {
   text += fmt::format("model      {}: {}\n", to_string(report.fidelity), basis_text(report.basis.costs.alltoall));
   text += fmt::format("timeline   {}{}\n\n", shape_text(run), run.spec.overlap ? "" : ", without overlap");
   return text + kind_table(run) + "\n" + link_table(run) + "\n" + path_lines(run) + "\n" +
-         variation_lines(report, run.summary.makespan_us) + total_lines(report, run);
+         (report.variations.empty() ? std::string() : variation_lines(report.variations, run.summary.makespan_us)) +
+         total_lines(report, run);
 }
 
 std::string to_json(TimelineReport const& report, TimelineRun const& run) {
@@ -161,7 +152,8 @@ std::string to_json(TimelineReport const& report, TimelineRun const& run) {
                               {"moves", run.spec.moves.size()},
                               {"moves_committed", run.summary.moves_committed},
                               {"exposed_us_of_rank", run.summary.exposed_us}};
-  root["tasks"] = root["links"] = root["critical_path"] = root["sensitivity_20_percent"] = list;
+  root["sensitivity_20_percent"] = variations_json(report.variations, run.summary.makespan_us);
+  root["tasks"] = root["links"] = root["critical_path"] = list;
   for (auto const& use : kind_uses(run))
     root["tasks"].push_back({{"kind", to_string(use.kind)},
                              {"mean_us", use.mean_us},
@@ -171,11 +163,6 @@ std::string to_json(TimelineReport const& report, TimelineRun const& run) {
     root["links"].push_back({{"class", to_string(use.link_class)}, {"bytes", use.bytes}, {"in_use_us", use.busy_us}});
   for (auto const& piece : run.summary.critical_path)
     if (piece.end_us > piece.start_us) root["critical_path"].push_back(json_of(piece, run));
-  for (auto const& one : report.variations)
-    root["sensitivity_20_percent"].push_back({{"constant", one.constant},
-                                              {"lower_us", one.lower_us.front()},
-                                              {"higher_us", one.higher_us.front()},
-                                              {"matters", matters(one, 0, run.summary.makespan_us)}});
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
