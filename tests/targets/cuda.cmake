@@ -75,6 +75,9 @@ if(SWITCHYARD_HAVE_CUDA)
     switchyard_add_gpu_bench(switchyard_gpu_alltoallv alltoallv_bench.cpp)
     switchyard_use_cuda_headers(switchyard_gpu_ranks)
     switchyard_use_cuda_headers(switchyard_gpu_alltoallv)
+    switchyard_add_gpu_bench(switchyard_gpu_exchanges exchange_samples.cpp)
+    switchyard_use_cuda_headers(switchyard_gpu_exchanges)
+    switchyard_use_internals(switchyard_gpu_exchanges)
     switchyard_add_gpu_program(switchyard_nccl_conformance SOURCES cross_backend/nccl_conformance_test.cpp
       LIBS switchyard::backend_cuda doctest::doctest)
     switchyard_add_gpu_program(switchyard_nccl_ranks SOURCES cross_backend/nccl_ranks_test.cpp
