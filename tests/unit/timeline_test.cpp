@@ -6,6 +6,13 @@
 // sends 9-11, rank 1 11-13, so rank 0's part lasts from 9 to 13; the end is 13, two batches in turn take 26.
 // Two batches that alternate: attention 0-4 and 4-8; dispatch 4-6 and 8-10; experts 8-11 and 11-14 on rank 0, 8-13 and
 // 13-18 on rank 1; combine of the first batch 11-15 and 13-15, of the second 15-20 and 18-20. The end is 20.
+//
+// Worked example of a map that changes: attention 4 us; on the old map rank 0 sends 6,000 bytes to rank 1, experts take
+// 1 and 9 us; on the new one it is the worked example above. Old steps: dispatch 4-10, experts 10-11 and 10-19, combine
+// 19-25. Behind them 6,000 bytes move from rank 0 to rank 1, commits take 2 us on rank 0. From 4 on move and dispatch
+// halve the port: the move ends at 8, the dispatch at 12, the first step at 27. Rank 0 looks at 13 (experts 12-13) and
+// commits till 15, within rank 1's experts 12-21. The second step is one of the new map, 13 us: 40 in all. Serially:
+// move 6, commit 2, then two steps of 13 us.
 #include <doctest/doctest.h>
 
 #include "support/error_text.hpp"
@@ -160,6 +167,43 @@ TEST_CASE("a move behind the work shares the links and is committed at a poll") 
   CHECK(time_of(graph, timeline, "move layer 0", 1).ran());
 }
 
+TEST_CASE("what is sent and computed after a commit follows the new map") {
+  MoeTimelineSpec spec = worked_example();
+  spec.works.push_back(
+      {{{"exchange", {{RankId(0), RankId(1), 6000}}}}, {1, 9}, {{"exchange", {{RankId(1), RankId(0), 6000}}}}});
+  spec.choices = {{1, 0}};
+  spec.steps = 2;
+  spec.moves = {{"layer 0", {{RankId(0), RankId(1), 6000}}, {2, 0}, 0}};
+  auto const graph = moe_task_graph(spec);
+  for (auto const fidelity : {Fidelity::t1, Fidelity::t2}) {
+    auto const timeline = run(graph, fidelity);
+    auto const summary = summarize(graph, timeline);
+    CHECK(timeline.committed_at == std::vector<int>{0});
+    REQUIRE(summary.step_end_us.size() == 2);
+    CHECK(summary.step_end_us[0] == doctest::Approx(27).epsilon(0.01));
+    CHECK(summary.step_end_us[1] == doctest::Approx(40).epsilon(0.01));
+    CHECK(summary.links.front().bytes == 6000 + 2 * 6000 + 2 * 4000);
+  }
+  auto const timeline = run(graph);
+  check_time(time_of(graph, timeline, "experts step 0", 1), 12, 21);
+  check_time(time_of(graph, timeline, "commit after step 0", 0), 13, 15);
+  check_time(time_of(graph, timeline, "dispatch step 1", 1), 31, 33);
+  check_time(time_of(graph, timeline, "experts step 1", 0), 33, 36);
+  spec.overlap = false;
+  CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(6 + 2 + 2 * 13));
+  // A move of a layer that the timeline does not have changes nothing, nor does a choice without a later work.
+  spec.overlap = true;
+  spec.moves.front().layer = 1;
+  CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(27 + 25));
+  spec.moves.front().layer = 0;
+  spec.choices = {{1}};
+  CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(27 + 25));
+  // Steps of their own: the new map's work, then the old one's.
+  spec.moves.clear();
+  spec.choices = {{0}, {1}};
+  CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(13 + 25));
+}
+
 TEST_CASE("a trace file holds the worked example") {
   auto const graph = moe_task_graph(worked_example());
   std::string const trace = to_chrome_trace(graph, run(graph), box(), "a \"name\"\n\x01\xff");
@@ -189,6 +233,18 @@ TEST_CASE("graphs that make no sense are refused") {
   spec = worked_example();
   spec.works.front().dispatch.front().flows.push_back({RankId(0), RankId(2), 1});
   refused(spec, "leaves the timeline of 2 ranks");
+  spec = worked_example();
+  spec.choices = {{0}};
+  spec.layers = 2;
+  refused(spec, "give whole steps");
+  spec = worked_example();
+  spec.choices = {{0, 1}};
+  refused(spec, "does work 0, after a move 1, of 1 works");
+  spec = worked_example();
+  spec.works.push_back(spec.works.front());
+  spec.works.back().dispatch.clear();
+  spec.choices = {{0, 1}};
+  refused(spec, "give dispatches of one kind");
   spec = worked_example();
   spec.sm_share = 1;
   refused(spec, "less than 1");

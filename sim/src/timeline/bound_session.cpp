@@ -31,12 +31,12 @@ struct PartEnd {
 
 class BoundSession final : public NetworkSession {
  public:
-  BoundSession(TaskGraph const& graph, ClusterTopology const& topology)
-      : graph_(graph), topology_(topology), spans_(graph, topology) {}
+  BoundSession(ExchangeTraffic const& traffic, ClusterTopology const& topology)
+      : traffic_(traffic), topology_(topology), spans_(traffic, topology) {}
 
   void start(ExchangeId exchange, RankId rank, double now_us) override {
     Starts& starts = starts_of(exchange);
-    Traffic const& traffic = traffic_of(exchange);
+    Traffic const& traffic = traffic_.of(exchange);
     starts.us[rank.index()] = now_us;
     if (--starts.missing[rank.index()] == 0) end_part(exchange, rank, starts);
     for (std::size_t f = traffic.first_of_sender[rank.index()]; f < traffic.first_of_sender[rank.index() + 1]; ++f) {
@@ -58,20 +58,16 @@ class BoundSession final : public NetworkSession {
   [[nodiscard]] std::vector<LinkSpan> link_spans() const override { return spans_.link_spans(); }
 
  private:
-  [[nodiscard]] Traffic const& traffic_of(ExchangeId exchange) const {
-    return graph_.traffic()[graph_.exchanges()[exchange.index()].traffic.index()];
-  }
-
   Starts& starts_of(ExchangeId exchange) {
     auto const [entry, added] = starts_.try_emplace(exchange);
     Starts& starts = entry->second;
     if (!added) return starts;
-    auto const ranks = to_size(graph_.num_ranks());
+    auto const ranks = to_size(traffic_.num_ranks());
     starts.us.assign(ranks, -1);
     starts.missing.assign(ranks, 1);
     starts.flows_of_rank.resize(ranks);
-    starts.open = graph_.num_ranks();
-    Traffic const& traffic = traffic_of(exchange);
+    starts.open = traffic_.num_ranks();
+    Traffic const& traffic = traffic_.of(exchange);
     for (std::uint32_t f = 0; f < traffic.flows.size(); ++f) {
       Flow const& flow = traffic.flows[f];
       starts.flows_of_rank[flow.from.index()].push_back(f);
@@ -85,7 +81,7 @@ class BoundSession final : public NetworkSession {
   /// All senders have started: the end of `rank`'s part is known.
   void end_part(ExchangeId exchange, RankId rank, Starts& starts) {
     --starts.open;
-    Traffic const& traffic = traffic_of(exchange);
+    Traffic const& traffic = traffic_.of(exchange);
     double first_us = starts.us[rank.index()];
     RankId latest = rank;
     for (auto const f : starts.flows_of_rank[rank.index()]) {
@@ -106,7 +102,7 @@ class BoundSession final : public NetworkSession {
 
   void count_sends(ExchangeId exchange, RankId rank, Starts const& starts, double end_us) {
     for (auto const f : starts.flows_of_rank[rank.index()]) {
-      Flow const& flow = traffic_of(exchange).flows[f];
+      Flow const& flow = traffic_.of(exchange).flows[f];
       if (flow.from != rank) continue;
       Path const path = topology_.path(flow.from, flow.to);
       for (LinkId const link : path.links())
@@ -114,7 +110,7 @@ class BoundSession final : public NetworkSession {
     }
   }
 
-  TaskGraph const& graph_;
+  ExchangeTraffic const& traffic_;
   ClusterTopology const& topology_;
   PartLedger spans_;
   std::map<ExchangeId, Starts> starts_;
@@ -123,8 +119,8 @@ class BoundSession final : public NetworkSession {
 
 }  // namespace
 
-std::unique_ptr<NetworkSession> make_bound_session(TaskGraph const& graph, ClusterTopology const& topology) {
-  return std::make_unique<BoundSession>(graph, topology);
+std::unique_ptr<NetworkSession> make_bound_session(ExchangeTraffic const& traffic, ClusterTopology const& topology) {
+  return std::make_unique<BoundSession>(traffic, topology);
 }
 
 }  // namespace switchyard::sim

@@ -14,14 +14,14 @@ namespace {
 
 class FlowSession final : public NetworkSession {
  public:
-  FlowSession(TaskGraph const& graph, ClusterTopology const& topology, NetworkModel const& model)
-      : graph_(graph), topology_(topology), model_(model), ledger_(graph, topology) {}
+  FlowSession(ExchangeTraffic const& traffic, ClusterTopology const& topology, NetworkModel const& model)
+      : traffic_(traffic), topology_(topology), model_(model), ledger_(traffic, topology) {}
 
   void start(ExchangeId exchange, RankId rank, double now_us) override {
     now_us_ = now_us;
     if (ended_ == flows_.size()) begin_period(now_us);
     ledger_.start(exchange, rank);
-    Traffic const& traffic = graph_.traffic()[graph_.exchanges()[exchange.index()].traffic.index()];
+    Traffic const& traffic = traffic_.of(exchange);
     for (std::size_t f = traffic.first_of_sender[rank.index()]; f < traffic.first_of_sender[rank.index() + 1]; ++f) {
       Flow flow = traffic.flows[f];
       flow.start_us = now_us - period_us_;
@@ -77,7 +77,7 @@ class FlowSession final : public NetworkSession {
     out_of_date_ = false;
   }
 
-  TaskGraph const& graph_;
+  ExchangeTraffic const& traffic_;
   ClusterTopology const& topology_;
   NetworkModel const& model_;
   PartLedger ledger_;
@@ -94,17 +94,17 @@ class FlowSession final : public NetworkSession {
 
 }  // namespace
 
-std::unique_ptr<NetworkSession> make_flow_session(TaskGraph const& graph, ClusterTopology const& topology,
+std::unique_ptr<NetworkSession> make_flow_session(ExchangeTraffic const& traffic, ClusterTopology const& topology,
                                                   NetworkModel const& model) {
-  return std::make_unique<FlowSession>(graph, topology, model);
+  return std::make_unique<FlowSession>(traffic, topology, model);
 }
 
-std::unique_ptr<NetworkSession> make_session(TaskGraph const& graph, ClusterTopology const& topology,
+std::unique_ptr<NetworkSession> make_session(ExchangeTraffic const& traffic, ClusterTopology const& topology,
                                              NetworkModel const& model) {
-  if (model.fidelity() == Fidelity::t0) return make_bound_session(graph, topology);
+  if (model.fidelity() == Fidelity::t0) return make_bound_session(traffic, topology);
   auto const* fluid = dynamic_cast<FluidModel const*>(&model);
-  if (fluid != nullptr && !fluid->first_order()) return make_fluid_session(graph, topology, fluid->merge_fraction());
-  return make_flow_session(graph, topology, model);
+  if (fluid != nullptr && !fluid->first_order()) return make_fluid_session(traffic, topology, fluid->merge_fraction());
+  return make_flow_session(traffic, topology, model);
 }
 
 }  // namespace switchyard::sim

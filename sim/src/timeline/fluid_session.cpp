@@ -79,19 +79,19 @@ class OpenFlows {
 
 class FluidSession final : public NetworkSession {
  public:
-  FluidSession(TaskGraph const& graph, ClusterTopology const& topology, double merge_fraction)
-      : graph_(graph),
+  FluidSession(ExchangeTraffic const& traffic, ClusterTopology const& topology, double merge_fraction)
+      : traffic_(traffic),
         topology_(topology),
         merge_fraction_(merge_fraction),
-        ledger_(graph, topology),
-        busy_until_us_(to_size(graph.num_ranks()), 0.0),
-        begun_(graph.exchanges().size(), 0) {}
+        ledger_(traffic, topology),
+        busy_until_us_(to_size(traffic.num_ranks()), 0.0),
+        begun_(traffic.num_exchanges(), 0) {}
 
   void start(ExchangeId exchange, RankId rank, double now_us) override {
     now_us_ = now_us;
     ledger_.start(exchange, rank);
     if (begun_[exchange.index()] == 0) open(exchange);
-    Traffic const& traffic = traffic_of(exchange);
+    Traffic const& traffic = traffic_.of(exchange);
     auto const first = traffic.first_of_sender[rank.index()], end = traffic.first_of_sender[rank.index() + 1];
     if (first == end) return;
     std::vector<Flow> sends(traffic.flows.begin() + static_cast<std::ptrdiff_t>(first),
@@ -117,7 +117,7 @@ class FluidSession final : public NetworkSession {
     now_us_ = now_us;
     for (; !arriving_.empty() && arriving_.top().us <= now_us; arriving_.pop()) {
       FlowAt const& flow = arriving_.top();
-      ledger_.end_flow(flow.exchange, traffic_of(flow.exchange).flows[flow.flow], flow.start_us, now_us);
+      ledger_.end_flow(flow.exchange, traffic_.of(flow.exchange).flows[flow.flow], flow.start_us, now_us);
     }
     return ledger_.take_finished();
   }
@@ -126,12 +126,8 @@ class FluidSession final : public NetworkSession {
   [[nodiscard]] double merge_error_us() const override { return merge_error_us_; }
 
  private:
-  [[nodiscard]] Traffic const& traffic_of(ExchangeId exchange) const {
-    return graph_.traffic()[graph_.exchanges()[exchange.index()].traffic.index()];
-  }
-
   void open(ExchangeId exchange) {
-    Traffic const& traffic = traffic_of(exchange);
+    Traffic const& traffic = traffic_.of(exchange);
     begun_[exchange.index()] = 1;
     opened_.push_back(exchange);
     if (merge_fraction_ == 0) return;
@@ -187,7 +183,7 @@ class FluidSession final : public NetworkSession {
     if (!opened_.empty()) rebuild();
     for (; !waiting_.empty() && waiting_.top().us <= fluid_us_; waiting_.pop()) {
       FlowAt const& flow = waiting_.top();
-      Flow const& sent = traffic_of(flow.exchange).flows[flow.flow];
+      Flow const& sent = traffic_.of(flow.exchange).flows[flow.flow];
       if (sent.from == sent.to || sent.bytes == 0) {
         FlowAt arrives = flow;
         arrives.us += topology_.path(sent.from, sent.to).latency_us;
@@ -214,19 +210,19 @@ class FluidSession final : public NetworkSession {
       }
     }
     for (ExchangeId const exchange : opened_) {
-      Traffic const& traffic = traffic_of(exchange);
+      Traffic const& traffic = traffic_.of(exchange);
       for (std::uint32_t f = 0; f < traffic.flows.size(); ++f)
         if (traffic.flows[f].from != traffic.flows[f].to && traffic.flows[f].bytes > 0)
           members.push_back({{-1, exchange, f, 0}, 0, false});
     }
     opened_.clear();
     std::vector<Flow> flows;
-    for (auto const& member : members) flows.push_back(traffic_of(member.at.exchange).flows[member.at.flow]);
+    for (auto const& member : members) flows.push_back(traffic_.of(member.at.exchange).flows[member.at.flow]);
     flows_.emplace(topology_, flows, std::move(members));
     settled_ = false;
   }
 
-  TaskGraph const& graph_;
+  ExchangeTraffic const& traffic_;
   ClusterTopology const& topology_;
   double merge_fraction_;
   PartLedger ledger_;
@@ -244,9 +240,9 @@ class FluidSession final : public NetworkSession {
 
 }  // namespace
 
-std::unique_ptr<NetworkSession> make_fluid_session(TaskGraph const& graph, ClusterTopology const& topology,
+std::unique_ptr<NetworkSession> make_fluid_session(ExchangeTraffic const& traffic, ClusterTopology const& topology,
                                                    double merge_fraction) {
-  return std::make_unique<FluidSession>(graph, topology, merge_fraction);
+  return std::make_unique<FluidSession>(traffic, topology, merge_fraction);
 }
 
 }  // namespace switchyard::sim

@@ -21,6 +21,13 @@ struct BatchState {
   PerRank attended{};
 };
 
+/// Which work a batch does, and which one once a move of the background has been committed.
+struct Serving {
+  std::size_t now = 0;
+  int move = -1;
+  std::size_t later = 0;
+};
+
 std::int64_t tasks_of(MoeTimelineSpec const& spec) {
   std::int64_t per_batch = 8;  // attention, experts, and the stages of a shared expert
   for (BatchWork const& work : spec.works)
@@ -33,6 +40,25 @@ std::int64_t tasks_of(MoeTimelineSpec const& spec) {
 void require_ranks(std::size_t size, int ranks, char const* what) {
   SWITCHYARD_REQUIRE(size == to_size(ranks), invalid_argument, "{} {} on {} ranks: give one per rank", size, what,
                      ranks);
+}
+
+void require_choices(MoeTimelineSpec const& spec) {
+  std::size_t const of_step = to_size(spec.layers) * to_size(spec.batches);
+  SWITCHYARD_REQUIRE(spec.choices.size() % of_step == 0, invalid_argument,
+                     "{} choices of works for {} layers of {} batches: give whole steps", spec.choices.size(),
+                     spec.layers, spec.batches);
+  auto const works = static_cast<int>(spec.works.size());
+  for (WorkChoice const& choice : spec.choices) {
+    SWITCHYARD_REQUIRE(choice.work >= 0 && choice.work < works && choice.after_move < works, invalid_argument,
+                       "a batch does work {}, after a move {}, of {} works", choice.work, choice.after_move, works);
+    if (choice.after_move < 0) continue;
+    BatchWork const &before = spec.works[to_size(choice.work)], &after = spec.works[to_size(choice.after_move)];
+    SWITCHYARD_REQUIRE(before.dispatch.size() == after.dispatch.size() && before.combine.size() == after.combine.size(),
+                       invalid_argument,
+                       "works {} and {} of one batch have {} + {} and {} + {} phases: give dispatches of one kind",
+                       choice.work, choice.after_move, before.dispatch.size(), before.combine.size(),
+                       after.dispatch.size(), after.combine.size());
+  }
 }
 
 void require_valid(MoeTimelineSpec const& spec) {
@@ -50,6 +76,7 @@ void require_valid(MoeTimelineSpec const& spec) {
   SWITCHYARD_REQUIRE(tasks_of(spec) <= kMaxTasks, invalid_argument,
                      "{} steps of {} layers and {} batches on {} ranks are more than {} tasks: take fewer", spec.steps,
                      spec.layers, spec.batches, spec.ranks, kMaxTasks);
+  require_choices(spec);
   if (spec.shared_expert_us == 0) return;
   auto const problems = problems_in(spec.shared_schedule);
   SWITCHYARD_REQUIRE(problems.empty(), invalid_argument, "the shared expert's schedule: {}", problems.front());
@@ -66,6 +93,10 @@ class Builder {
       combine_traffic_.push_back(traffic_of(work.combine));
     }
     batches_.resize(to_size(spec.batches));
+    move_of_layer_.assign(to_size(spec.layers), -1);
+    for (std::size_t move = 0; move < spec.moves.size(); ++move)
+      if (int const layer = spec.moves[move].layer; layer >= 0 && layer < spec.layers)
+        move_of_layer_[to_size(layer)] = static_cast<int>(move);
   }
 
   TaskGraph build() {
@@ -130,10 +161,10 @@ class Builder {
   void before_experts(int batch) {
     BatchState& state = batches_[to_size(batch)];
     state.ready = state.done;
-    stage(batch, TaskKind::attention, "attention", [this](std::size_t) { return spec_.attention_us; });
+    (void)stage(batch, TaskKind::attention, "attention", [this](std::size_t) { return spec_.attention_us; });
     state.attended = state.ready;
     shared_stages(batch, OverlapEvent::metadata_ready);
-    exchanges(batch, TaskKind::dispatch, "dispatch", dispatch_traffic_[work_index(batch)]);
+    exchanges(batch, TaskKind::dispatch, "dispatch", dispatch_traffic_);
     PerRank const arrived = state.ready;
     state.ready = state.attended;
     shared_stages(batch, OverlapEvent::dispatch_issued);
@@ -143,10 +174,13 @@ class Builder {
   void experts_and_combine(int batch) {
     BatchState& state = batches_[to_size(batch)];
     shared_stages(batch, OverlapEvent::dispatch_done);
-    BatchWork const& work = spec_.works[work_index(batch)];
-    stage(batch, TaskKind::experts, "experts", [&](std::size_t rank) { return work.experts_us[rank]; });
+    Serving const works = serving(batch);
+    PerRank const added = stage(batch, TaskKind::experts, "experts",
+                                [&](std::size_t rank) { return spec_.works[works.now].experts_us[rank]; });
+    for (std::size_t rank = 0; rank < added.size() && works.move >= 0; ++rank)
+      graph_.change_work(added[rank], works.move, spec_.works[works.later].experts_us[rank]);
     PerRank const computed = state.ready;
-    exchanges(batch, TaskKind::combine, "combine", combine_traffic_[work_index(batch)]);
+    exchanges(batch, TaskKind::combine, "combine", combine_traffic_);
     state.done = state.ready;
     state.ready = computed;
     shared_stages(batch, OverlapEvent::combine_issued);
@@ -163,14 +197,15 @@ class Builder {
                                                                 : 0;
       // The result is added where the layer ends, whatever stage took time before: streams keep the order.
       if (us == 0 && point.stage != SharedExpertStage::output) continue;
-      stage(batch, TaskKind::shared_expert, "shared expert " + std::string(to_string(point.stage)),
-            [us](std::size_t) { return us; });
+      (void)stage(batch, TaskKind::shared_expert, "shared expert " + std::string(to_string(point.stage)),
+                  [us](std::size_t) { return us; });
       if (event == OverlapEvent::combine_done) batches_[to_size(batch)].done = batches_[to_size(batch)].ready;
     }
   }
 
+  /// @return the tasks; what the next stage waits for is in the batch's state.
   template <typename Us>
-  void stage(int batch, TaskKind kind, std::string const& name, Us const& us) {
+  PerRank stage(int batch, TaskKind kind, std::string const& name, Us const& us) {
     PerRank& ready = batches_[to_size(batch)].ready;
     PerRank added;
     LabelId const label = label_of(batch, kind, name);
@@ -178,6 +213,7 @@ class Builder {
       added.push_back(graph_.add_work(work_streams_[rank], label, us(rank),
                                       ready.empty() ? std::span<TaskId const>() : std::span(&ready[rank], 1)));
     ready = joined(added);
+    return added;
   }
 
   /// With barriers, what every rank waits for is a task of rank 0 that waits for all.
@@ -194,12 +230,16 @@ class Builder {
     return lists;
   }
 
-  void exchanges(int batch, TaskKind kind, std::string const& name, std::vector<TrafficId> const& phases) {
+  void exchanges(int batch, TaskKind kind, std::string const& name,
+                 std::vector<std::vector<TrafficId>> const& of_work) {
     PerRank& ready = batches_[to_size(batch)].ready;
+    Serving const works = serving(batch);
+    auto const& phases = of_work[works.now];
     for (std::size_t phase = 0; phase < phases.size(); ++phase) {
       std::string const part = phases.size() > 1 ? fmt::format("{} {}", name, phase) : name;
       ready = joined(graph_.add_exchange(exchange_streams_, label_of(batch, kind, part), phases[phase], spec_.sm_share,
                                          one_each(ready)));
+      if (works.move >= 0) graph_.change_last_exchange(works.move, of_work[works.later][phase]);
     }
   }
 
@@ -211,8 +251,16 @@ class Builder {
     return graph_.add_label(kind, std::move(text));
   }
 
-  [[nodiscard]] std::size_t work_index(int batch) const {
-    return to_size(layer_ * spec_.batches + batch) % spec_.works.size();
+  /// Without overlap the moves came first.
+  [[nodiscard]] Serving serving(int batch) const {
+    std::size_t const place = to_size(layer_) * to_size(spec_.batches) + to_size(batch);
+    if (spec_.choices.empty()) return {place % spec_.works.size()};
+    std::size_t const of_step = to_size(spec_.layers) * to_size(spec_.batches);
+    WorkChoice const& choice = spec_.choices[(to_size(step_) * of_step + place) % spec_.choices.size()];
+    int const move = move_of_layer_[to_size(layer_)];
+    if (move < 0 || choice.after_move < 0) return {to_size(choice.work)};
+    if (!spec_.overlap) return {to_size(choice.after_move)};
+    return {to_size(choice.work), move, to_size(choice.after_move)};
   }
 
   MoeTimelineSpec const& spec_;
@@ -220,6 +268,7 @@ class Builder {
   std::vector<StreamId> work_streams_, exchange_streams_;
   std::vector<std::vector<TrafficId>> dispatch_traffic_, combine_traffic_;  // [works][phases]
   std::vector<BatchState> batches_;
+  std::vector<int> move_of_layer_;  // [layers] -1 = none
   int step_ = 0, layer_ = 0;
 };
 

@@ -18,6 +18,25 @@ struct FinishedPart {
   RankId waited_for{};  ///< the rank whose flow ended last
 };
 
+/// The flows of every exchange, which a committed move may have changed.
+class ExchangeTraffic {
+ public:
+  explicit ExchangeTraffic(TaskGraph const& graph) : graph_(graph) {
+    for (Exchange const& exchange : graph.exchanges()) chosen_.push_back(exchange.traffic);
+  }
+  /// To be called before the exchange starts on any rank.
+  void choose(ExchangeId exchange, TrafficId traffic) { chosen_[exchange.index()] = traffic; }
+  [[nodiscard]] Traffic const& of(ExchangeId exchange) const {
+    return graph_.traffic()[chosen_[exchange.index()].index()];
+  }
+  [[nodiscard]] int num_ranks() const noexcept { return graph_.num_ranks(); }
+  [[nodiscard]] std::size_t num_exchanges() const noexcept { return chosen_.size(); }
+
+ private:
+  TaskGraph const& graph_;
+  std::vector<TrafficId> chosen_;  // [exchanges]
+};
+
 class NetworkSession {
  public:
   virtual ~NetworkSession() = default;
@@ -32,8 +51,9 @@ class NetworkSession {
   [[nodiscard]] virtual double merge_error_us() const { return 0; }
 };
 
-/// @return the session for a model: bounds for t0, the flows of all exchanges together otherwise.
-[[nodiscard]] std::unique_ptr<NetworkSession> make_session(TaskGraph const& graph, ClusterTopology const& topology,
-                                                           NetworkModel const& model);
+/// @return the session for a model: bounds for t0, the flows of all exchanges together otherwise. It refers to
+/// `traffic`.
+[[nodiscard]] std::unique_ptr<NetworkSession> make_session(ExchangeTraffic const& traffic,
+                                                           ClusterTopology const& topology, NetworkModel const& model);
 
 }  // namespace switchyard::sim

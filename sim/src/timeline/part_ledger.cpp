@@ -11,10 +11,10 @@ PartLedger::Open& PartLedger::open(ExchangeId exchange) {
   auto const [entry, added] = open_.try_emplace(exchange);
   Open& open = entry->second;
   if (!added) return open;
-  Traffic const& traffic = graph_.traffic()[graph_.exchanges()[exchange.index()].traffic.index()];
-  auto const ranks = to_size(graph_.num_ranks());
+  Traffic const& traffic = traffic_.of(exchange);
+  auto const ranks = to_size(traffic_.num_ranks());
   open.started.assign(ranks, 0);
-  open.parts_left = graph_.num_ranks();
+  open.parts_left = traffic_.num_ranks();
   for (std::size_t rank = 0; rank < ranks; ++rank)
     open.flows_left.push_back(
         static_cast<std::int64_t>(traffic.first_of_sender[rank + 1] - traffic.first_of_sender[rank]) +

@@ -11,7 +11,8 @@ namespace switchyard::sim {
 
 class PartLedger {
  public:
-  PartLedger(TaskGraph const& graph, ClusterTopology const& topology) : graph_(graph), topology_(topology) {}
+  PartLedger(ExchangeTraffic const& traffic, ClusterTopology const& topology)
+      : traffic_(traffic), topology_(topology) {}
 
   /// A part without flows is finished at once.
   void start(ExchangeId exchange, RankId rank);
@@ -34,7 +35,7 @@ class PartLedger {
   Open& open(ExchangeId exchange);
   void end_one(ExchangeId exchange, RankId rank, RankId other);
 
-  TaskGraph const& graph_;
+  ExchangeTraffic const& traffic_;
   ClusterTopology const& topology_;
   std::map<ExchangeId, Open> open_;
   std::vector<FinishedPart> finished_;

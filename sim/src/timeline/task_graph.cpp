@@ -126,6 +126,27 @@ void TaskGraph::add_background(std::span<StreamId const> streams, LabelId label,
   background_.push_back({ExchangeId(static_cast<int>(exchanges_.size()) - 1), std::move(commit_us)});
 }
 
+int TaskGraph::add_change(Change const& change) {
+  SWITCHYARD_REQUIRE(change.move >= 0 && to_size(change.move) < background_.size(), invalid_argument,
+                     "a task changes with move {} of {}: add the move before it", change.move, background_.size());
+  changes_.push_back(change);
+  return static_cast<int>(changes_.size()) - 1;
+}
+
+void TaskGraph::change_last_exchange(int move, TrafficId traffic) {
+  SWITCHYARD_REQUIRE(!exchanges_.empty() && exchanges_.back().background < 0 && traffic.index() < traffic_.size(),
+                     invalid_argument, "traffic {} of {} for the last of {} exchanges, which may be no move",
+                     traffic.value(), traffic_.size(), exchanges_.size());
+  exchanges_.back().change = add_change({move, polls_, traffic, 0});
+}
+
+void TaskGraph::change_work(TaskId task, int move, double work_us) {
+  SWITCHYARD_REQUIRE(task.index() < tasks_.size() && !tasks_[task.index()].exchange.valid(), invalid_argument,
+                     "task {} of {} is no work that could change", task.value(), tasks_.size());
+  require_time(work_us, label_of(task).name);
+  tasks_[task.index()].change = add_change({move, polls_, TrafficId(-1), work_us});
+}
+
 std::vector<TaskId> TaskGraph::add_poll(std::span<StreamId const> streams, LabelId label) {
   require_streams(streams);
   std::vector<TaskId> tasks;

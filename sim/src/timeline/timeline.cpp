@@ -49,7 +49,8 @@ class Run {
   Run(TaskGraph const& graph, ClusterTopology const& topology, NetworkModel const& model)
       : graph_(graph),
         successors_(graph),
-        session_(make_session(graph, topology, model)),
+        traffic_(graph),
+        session_(make_session(traffic_, topology, model)),
         compute_(graph.num_ranks()),
         streams_(graph.streams().size()),
         waits_(graph.tasks().size()),
@@ -102,11 +103,24 @@ class Run {
     RankId const rank = graph_.rank_of(task);
     result_.tasks[task.index()].start_us = now_us_;
     if (one.exchange.valid()) {
+      if (int const change = graph_.exchanges()[one.exchange.index()].change; has_come(change))
+        traffic_.choose(one.exchange, graph_.changes()[to_size(change)].traffic);
       compute_.take_share(rank, graph_.exchanges()[one.exchange.index()].sm_share, now_us_);
       session_->start(one.exchange, rank, now_us_);
     } else {
-      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : one.work_us, now_us_);
+      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : work_us(one), now_us_);
     }
+  }
+
+  /// Polls before the task have decided: a rank starts it after its own, and the first rank's counts.
+  [[nodiscard]] bool has_come(int change) const {
+    if (change < 0) return false;
+    Change const& one = graph_.changes()[to_size(change)];
+    return to_size(one.move) < result_.committed_at.size() && result_.committed_at[to_size(one.move)] < one.polls;
+  }
+
+  [[nodiscard]] double work_us(Task const& task) const {
+    return has_come(task.change) ? graph_.changes()[to_size(task.change)].work_us : task.work_us;
   }
 
   /// What a poll takes; the first rank that looks decides for all.
@@ -162,6 +176,7 @@ class Run {
 
   TaskGraph const& graph_;
   Successors successors_;
+  ExchangeTraffic traffic_;
   std::unique_ptr<NetworkSession> session_;
   RankCompute compute_;
   std::vector<StreamState> streams_;

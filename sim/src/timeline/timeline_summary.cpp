@@ -80,6 +80,18 @@ std::vector<PathPiece> critical_path(TaskGraph const& graph, Timeline const& tim
   return path;
 }
 
+std::vector<double> step_ends(TaskGraph const& graph, Timeline const& timeline) {
+  std::vector<double> ends(to_size(graph.num_polls()), 0.0);
+  double last_us = 0;
+  for (TaskId task(0); task.index() < timeline.tasks.size(); ++task) {
+    Task const& one = graph.tasks()[task.index()];
+    bool const background = one.exchange.valid() && graph.exchanges()[one.exchange.index()].background >= 0;
+    if (!background) last_us = std::max(last_us, timeline.tasks[task.index()].end_us);
+    if (one.poll >= 0) ends[to_size(one.poll)] = last_us;
+  }
+  return ends;
+}
+
 std::vector<LinkClassTime> link_times(Timeline const& timeline) {
   std::vector<LinkClassTime> times;
   for (std::size_t i = 0; i < timeline.links.size();) {
@@ -158,6 +170,7 @@ TimelineSummary summarize(TaskGraph const& graph, Timeline const& timeline) {
     use.busy_us[kind_of(graph, task)] += time.end_us - time.start_us;
   }
   summary.links = link_times(timeline);
+  summary.step_end_us = step_ends(graph, timeline);
   summary.critical_path = critical_path(graph, timeline);
   for (PathPiece const& piece : summary.critical_path)
     summary.path_us[kind_of(graph, piece.task)] += piece.end_us - piece.start_us;

@@ -22,15 +22,25 @@ struct LayerMove {
   std::string name{};
   std::vector<Flow> flows{};
   std::vector<double> commit_us{};  ///< [ranks]
+  int layer = -1;                   ///< of the timeline, whose batches follow the new map once it is committed
+};
+
+/// What a batch does in its layer, as numbers of works: until the layer's move is committed, and in the steps after
+/// that (-1: the same).
+struct WorkChoice {
+  int work = 0;
+  int after_move = -1;
 };
 
 struct MoeTimelineSpec {
   int ranks = 1;
   int steps = 1;  ///< forward passes over all layers
   int layers = 1;
-  int batches = 1;  ///< micro-batches that go through every layer
-  /// Used in turn over (layer, batch), batches first; empty when there are moves only.
-  std::vector<BatchWork> works{};
+  int batches = 1;                 ///< micro-batches that go through every layer
+  std::vector<BatchWork> works{};  ///< empty when there are moves only
+  /// [any number of steps, used in turn][layers][batches] which of the works; empty: all in turn over (layer, batch),
+  /// batches first, every step alike.
+  std::vector<WorkChoice> choices{};
   double attention_us = 0;      ///< per layer and batch, before the dispatch
   double shared_expert_us = 0;  ///< per layer and batch; two thirds are fc1 (gate and up), one third fc2
   /// When the shared expert's stages start; as problems_in() wants it. Its exchanges over TP are not timed.
@@ -47,7 +57,8 @@ struct MoeTimelineSpec {
 
 /// @return the graph. Streams per rank with overlap: "compute", "communication" and, with moves, "migration".
 /// @throws Error{invalid_argument} for sizes below 1, times that are negative or not finite, lists that are not as long
-///         as there are ranks, an unsound shared schedule, or more than 2^27 tasks; as TaskGraph.
+///         as there are ranks, choices that are no whole steps or name other works, works of one batch with different
+///         numbers of phases, an unsound shared schedule, or more than 2^27 tasks; as TaskGraph.
 [[nodiscard]] TaskGraph moe_task_graph(MoeTimelineSpec const& spec);
 
 }  // namespace switchyard::sim

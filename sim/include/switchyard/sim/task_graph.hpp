@@ -48,6 +48,7 @@ struct Task {
   double work_us = 0;  ///< on the whole GPU; 0 for a part of an exchange
   ExchangeId exchange{-1};
   int poll = -1;       ///< number of the poll that it belongs to
+  int change = -1;     ///< number of the change that work_us has
   bool gated = false;  ///< waits for the commit of the background move before it, too
 };
 
@@ -59,6 +60,7 @@ struct Exchange {
   double sm_share = 0;  ///< part of the GPU that it takes from work while it runs, [0, 1)
   TaskId first_task{};  ///< rank 0's part; the others follow
   int background = -1;  ///< number of the background move
+  int change = -1;      ///< number of the change that the traffic has
 };
 
 /// What a rebalance does behind the work: moves, one after the other. A move is committed at the first poll that finds
@@ -66,6 +68,15 @@ struct Exchange {
 struct BackgroundMove {
   ExchangeId exchange{};
   std::vector<double> commit_us{};  ///< [ranks] what the poll that commits it takes
+};
+
+/// What a task does instead once a background move has been committed. Only polls added before the task count: they
+/// have decided on every rank before it starts, so that no two ranks go by different maps in one step.
+struct Change {
+  int move = -1;        ///< number of the background move
+  int polls = 0;        ///< polls added before the task
+  TrafficId traffic{};  ///< of an exchange
+  double work_us = 0;   ///< of work
 };
 
 /// Tasks wait only for tasks added before them, so no graph can hang.
@@ -91,6 +102,10 @@ class TaskGraph {
   /// Adds the next background move; the first one begins at once.
   void add_background(std::span<StreamId const> streams, LabelId label, TrafficId traffic, double sm_share,
                       std::vector<double> commit_us);
+  /// From now on: what the exchange that was added last sends, or work `task` takes, in steps that begin after move
+  /// `move` of the background was committed. Every task on a rank must follow the polls before it there.
+  void change_last_exchange(int move, TrafficId traffic);
+  void change_work(TaskId task, int move, double work_us);
   /// A look at the background on every rank; all ranks decide what the first one to look sees.
   std::vector<TaskId> add_poll(std::span<StreamId const> streams, LabelId label);
 
@@ -102,6 +117,7 @@ class TaskGraph {
   [[nodiscard]] std::span<Traffic const> traffic() const noexcept { return traffic_; }
   [[nodiscard]] std::span<Exchange const> exchanges() const noexcept { return exchanges_; }
   [[nodiscard]] std::span<BackgroundMove const> background() const noexcept { return background_; }
+  [[nodiscard]] std::span<Change const> changes() const noexcept { return changes_; }
   /// @return the tasks that `task` waits for, its predecessor on the stream not among them.
   [[nodiscard]] std::span<TaskId const> after(TaskId task) const noexcept {
     return std::span(after_).subspan(first_after_[task.index()],
@@ -117,6 +133,7 @@ class TaskGraph {
  private:
   TaskId add_task(Task const& task, std::span<TaskId const> after);
   void require_streams(std::span<StreamId const> streams) const;
+  int add_change(Change const& change);
 
   int ranks_;
   int polls_ = 0;
@@ -126,6 +143,7 @@ class TaskGraph {
   std::vector<Traffic> traffic_;
   std::vector<Exchange> exchanges_;
   std::vector<BackgroundMove> background_;
+  std::vector<Change> changes_;
   std::vector<TaskId> after_;
   std::vector<std::size_t> first_after_{0};
 };

@@ -37,6 +37,8 @@ struct TimelineSummary {
   std::array<double, kNumTaskKinds> path_us{};  ///< the path by kind; sums up to the makespan
   std::vector<double> exposed_us{};             ///< [ranks] a dispatch, combine or move runs and no work does
   int moves_committed = 0;
+  /// [polls] when all tasks added up to the poll have ended, moves of the background aside; does not fall.
+  std::vector<double> step_end_us{};
   double merge_error_us = 0;
 };
 
