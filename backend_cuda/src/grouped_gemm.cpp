@@ -19,7 +19,7 @@ void const* at(void const* base, std::int64_t elements, DType dtype) {
 
 }  // namespace
 
-void require_cublas(cublasStatus_t status, char const* call) {
+static void require_grouped(cublasStatus_t status, char const* call) {
   SWITCHYARD_REQUIRE(status == CUBLAS_STATUS_SUCCESS, cuda, "{} failed with {}: {}", call, cublasGetStatusName(status),
                      status == CUBLAS_STATUS_NOT_SUPPORTED
                          ? "this GPU or version of cuBLAS has no grouped GEMM of these types; use the exact engine"
@@ -27,7 +27,7 @@ void require_cublas(cublasStatus_t status, char const* call) {
 }
 
 GroupedGemm::GroupedGemm() {
-  require_cublas(cublasCreate(&handle_), "cublasCreate");
+  require_grouped(cublasCreate(&handle_), "cublasCreate");
 }
 
 GroupedGemm::~GroupedGemm() {
@@ -75,9 +75,9 @@ void GroupedGemm::multiply(GroupedLayer const& layer, StreamView stream) {
   auto const groups = static_cast<std::int64_t>(rows_.size());
   auto* const* const device = static_cast<void* const*>(device_pointers_.reserve(0));
   cudaDataType_t const type = cublas_type(layer.dtype);
-  require_cublas(cublasSetStream(handle_, stream.handle()), "cublasSetStream");
+  require_grouped(cublasSetStream(handle_, stream.handle()), "cublasSetStream");
   // cuBLAS counts columns first: out^T [columns, rows] = weights (transposed) * rows^T.
-  require_cublas(cublasGemmGroupedBatchedEx_64(handle_, transposed_.data(), plain_.data(), columns_.data(),
+  require_grouped(cublasGemmGroupedBatchedEx_64(handle_, transposed_.data(), plain_.data(), columns_.data(),
                                                rows_.data(), steps_.data(), ones_.data(), device, type, steps_.data(),
                                                device + groups, type, steps_.data(), zeros_.data(), device + 2 * groups,
                                                type, columns_.data(), groups, sizes_.data(), CUBLAS_COMPUTE_32F),

@@ -13,8 +13,6 @@
 
 namespace switchyard::cuda {
 
-/// @throws Error{cuda} naming the call and cuBLAS's reason unless it is success
-void require_cublas(cublasStatus_t status, char const* call);
 
 /// One layer of all experts. Matrices are row-major and contiguous.
 struct GroupedLayer {

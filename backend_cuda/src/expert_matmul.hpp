@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/// ExpertMatmul: one product per expert with rows, issued over side streams so that small ones share the GPU.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lt_matmul.hpp"
+#include "switchyard/cuda/event.hpp"
+#include "switchyard/experts/experts.hpp"
+
+namespace switchyard::cuda {
+
+/// Operands of all experts, device memory: what an expert takes of a matrix is its rows, or a matrix of its own.
+struct ExpertProducts {
+  std::span<switchyard::RowBlock const> blocks{};  ///< [experts]
+  ChainLines lines = ChainLines::both_along;       ///< both_across: sums over an expert's rows
+  cudaDataType_t operands = CUDA_R_32F;
+  cudaDataType_t result = CUDA_R_32F;
+  std::int64_t rows = 0;        ///< of a result, both_across; else the blocks say
+  std::int64_t columns = 0;     ///< of a result
+  std::int64_t steps = 0;       ///< unread with both_across, where the blocks say
+  void const* left = nullptr;   ///< [*, steps]; both_across [*, rows]
+  void const* right = nullptr;  ///< [experts, columns, steps] or [experts, steps, columns]; both_across [*, columns]
+  void* out = nullptr;          ///< [*, columns]; both_across [experts, rows, columns]
+  ScaleSpan scales = ScaleSpan::none;
+  float const* left_scales = nullptr;                  ///< of the flattened rows, or one
+  std::span<float const* const> right_scales{};        ///< [experts]
+  std::span<std::byte const* const> right_matrices{};  ///< [experts], instead of `right` when not empty
+};
+
+class ExpertMatmul {
+ public:
+  /// Streams that small products share, and multiprocessors that each of them counts on.
+  struct Lanes {
+    int streams = 4;
+    int target_multiprocessors = 0;  ///< 0: all
+  };
+
+  explicit ExpertMatmul(Lanes const& lanes);
+
+  /// Issues all products between what `stream` holds and what it will hold. Experts without rows have no result, but
+  /// with both_across zeros. Captured, it replays with the same blocks.
+  /// @throws as LtMatmul::multiply; results issued before it are undefined then
+  void multiply(ExpertProducts const& products, StreamView stream);
+
+ private:
+  struct Lane {
+    Stream stream{};
+    Event done{};
+    DeviceBuffer workspace;
+    std::int64_t rows = 0;  ///< issued by this call
+  };
+  void issue(ExpertProducts const& products, std::size_t expert, Lane& lane);
+  void join(StreamView stream);
+
+  LtMatmul matmul_{};
+  int target_multiprocessors_;
+  std::vector<Lane> lanes_{};
+  Event begun_{};
+};
+
+}  // namespace switchyard::cuda

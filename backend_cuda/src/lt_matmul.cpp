@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lt_matmul.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+/// Sizes that share an algorithm end at the next quarter of a power of two.
+std::int64_t class_of(std::int64_t size) {
+  std::int64_t const step = std::max<std::int64_t>(
+      static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(std::max<std::int64_t>(size, 1)))) / 4, 1);
+  return (size + step - 1) / step * step;
+}
+
+MatmulShape largest_of_class(MatmulShape shape) {
+  // An expert's rows vary from call to call: steps of a weight gradient, else rows of the result.
+  std::int64_t& varying = shape.lines == ChainLines::both_across ? shape.steps : shape.rows;
+  varying = class_of(varying);
+  return shape;
+}
+
+/// cuBLAS's descriptors of one product. cuBLAS counts columns first, so the product is out^T = right^T left^T.
+struct Descriptors {
+  cublasLtMatmulDescOpaque_t product{};
+  cublasLtMatrixLayoutOpaque_t first{};   ///< the right side
+  cublasLtMatrixLayoutOpaque_t second{};  ///< the left side
+  cublasLtMatrixLayoutOpaque_t result{};
+
+  explicit Descriptors(MatmulShape const& shape) {
+    require_cublas(cublasLtMatmulDescInit(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescInit");
+    bool const right_along = shape.lines == ChainLines::both_along;
+    bool const left_along = shape.lines != ChainLines::both_across;
+    set(CUBLASLT_MATMUL_DESC_TRANSA, right_along ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, left_along ? CUBLAS_OP_N : CUBLAS_OP_T);
+    if (shape.target_multiprocessors != 0)
+      set(CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, static_cast<std::int32_t>(shape.target_multiprocessors));
+    layout(first, shape.operands, shape.columns, shape.steps, right_along);
+    layout(second, shape.operands, shape.rows, shape.steps, left_along);
+    layout(result, shape.result, shape.rows, shape.columns, true);
+  }
+  void set_scales(ScaleSpan scales, MatmulOperands const& operands) {
+    if (scales == ScaleSpan::none) return;
+    std::int32_t const mode = scales == ScaleSpan::matrix ? CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F
+                                                          : CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.right_scales);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.left_scales);
+  }
+
+ private:
+  template <typename T>
+  void set(cublasLtMatmulDescAttributes_t attribute, T const& value) {
+    require_cublas(cublasLtMatmulDescSetAttribute(&product, attribute, &value, sizeof(value)),
+                   "cublasLtMatmulDescSetAttribute");
+  }
+  /// @param along the lines run along the steps: a column of cuBLAS's is a line
+  static void layout(cublasLtMatrixLayoutOpaque_t& to, cudaDataType_t type, std::int64_t lines, std::int64_t steps,
+                     bool along) {
+    std::int64_t const inner = along ? steps : lines;
+    std::int64_t const outer = along ? lines : steps;
+    require_cublas(cublasLtMatrixLayoutInit(&to, type, static_cast<std::uint64_t>(inner),
+                                            static_cast<std::uint64_t>(outer), inner),
+                   "cublasLtMatrixLayoutInit");
+  }
+};
+
+cublasLtMatmulPreferenceOpaque_t preference_of(MatmulShape const& shape, std::uint64_t workspace_bytes) {
+  cublasLtMatmulPreferenceOpaque_t preference{};
+  require_cublas(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
+  auto const set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto const& value) {
+    require_cublas(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value)),
+                   "cublasLtMatmulPreferenceSetAttribute");
+  };
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
+  for (auto const attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    set(attribute, shape.alignment);
+  return preference;
+}
+
+cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, MatmulOperands const& operands,
+                            std::uint64_t workspace_bytes) {
+  Descriptors on(shape);
+  on.set_scales(shape.scales, operands);
+  auto preference = preference_of(shape, workspace_bytes);
+  cublasLtMatmulHeuristicResult_t found{};
+  int count = 0;
+  cublasStatus_t const status = cublasLtMatmulAlgoGetHeuristic(handle, &on.product, &on.first, &on.second, &on.result,
+                                                               &on.result, &preference, 1, &found, &count);
+  SWITCHYARD_REQUIRE(
+      status != CUBLAS_STATUS_NOT_SUPPORTED && (status != CUBLAS_STATUS_SUCCESS || count > 0), unsupported,
+      "cublasLt has no product of {} x {} results over {} steps for types {} and {}, operands aligned to "
+      "{} bytes: this GPU or version lacks it; use the exact engine",
+      shape.rows, shape.columns, shape.steps, static_cast<int>(shape.operands), static_cast<int>(shape.result),
+      shape.alignment);
+  require_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
+  return found.algo;
+}
+
+}  // namespace
+
+void require_cublas(cublasStatus_t status, char const* call) {
+  SWITCHYARD_REQUIRE(status == CUBLAS_STATUS_SUCCESS, cuda, "{} failed with {}: {}", call,
+                     cublasLtGetStatusName(status), cublasLtGetStatusString(status));
+}
+
+std::uint32_t alignment_of(MatmulOperands const& operands) noexcept {
+  constexpr std::uintptr_t kMost = 256;
+  std::uintptr_t const bits = reinterpret_cast<std::uintptr_t>(operands.left) |
+                              reinterpret_cast<std::uintptr_t>(operands.right) |
+                              reinterpret_cast<std::uintptr_t>(operands.out) | kMost;
+  return static_cast<std::uint32_t>(bits & (~bits + 1));
+}
+
+LtMatmul::LtMatmul() {
+  require_cublas(cublasLtCreate(&handle_), "cublasLtCreate");
+}
+
+LtMatmul::~LtMatmul() {
+  static_cast<void>(cublasLtDestroy(handle_));
+}
+
+void LtMatmul::multiply(MatmulShape const& shape, MatmulOperands const& operands, DeviceBuffer const& workspace,
+                        StreamView stream) {
+  auto const bytes = to_size(workspace.size_bytes());
+  MatmulShape const key = largest_of_class(shape);
+  auto known = chosen_.find(key);
+  if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, key, operands, bytes)).first;
+  Descriptors on(shape);
+  on.set_scales(shape.scales, operands);
+  float const one = 1.0F;
+  float const zero = 0.0F;
+  auto const issue = [&](cublasLtMatmulAlgo_t const* algorithm) {
+    return cublasLtMatmul(handle_, &on.product, &one, operands.right, &on.first, operands.left, &on.second, &zero,
+                          operands.out, &on.result, operands.out, &on.result, algorithm, workspace.data(), bytes,
+                          stream.handle());
+  };
+  cublasStatus_t const status = issue(&known->second);
+  // What suits the largest size of a class may not take a smaller one; then cuBLAS chooses for this call.
+  if (status != CUBLAS_STATUS_SUCCESS) require_cublas(issue(nullptr), "cublasLtMatmul");
+}
+
+}  // namespace switchyard::cuda

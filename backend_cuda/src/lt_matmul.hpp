@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/// LtMatmul: one product of two matrices by cublasLt; what suits a class of sizes is asked once and kept.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <compare>
+#include <cstdint>
+#include <map>
+
+#include "expert_kernels.hpp"
+#include "switchyard/cuda/device_buffer.hpp"
+
+namespace switchyard::cuda {
+
+/// @throws Error{cuda} naming the call and cuBLAS's reason unless it is success
+void require_cublas(cublasStatus_t status, char const* call);
+
+/// What scales of codes belong to; the product is multiplied by both sides' scales.
+enum class ScaleSpan : std::uint8_t {
+  none,    ///< operands are floats
+  matrix,  ///< one float per operand
+  line,    ///< one float per row of the left side, one per column of the result on the right side
+};
+
+/// What a product is, apart from where its operands lie. Matrices are row-major and contiguous; ChainLines says how the
+/// lines of both sides run, as for the exact engine's products.
+struct MatmulShape {
+  ChainLines lines = ChainLines::both_along;
+  cudaDataType_t operands = CUDA_R_32F;
+  cudaDataType_t result = CUDA_R_32F;
+  ScaleSpan scales = ScaleSpan::none;
+  std::int64_t rows = 0;  ///< of the result
+  std::int64_t columns = 0;
+  std::int64_t steps = 0;
+  std::uint32_t alignment = 256;   ///< of all three addresses, bytes
+  int target_multiprocessors = 0;  ///< how many the product may count on; 0: all
+  friend auto operator<=>(MatmulShape const&, MatmulShape const&) = default;
+};
+
+/// Device memory.
+struct MatmulOperands {
+  void const* left = nullptr;   ///< [rows, steps], or [steps, rows] across
+  void const* right = nullptr;  ///< [columns, steps], or [steps, columns] across
+  void* out = nullptr;          ///< [rows, columns]
+  float const* left_scales = nullptr;
+  float const* right_scales = nullptr;
+};
+
+/// The largest power of two up to 256 that divides all addresses of the operands.
+[[nodiscard]] std::uint32_t alignment_of(MatmulOperands const& operands) noexcept;
+
+class LtMatmul {
+ public:
+  LtMatmul();
+  ~LtMatmul();
+  LtMatmul(LtMatmul const&) = delete;
+  LtMatmul& operator=(LtMatmul const&) = delete;
+
+  /// Issues the product; extents of zero are the caller's to handle. @param workspace unused by other work until this
+  /// product is done; equally large in every call
+  /// @throws Error{unsupported} when this GPU or version of cuBLAS has no such product, Error{cuda}
+  void multiply(MatmulShape const& shape, MatmulOperands const& operands, DeviceBuffer const& workspace,
+                StreamView stream);
+
+ private:
+  cublasLtHandle_t handle_ = nullptr;
+  std::map<MatmulShape, cublasLtMatmulAlgo_t> chosen_{};  ///< by the largest sizes of each class
+};
+
+}  // namespace switchyard::cuda
