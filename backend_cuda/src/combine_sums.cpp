@@ -53,10 +53,7 @@ Wire wire_of(CombineRecipe const& recipe, DType row, bool weights_f64) {
 void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,
                                         DType dtype, CombineInputs const& inputs, void* out) {
   NvtxRange const range("sum rows");
-  SWITCHYARD_REQUIRE(recipe.multiply == MultiplyAt::source_rank, unsupported,
-                     "the GPU sums {} at the experts' ranks only, and {} returns single rows: use an AllGather or Flex "
-                     "plan and the route of partials",
-                     to_string(recipe), to_string(context.lists.plan.setup.family));
+  if (recipe.order == SumOrder::rank_then_expert) return sum_ranks_at_source(context, recipe, rows, dtype, inputs, out);
   bool const f64 = inputs.weights.dtype() == DType::f64;
   bool const keeps_f64 = f64 && is_exact(recipe);
   DeviceTerms const& terms = context.lists.source_terms(recipe.order);
@@ -64,6 +61,19 @@ void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecip
   SumRowsParams const sum = sum_of(terms, rows.data, dtype, weights, out, dtype, context.hidden);
   if (is_exact(recipe)) return launch_exact_rows({sum, keeps_f64, shared_term(recipe, inputs)}, context.stream);
   launch_sum_rows(recipe.product == Rounding::f32 ? SumStep::fp32_product : SumStep::row_product, sum, context.stream);
+}
+
+void CudaExecutor::State::sum_ranks_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,
+                                              DType dtype, CombineInputs const& inputs, void* out) {
+  DeviceRankSums const& sums = context.lists.rank_sums();
+  Wire const wire = wire_of(recipe, dtype, false);
+  bool const f64 = inputs.weights.dtype() == DType::f64;
+  void const* const weights = weights_of(context, sums.partials, inputs.weights.data(), f64, false, true);
+  std::int64_t const row_bytes = checked_mul(context.hidden, size_of(wire.dtype));
+  void* const held = partials.reserve(checked_mul(sums.partials.num_sums, row_bytes));
+  launch_sum_rows(wire.add, sum_of(sums.partials, rows.data, dtype, weights, held, wire.dtype, context.hidden),
+                  context.stream);
+  launch_sum_rows(wire.join, sum_of(sums.joins, held, wire.dtype, nullptr, out, dtype, context.hidden), context.stream);
 }
 
 ConstRows CudaExecutor::State::expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in,

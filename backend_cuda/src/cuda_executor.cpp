@@ -79,10 +79,6 @@ void CudaExecutor::combine(DevicePlan const& device_plan, CombineRecipe const& r
   require_shared_rows(plan, inputs, hidden, out.dtype());
   require_join_bias(plan, recipe, inputs, hidden);
   bool const by_partials = sends_partials(plan, recipe, inputs.route);
-  SWITCHYARD_REQUIRE(by_partials || recipe.order != SumOrder::rank_then_expert, unsupported,
-                     "{} of single rows on rank {}: this executor adds a rank's rows where its experts are; use an "
-                     "AllGather or Flex plan and let it send partials",
-                     to_string(recipe), plan.rank.value());
   auto const payload = internal::payload_digest(plan, expert_rows.dtype(), out.dtype(), hidden);
   auto const digest = internal::recipe_digest(payload, recipe, inputs.weights.dtype() == DType::f64, by_partials);
   StepContext const context{device_plan.lists(), stream, hidden,

@@ -55,10 +55,17 @@ struct DevicePartials {
   DeviceTerms joins;
 };
 
+/// Sums that the source makes of single rows: one per (token, rank), then one per token.
+struct DeviceRankSums {
+  DeviceTerms partials;
+  DeviceTerms joins;
+};
+
 struct DevicePlan::Lists {
   Lists(DispatchPlan checked, DevicePlanOptions const& options);
 
   [[nodiscard]] DeviceTerms const& source_terms(SumOrder order);
+  [[nodiscard]] DeviceRankSums const& rank_sums();
   [[nodiscard]] DeviceTerms const& expansion();
   [[nodiscard]] DevicePartials const& partials(TpJoin join);
   [[nodiscard]] DevicePath const& gradient_path();
@@ -76,6 +83,7 @@ struct DevicePlan::Lists {
  private:
   std::optional<DeviceTerms> by_slot_;
   std::optional<DeviceTerms> by_expert_;
+  std::optional<DeviceRankSums> rank_sums_;
   std::optional<DeviceTerms> expansion_;
   std::optional<DevicePartials> partials_[2];
   std::optional<DevicePath> gradient_path_;

@@ -87,12 +87,17 @@ DeviceTerms upload_terms(Integers const& begin, Integers const& rows, Integers c
   return terms;
 }
 
-/// Terms of a gather that names a weight column for each row.
-DeviceTerms upload_gather(RowGather const& gather, std::int64_t columns, StreamView stream) {
+/// Sums of a gather's rows. @param begin of the sums, offsets into gather.rows_of_token
+DeviceTerms upload_sums(RowGather const& gather, Integers const& begin, std::int64_t columns, StreamView stream) {
   Integers index;
   for (std::int64_t const row : gather.rows_of_token)
     index.push_back(gather.token_of_row[to_size(row)] * columns + gather.slot_of_row[to_size(row)]);
-  return upload_terms(gather.row_begin, gather.rows_of_token, index, stream);
+  return upload_terms(begin, gather.rows_of_token, index, stream);
+}
+
+/// A sum for every token.
+DeviceTerms upload_gather(RowGather const& gather, std::int64_t columns, StreamView stream) {
+  return upload_sums(gather, gather.row_begin, columns, stream);
 }
 
 /// Blocks of partials to the ranks that the tokens came from.
@@ -122,6 +127,17 @@ DeviceTerms const& DevicePlan::Lists::source_terms(SumOrder order) {
                    : upload_gather(gather, plan.slot_columns, Stream());
   }
   return *terms;
+}
+
+DeviceRankSums const& DevicePlan::Lists::rank_sums() {
+  if (!rank_sums_) {
+    auto const sums = internal::rank_sums(plan);
+    Integers partials(sums.row_begin.size() - 1);
+    std::iota(partials.begin(), partials.end(), std::int64_t{0});
+    rank_sums_ = DeviceRankSums{upload_sums(sums.rows, sums.row_begin, plan.slot_columns, Stream()),
+                                upload_terms(sums.partial_begin, partials, {}, Stream())};
+  }
+  return *rank_sums_;
 }
 
 DeviceTerms const& DevicePlan::Lists::expansion() {

@@ -80,6 +80,9 @@ struct CudaExecutor::State {
 
   void sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows, DType dtype,
                      CombineInputs const& inputs, void* out);
+  /// rank_partial of single rows: the ranks' sums are made, and rounded as if for the wire, at the source.
+  void sum_ranks_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows, DType dtype,
+                           CombineInputs const& inputs, void* out);
   void sum_over_ranks(StepContext const& context, CombineRecipe const& recipe, ConstRows expert_rows, DType in_dtype,
                       DType dtype, CombineInputs const& inputs, void* out);
   /// The expansion's weights, after they travelled with the rows.

@@ -16,12 +16,6 @@ using support::Dispatcher;
 using support::RecipeBatch;
 using support::RecipeRun;
 
-/// Whether both executors offer the combine: the GPU does not sum single rows rank by rank.
-inline bool offered(DispatchPlan const& plan, CombineRecipe const& recipe, CombineRoute route) {
-  if (!recipe_support(plan, recipe, route)) return false;
-  return recipe.multiply == MultiplyAt::source_rank || sends_partials(plan, recipe, route);
-}
-
 /// One dtype of one rank through all recipes, with one plan and one pair of executors.
 template <typename T>
 void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch const& part, DispatchPlan const& plan,
@@ -38,19 +32,23 @@ void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch c
       operands.shared.push_back(support::shared_element<T>(batch, part.first + token, column));
   for (auto const name : recipe_names()) {
     CombineRecipe const recipe = *parse_recipe(name);
-    for (auto const route : {CombineRoute::automatic, CombineRoute::partials}) {
-      if (!offered(plan, recipe, route)) continue;
-      if (route == CombineRoute::partials && recipe.accumulate != Rounding::none) continue;
+    for (auto const route : {CombineRoute::automatic, CombineRoute::partials, CombineRoute::rows}) {
+      if (!recipe_support(plan, recipe, route)) continue;
+      bool const as_automatic =
+          sends_partials(plan, recipe, route) == sends_partials(plan, recipe, CombineRoute::automatic);
+      if (route != CombineRoute::automatic && as_automatic) continue;
       for (bool const f64 : {false, true}) {
         operands.use_f64 = f64;
         operands.use_shared = f64 || name == "exact_with_shared_expert";
         operands.narrow_rows = run.grid.tp == 1 && f64;
         pair.rename(base + " " + std::string(name) + (f64 ? " f64" : " f32") +
-                    (route == CombineRoute::partials ? " partials" : ""));
+                    (route == CombineRoute::partials ? " partials"
+                     : route == CombineRoute::rows   ? " rows"
+                                                     : ""));
         pair.combine(recipe, route, operands, batch.hidden);
       }
     }
-    if (!offered(plan, recipe, CombineRoute::automatic)) continue;
+    if (!recipe_support(plan, recipe, CombineRoute::automatic)) continue;
     pair.rename(base + " " + std::string(name));
     std::vector<T> gradients;
     for (int token = 0; token < part.count; ++token)
@@ -86,7 +84,7 @@ void family_rank(PairReport& report, support::Family const& family, support::Run
   for (T const value : rows) operands.expert_rows.push_back(support::widened(value));
   operands.weights.assign(routing.weights().begin(), routing.weights().end());
   for (auto const recipe : {CombineRecipe::source_slot_order(), CombineRecipe::exact(), CombineRecipe::rank_partial()})
-    if (offered(plan, recipe, CombineRoute::automatic))
+    if (recipe_support(plan, recipe, CombineRoute::automatic))
       pair.combine(recipe, CombineRoute::automatic, operands, run.hidden);
   pair.backward(CombineRecipe::source_expert_order(), operands, tokens, run.hidden);
 }

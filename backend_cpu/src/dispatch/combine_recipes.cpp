@@ -21,8 +21,14 @@ bool is_exact(CombineRecipe const& recipe) {
   return recipe.accumulate == Rounding::none;
 }
 
-std::optional<RowGather> own_order(DispatchPlan const& plan, CombineRecipe const& recipe, CombineInputs const& inputs) {
-  if (recipe.order == SumOrder::rank_then_expert) return ordered_by_rank(source_gather(plan));
+std::optional<SumByRanks> sums_by_ranks(DispatchPlan const& plan, CombineRecipe const& recipe, DType dtype,
+                                        std::int64_t hidden) {
+  if (recipe.order != SumOrder::rank_then_expert) return std::nullopt;
+  return SumByRanks(plan, recipe, dtype, hidden);
+}
+
+std::optional<RowGather> expert_order(DispatchPlan const& plan, CombineRecipe const& recipe,
+                                      CombineInputs const& inputs) {
   if (recipe.order != SumOrder::source_expert) return std::nullopt;
   return internal::ordered_by_expert(plan, source_gather(plan), inputs.experts);
 }
@@ -100,13 +106,15 @@ SourceSum::SourceSum(StageContext const& context, CombineRecipe const& recipe, D
                      std::byte* out)
     : hidden_(context.hidden),
       row_bytes_(context.hidden * size_of(dtype)),
-      reordered_(own_order(context.plan, recipe, inputs)),
-      lists_(reordered_ ? *reordered_ : source_gather(context.plan)),
+      by_ranks_(sums_by_ranks(context.plan, recipe, dtype, context.hidden)),
+      by_expert_(expert_order(context.plan, recipe, inputs)),
+      lists_(by_ranks_    ? by_ranks_->rows()
+             : by_expert_ ? *by_expert_
+                          : source_gather(context.plan)),
       doubles_(is_exact(recipe) && inputs.weights_f64.has_value()),
       sum_(sum_of(recipe, kernels_of(context.kernels, dtype), doubles_)),
       shared_(shared_terms(recipe, inputs)),
       out_(out) {
-  if (recipe.order == SumOrder::rank_then_expert) by_ranks_.emplace(context.plan, recipe, dtype, context.hidden);
   if (doubles_) {
     weights_f64_ = weights_of_rows(context.plan, lists_, *inputs.weights_f64);
   } else {
@@ -121,8 +129,7 @@ std::span<std::int64_t const> SourceSum::terms(std::int64_t token) const {
 
 void SourceSum::add(std::int64_t token, std::byte const* rows, std::int64_t const* row_of_term) const {
   std::int64_t const first = lists_.row_begin[to_size(token)];
-  if (by_ranks_)
-    return by_ranks_->add(terms(token), rows, row_of_term, weights_.data() + first, out_ + token * row_bytes_);
+  if (by_ranks_) return by_ranks_->add(token, rows, row_of_term, weights_.data() + first, out_ + token * row_bytes_);
   void const* const weights = doubles_ ? static_cast<void const*>(weights_f64_.data() + first)
                                        : static_cast<void const*>(weights_.data() + first);
   sum_({rows, hidden_, row_of_term, weights, lists_.row_begin[to_size(token) + 1] - first,

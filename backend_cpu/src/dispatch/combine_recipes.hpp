@@ -67,11 +67,11 @@ class SourceSum {
  private:
   std::int64_t hidden_;
   std::int64_t row_bytes_;
-  std::optional<RowGather> reordered_;  ///< of recipes with an order of their own
+  std::optional<SumByRanks> by_ranks_;  ///< instead of sum_, for recipes that round a rank's sum
+  std::optional<RowGather> by_expert_;  ///< of recipes in the order of experts
   RowGather const& lists_;
-  std::vector<float> weights_{};          ///< parallel to lists_.rows_of_token
-  std::vector<double> weights_f64_{};     ///< instead, for exact sums of fp64 weights
-  std::optional<SumByRanks> by_ranks_{};  ///< instead of sum_, for recipes that round a rank's sum
+  std::vector<float> weights_{};       ///< parallel to lists_.rows_of_token
+  std::vector<double> weights_f64_{};  ///< instead, for exact sums of fp64 weights
   bool doubles_;
   SumToken sum_;
   std::byte const* shared_;

@@ -63,6 +63,25 @@ std::int32_t expert_of_row(DispatchPlan const& plan, RowGather const& gather, st
   return expert;
 }
 
+/// Past the last source row of every rank that holds experts, ascending. Rows are sent in blocks by destination; hidden
+/// shards repeat the blocks, so the first shard's say it all.
+std::vector<std::int64_t> ends_of_ranks(DispatchPlan const& plan) {
+  auto const& path = return_path(plan);
+  auto const rows = output_rows(path.front());
+  std::vector<std::int64_t> ends;
+  for (auto const& stage : path) {
+    auto const* exchange = std::get_if<RowExchange>(&stage);
+    if (exchange == nullptr) continue;
+    for (std::int64_t const count : exchange->send_rows) {
+      std::int64_t const end = (ends.empty() ? 0 : ends.back()) + count;
+      if (end > rows) break;
+      ends.push_back(end);
+    }
+  }
+  if (ends.empty() || ends.back() < rows) ends.push_back(rows);
+  return ends;
+}
+
 }  // namespace
 
 bool exchanges_partials(DispatchPlan const& plan, TpJoin join, RankId peer) noexcept {
@@ -103,6 +122,26 @@ RowGather ordered_by_expert(DispatchPlan const& plan, RowGather gather, std::spa
                      [&](std::int64_t a, std::int64_t b) { return expert_of[to_size(a)] < expert_of[to_size(b)]; });
   }
   return gather;
+}
+
+RankSums rank_sums(DispatchPlan const& plan) {
+  std::vector<std::int64_t> const ends = ends_of_ranks(plan);
+  RankSums sums{std::get<RowGather>(return_path(plan).front()), {}, {0}};
+  for (std::size_t token = 0; token + 1 < sums.rows.row_begin.size(); ++token) {
+    auto const first = sums.rows.row_begin[token];
+    auto const last = sums.rows.row_begin[token + 1];
+    std::sort(sums.rows.rows_of_token.begin() + first, sums.rows.rows_of_token.begin() + last);
+    auto end = ends.begin();
+    for (std::int64_t i = first; i < last; ++i) {
+      std::int64_t const row = sums.rows.rows_of_token[to_size(i)];
+      bool const next_rank = i == first || row >= *end;
+      end = std::upper_bound(end, ends.end(), row);
+      if (next_rank) sums.row_begin.push_back(i);
+    }
+    sums.partial_begin.push_back(static_cast<std::int64_t>(sums.row_begin.size()));
+  }
+  sums.row_begin.push_back(static_cast<std::int64_t>(sums.rows.rows_of_token.size()));
+  return sums;
 }
 
 std::vector<RankId> ranks_of_group(DispatchPlan const& plan, GatherGroup kind) {

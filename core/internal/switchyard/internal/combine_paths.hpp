@@ -36,6 +36,15 @@ struct PartialPath {
 [[nodiscard]] RowGather ordered_by_expert(DispatchPlan const& plan, RowGather gather,
                                           std::span<std::int32_t const> experts);
 
+/// The sums of ranks that a source makes of single rows: rank_partial there. Which rank holds a row's expert follows
+/// from the exchange that brings the row home.
+struct RankSums {
+  RowGather rows;                           ///< a token's rows ascending: by rank, then local expert, then slot
+  std::vector<std::int64_t> row_begin;      ///< [P + 1] of the sum of one (token, rank); offsets into rows_of_token
+  std::vector<std::int64_t> partial_begin;  ///< [T + 1] a token's sums, ranks ascending; ranks without rows have none
+};
+[[nodiscard]] RankSums rank_sums(DispatchPlan const& plan);
+
 /// The ranks whose rows a GroupGather of this plan collects, ascending.
 [[nodiscard]] std::vector<RankId> ranks_of_group(DispatchPlan const& plan, GatherGroup kind);
 
