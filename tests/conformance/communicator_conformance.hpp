@@ -98,12 +98,14 @@ inline void check_local_mistakes(RankHarness& harness, int ranks, CheckLevel che
 
 /// Every ordered pair disagrees once, by one byte more, one less, and by all of it.
 inline void check_count_mismatches(RankHarness& harness, int ranks, CheckLevel check) {
+  bool const all = harness.every_case(ranks);
   for (int from = 0; from < ranks; ++from) {
     for (int to = 0; to < ranks; ++to) {
+      if (!all && to != (from + 1) % ranks) continue;
       RaggedSizes const sizes{4};
       std::int64_t const bytes = sizes.bytes(from, to);
       for (std::int64_t delta : {std::int64_t{1}, std::int64_t{-1}, -bytes, std::int64_t{100000}}) {
-        if (delta == 0 || bytes + delta < 0) continue;
+        if (delta == 0 || bytes + delta < 0 || (!all && delta != 1)) continue;
         INFO(harness.name(), ": rank ", from, " sends ", bytes, " + ", delta, " bytes to rank ", to);
         auto const ends = harness.run(ranks, check, [&](Communicator& comm) {
           auto const tweak = [&](bool is_send, int peer) {
@@ -219,6 +221,7 @@ inline void check_throwing_rank(RankHarness& harness, int ranks, CheckLevel chec
   constexpr int kCalls = 6;
   for (int thrower = 0; thrower < ranks; ++thrower) {
     for (int step = 0; step < kCalls; ++step) {
+      if (!harness.every_case(ranks) && step != thrower % kCalls) continue;
       INFO(harness.name(), ": rank ", thrower, " throws before call ", step);
       std::vector<int> completed(static_cast<std::size_t>(ranks), 0);
       auto const ends = harness.run(ranks, check, [&](Communicator& comm) {
@@ -242,6 +245,7 @@ inline void check_early_return(RankHarness& harness, int ranks, CheckLevel check
   constexpr int kCalls = 4;
   for (int leaver = 0; leaver < ranks && ranks > 1; ++leaver) {
     for (int step = 0; step < kCalls; ++step) {
+      if (!harness.every_case(ranks) && step != leaver % kCalls) continue;
       INFO(harness.name(), ": rank ", leaver, " returns before call ", step);
       std::vector<int> completed(static_cast<std::size_t>(ranks), 0);
       auto const ends = harness.run(ranks, check, [&](Communicator& comm) {

@@ -31,6 +31,8 @@ class RankHarness {
   /// How long a call may wait before a rank counts as missing: nothing in real time, anything in virtual time.
   [[nodiscard]] virtual Duration short_deadline() const = 0;
   [[nodiscard]] virtual bool virtual_time() const = 0;
+  /// Whether groups of this size start fast enough for every combination of a mistake; else one per rank does.
+  [[nodiscard]] virtual bool every_case(int /*num_ranks*/) const { return true; }
 };
 
 /// Every rank ended well; the first text otherwise.
