@@ -46,7 +46,7 @@ std::pair<char const*, SizeUnit> size_of(io::JsonValue const& record) {
 }
 
 std::string variant_of(io::JsonValue const& record, std::string const& size_member) {
-  constexpr std::array<std::string_view, 8> kOther{"name",     "bytes",      "median_us", "gbs",
+  constexpr std::array<std::string_view, 9> kOther{"name",     "bytes",      "median_us", "gbs", "busbw_gbs",
                                                    "of_floor", "samples_us", "ranks",     "rows"};
   std::string text;
   for (std::string const& member : record.keys())

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The straight line that stands for a measured curve at the bytes a phase has.
 #include <algorithm>
-#include <array>
 #include <map>
 
+#include "costs/p2p_channels.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/sim/cost_file.hpp"
@@ -13,33 +13,35 @@ namespace {
 
 constexpr double kBytesPerUsPerGbPerS = 1000;
 
-/// What crosses GPU ports in one phase.
-struct PortUse {
-  std::int64_t busiest_bytes = 0;  ///< of one port and direction
-  std::int64_t pair_bytes = 0;     ///< of the busiest pair's fuller direction
-  double pair_mean_bytes = 0;      ///< half of what that pair moves in both directions
+/// Bytes that a GPU's port, or a pair of GPUs, moves in its two directions.
+struct BothWays {
+  double one = 0, other = 0;
+  [[nodiscard]] double fuller() const { return std::max(one, other); }
+  [[nodiscard]] double mean() const { return (one + other) / 2; }
 };
 
-PortUse port_use(ClusterTopology const& topology, std::span<Flow const> flows) {
+struct NodeTraffic {
+  std::vector<BothWays> ports{};  ///< [ranks]
+  std::vector<BothWays> pairs{};  ///< of ranks of one node that exchange anything
+};
+
+NodeTraffic traffic_of(ClusterTopology const& topology, std::span<Flow const> flows) {
   LinkAccount account(topology);
-  std::map<std::pair<int, int>, std::array<std::int64_t, 2>> pairs;
+  std::map<std::pair<int, int>, BothWays> pairs;
   for (Flow const& flow : flows) {
     account.add(flow);
-    if (flow.from != flow.to && topology.node_of(flow.from) == topology.node_of(flow.to))
-      pairs[std::minmax(flow.from.value(), flow.to.value())][flow.from < flow.to ? 0 : 1] += flow.bytes;
+    if (flow.from == flow.to || topology.node_of(flow.from) != topology.node_of(flow.to)) continue;
+    BothWays& pair = pairs[std::minmax(flow.from.value(), flow.to.value())];
+    (flow.from < flow.to ? pair.one : pair.other) += static_cast<double>(flow.bytes);
   }
-  PortUse use;
-  for (auto const link_class : {LinkClass::gpu_out, LinkClass::gpu_in})
-    for (int rank = 0; rank < topology.num_ranks(); ++rank)
-      use.busiest_bytes =
-          std::max(use.busiest_bytes, account.link_bytes(LinkId(topology.first_link(link_class).value() + rank)));
-  for (auto const& [pair, bytes] : pairs) {
-    double const mean = (static_cast<double>(bytes[0]) + static_cast<double>(bytes[1])) / 2;
-    if (mean <= use.pair_mean_bytes) continue;
-    use.pair_mean_bytes = mean;
-    use.pair_bytes = std::max(bytes[0], bytes[1]);
-  }
-  return use;
+  NodeTraffic traffic;
+  auto const bytes_at = [&](LinkClass link_class, int rank) {
+    return static_cast<double>(account.link_bytes(LinkId(topology.first_link(link_class).value() + rank)));
+  };
+  for (int rank = 0; rank < topology.num_ranks(); ++rank)
+    traffic.ports.push_back({bytes_at(LinkClass::gpu_out, rank), bytes_at(LinkClass::gpu_in, rank)});
+  for (auto const& [ranks, pair] : pairs) traffic.pairs.push_back(pair);
+  return traffic;
 }
 
 /// The curve of the most ranks up to `ranks`, or of the fewest.
@@ -81,6 +83,15 @@ double port_bytes_per_us(ClusterSpec const& spec, std::span<FittedCurve const> c
   return most;
 }
 
+/// What a pair takes among `ranks`: its two directions share its channels, and where it has fewer of them than a pair
+/// of two ranks each carries more.
+double us_of_pair(FittedCurve const& of_two, int ranks, BothWays const& pair) {
+  double const more = of_two.key.ranks == 2
+                          ? static_cast<double>(p2p_channels(2, pair.fuller())) / p2p_channels(ranks, pair.fuller())
+                          : 1.0;
+  return us_of_port(of_two, pair.mean() * more);
+}
+
 }  // namespace
 
 std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system) {
@@ -104,26 +115,31 @@ std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string cons
 ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve const> curves,
                                std::span<Flow const> flows) {
   FittedCurve const& of_node = curve_for(curves, spec.gpus_per_node);
-  PortUse const use = port_use(ClusterTopology(spec), flows);
-  if (use.busiest_bytes == 0) return spec;
-  auto const busiest = static_cast<double>(use.busiest_bytes);
-  auto const pair = static_cast<double>(use.pair_bytes);
-  bool const is_pair = of_node.key.ranks == 2 && pair > 0;
-  double const pair_port = is_pair ? port_bytes_per_us(spec, curves) : 0;
-  // Two GPUs share their channels for both directions, so their curve is looked up at what goes each way on average, or
-  // at what takes the channels as long as the fuller direction takes the port.
-  double const known =
-      is_pair ? std::max(use.pair_mean_bytes, pair * final_bytes_per_us(of_node) / pair_port) : busiest;
+  auto const [ports, pairs] = traffic_of(ClusterTopology(spec), flows);
+  auto const fullest = [](std::vector<BothWays> const& all) {
+    double most = 0;
+    for (BothWays const& one : all) most = std::max(most, one.fuller());
+    return most;
+  };
+  double const port_bytes = fullest(ports);
+  if (port_bytes == 0) return spec;
+  double const rate = final_bytes_per_us(of_node);
+  double const shared = rate / port_bytes_per_us(spec, curves);
+  double known = 0;
+  for (BothWays const& port : ports) known = std::max({known, port.mean(), port.fuller() * shared});
   double const us = us_of_port(of_node, known);
   ClusterSpec calibrated = spec;
   IntraNodeSpec& node = calibrated.intra_node;
-  node.latency_us = std::max(0.0, us - known / final_bytes_per_us(of_node));
-  double const port = is_pair ? pair_port : busiest / (us - node.latency_us);
-  node.gpu_gb_per_s = node.peer_gb_per_s = port / kBytesPerUsPerGbPerS;
+  node.latency_us = std::max(0.0, us - known / rate);
+  double const port_rate = port_bytes / (us - node.latency_us);
+  node.gpu_gb_per_s = node.peer_gb_per_s = port_rate / kBytesPerUsPerGbPerS;
   node.message_us = 0;
-  if (pair == 0) return calibrated;
-  double const pair_us = std::max(us_of_port(curve_for(curves, 2), use.pair_mean_bytes) - node.latency_us, pair / port);
-  node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair / pair_us / kBytesPerUsPerGbPerS);
+  double const pair_bytes = fullest(pairs);
+  if (pair_bytes == 0) return calibrated;
+  double pair_us = pair_bytes / port_rate;
+  for (BothWays const& pair : pairs)
+    pair_us = std::max(pair_us, us_of_pair(curve_for(curves, 2), spec.gpus_per_node, pair) - node.latency_us);
+  node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair_bytes / pair_us / kBytesPerUsPerGbPerS);
   return calibrated;
 }
 

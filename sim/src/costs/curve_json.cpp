@@ -10,11 +10,19 @@ constexpr char const* kSchema = "switchyard.alltoallv_samples/1";
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 50;
 constexpr int kMaxRanks = 1 << 20;
 
+/// Exchanges that a host issues one by one and replays of a graph are different things.
+std::string system_of(io::JsonValue const& root) {
+  auto const issue = root.find("issue");
+  if (!issue || issue->as_string() == "host") return "bench";
+  if (issue->as_string() != "graph") issue->fail("use host or graph");
+  return "bench-graph";
+}
+
 }  // namespace
 
 std::vector<MeasuredCurve> read_curve_json(std::string_view text, std::string const& file) {
   io::JsonValue const root = io::JsonDocument::parse(text, file).root();
-  root.only_members({"schema", "machine", "provenance", "patterns", "ranks", "cases"});
+  root.only_members({"schema", "machine", "provenance", "patterns", "ranks", "issue", "cases"});
   if (root.at("schema").as_string() != kSchema)
     root.at("schema").fail("use samples of schema switchyard.alltoallv_samples/1");
   CostProvenance provenance = provenance_of(text, file);
@@ -24,12 +32,13 @@ std::vector<MeasuredCurve> read_curve_json(std::string_view text, std::string co
   if (provenance.device.empty()) root.at("machine").fail("data of unknown origin is not fitted");
   if (provenance.version.empty()) root.at("provenance").fail("data of unknown origin is not fitted");
   int const ranks = static_cast<int>(root.at("ranks").as_int(1, kMaxRanks));
+  std::string const system = system_of(root);
   std::vector<MeasuredCurve> curves;
   io::JsonValue const cases = root.at("cases");
   for (std::size_t i = 0; i < cases.array_size(); ++i) {
     io::JsonValue const one = cases.at(i);
     one.only_members({"pattern", "total_bytes", "samples_us"});
-    CurveKey const key{"alltoallv", "bench", ranks, one.at("pattern").as_string(), SizeUnit::bytes_per_rank};
+    CurveKey const key{"alltoallv", system, ranks, one.at("pattern").as_string(), SizeUnit::bytes_per_rank};
     auto& samples = curve_of(curves, key, provenance).samples;
     auto const size = static_cast<double>(one.at("total_bytes").as_int(0, kMaxBytes));
     for (double const us : one.at("samples_us").double_array()) samples.push_back({size, us});

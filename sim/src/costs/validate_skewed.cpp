@@ -1,32 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns of alltoallv, predicted from the uniform pattern alone.
+// Patterns of alltoallv, predicted from uniform traffic alone.
 #include <algorithm>
 #include <cmath>
 
+#include "costs/own_copies.hpp"
 #include "costs/rivals.hpp"
+#include "switchyard/internal/alltoallv_patterns.hpp"
 #include "switchyard/sim/validation.hpp"
 
 namespace switchyard::sim {
 namespace {
 
-/// @return the part of a sender's bytes that `from` sends to `to`; 0 as well where `pattern` is unknown.
-double share_of(std::string const& pattern, int from, int to, int ranks) {
-  if (pattern == "uniform") return 1.0 / ranks;
-  if (pattern == "one_hot") return to == 0 ? 1 : 0;
-  if (pattern == "one_direction") return from % 2 == 0 && to == (from + 1) % ranks ? 1 : 0;
-  if (pattern == "half_silent") return from % 2 == 0 ? 1.0 / ranks : 0;
-  if (pattern != "zipf") return 0;
-  double sum = 0;
-  for (int r = 0; r < ranks; ++r) sum += 1.0 / (1 + r);
-  return 1.0 / (1 + (from + to) % ranks) / sum;
+/// What uniform traffic tells of a fixture's machine.
+struct UniformCosts {
+  std::vector<FittedCurve> exchanges{};  ///< of as many ranks as the fixture first, then of others
+  OwnCopies own{};
+};
+
+bool is_known(std::string const& pattern, int ranks) {
+  for (int from = 0; from < ranks; ++from)
+    for (int to = 0; to < ranks; ++to)
+      if (pattern_share(pattern, ranks, from, to) > 0) return true;
+  return false;
 }
 
-std::vector<Flow> flows_of(std::string const& pattern, double total_bytes, int ranks) {
+/// A pattern's messages as flows. What a rank copies to itself holds its flows up.
+std::vector<Flow> flows_of(std::string const& pattern, double total_bytes, int ranks, OwnCopies const& own) {
+  auto const own_bytes = [&](int rank) { return total_bytes * pattern_share(pattern, ranks, rank, rank); };
   std::vector<Flow> flows;
   for (int from = 0; from < ranks; ++from)
     for (int to = 0; to < ranks; ++to) {
-      auto const bytes = static_cast<std::int64_t>(std::llround(total_bytes * share_of(pattern, from, to, ranks)));
-      if (bytes > 0) flows.push_back({RankId(from), RankId(to), bytes, 1, 0});
+      auto const bytes = std::llround(total_bytes * pattern_share(pattern, ranks, from, to));
+      if (bytes == 0 || from == to) continue;
+      double const start_us = std::max(own.sends_wait_us(own_bytes(from)), own.receives_wait_us(own_bytes(to)));
+      flows.push_back({RankId(from), RankId(to), bytes, 1, start_us});
     }
   return flows;
 }
@@ -46,50 +53,88 @@ ClusterSpec node_of(int ranks, std::string const& device) {
   return spec;
 }
 
-/// @param curves the uniform pattern first, then what else is known of the device's ports.
-double predicted_us(std::span<FittedCurve const> curves, std::string const& pattern, double total_bytes) {
-  int const ranks = curves.front().key.ranks;
-  auto const flows = flows_of(pattern, total_bytes, ranks);
-  ClusterTopology const topology(calibrated_cluster(node_of(ranks, curves.front().provenance.device), curves, flows));
-  return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
+double predicted_us(UniformCosts const& costs, std::string const& pattern, double total_bytes) {
+  FittedCurve const& of_fixture = costs.exchanges.front();
+  int const ranks = of_fixture.key.ranks;
+  auto const flows = flows_of(pattern, total_bytes, ranks, costs.own);
+  ClusterTopology const topology(
+      calibrated_cluster(node_of(ranks, of_fixture.provenance.device), costs.exchanges, flows));
+  double us = make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
+  for (int rank = 0; rank < ranks; ++rank)
+    us = std::max(us, costs.own.alone_us(total_bytes * pattern_share(pattern, ranks, rank, rank)));
+  return us;
 }
 
-CurveValidation validate_pattern(std::span<FittedCurve const> curves, MeasuredCurve const& measured) {
+/// "2 x NVIDIA H100 80GB HBM3, compute capability 9.0, ..." -> "NVIDIA H100 80GB HBM3".
+std::string gpu_of(std::string const& device) {
+  auto const begin = device.find(" x ");
+  std::string const named = begin == std::string::npos ? device : device.substr(begin + 3);
+  return named.substr(0, named.find(','));
+}
+
+CurveValidation validate_pattern(UniformCosts const& costs, MeasuredCurve const& measured) {
   auto const split = split_outliers(measured.samples);
   std::vector<Prediction> points;
   for (Measurement const& one : medians_by_size(split.kept))
-    points.push_back({one.size, one.us, predicted_us(curves, measured.key.variant, one.size), 0});
+    points.push_back({one.size, one.us, predicted_us(costs, measured.key.variant, one.size), 0});
   auto result = summarised(to_string(measured.key), true, std::move(points), split.rejected,
                            measurement_spread(measured.samples));
   prepare_verdicts(result, measured);
   return result;
 }
 
-/// The uniform pattern, and all-to-all curves of more ranks of the same device, all of them uniform traffic.
-std::vector<FittedCurve> known_of(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
-  std::vector<FittedCurve> known{fit(uniform)};
-  for (MeasuredCurve const& other : curves)
-    if (other.key.operation == "alltoall" && other.key.variant.empty() && other.key.ranks > uniform.key.ranks &&
-        uniform.provenance.device.find(other.provenance.device) != std::string::npos)
-      known.push_back(fit(other));
-  return known;
+bool same_run(MeasuredCurve const& a, MeasuredCurve const& b) {
+  return a.provenance == b.provenance && a.key.system == b.key.system && a.key.ranks == b.key.ranks;
 }
 
-bool same_run(MeasuredCurve const& a, MeasuredCurve const& b) {
-  return a.provenance == b.provenance && a.key.ranks == b.key.ranks;
+bool is_pattern(MeasuredCurve const& curve, char const* pattern) {
+  return curve.key.operation == "alltoallv" && curve.key.variant == pattern;
+}
+
+MeasuredCurve const* of_run(std::span<MeasuredCurve const> curves, MeasuredCurve const& run, char const* pattern) {
+  for (MeasuredCurve const& one : curves)
+    if (is_pattern(one, pattern) && same_run(one, run)) return &one;
+  return nullptr;
+}
+
+/// Whether `other` is even traffic of another number of ranks on the same GPUs: patterns issued in the same way, or
+/// all-to-alls of any program.
+bool tells_of(MeasuredCurve const& other, MeasuredCurve const& exchange) {
+  if (other.key.ranks == exchange.key.ranks || other.key.ranks < 2) return false;
+  if (is_pattern(other, exchange.key.variant.c_str()))
+    return other.key.system == exchange.key.system &&
+           gpu_of(other.provenance.device) == gpu_of(exchange.provenance.device);
+  return other.key.operation == "alltoall" && other.key.variant.empty() &&
+         exchange.provenance.device.find(other.provenance.device) != std::string::npos;
+}
+
+UniformCosts uniform_costs(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
+  MeasuredCurve const* const peers = of_run(curves, uniform, "peers");
+  MeasuredCurve const& exchange = peers != nullptr ? *peers : uniform;
+  UniformCosts costs{{fit(exchange)}, {}};
+  for (bool const same_program : {true, false})
+    for (MeasuredCurve const& other : curves)
+      if ((other.key.operation == "alltoallv") == same_program && tells_of(other, exchange))
+        costs.exchanges.push_back(fit(other));
+  if (peers != nullptr) costs.own = fit_own_copies(uniform, *peers, of_run(curves, uniform, "own"));
+  return costs;
 }
 
 }  // namespace
 
+bool is_uniform_part(CurveKey const& key) {
+  return key.variant == "uniform" || key.variant == "peers" || key.variant == "own";
+}
+
 std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curves) {
   std::vector<CurveValidation> results;
   for (MeasuredCurve const& uniform : curves) {
-    if (uniform.key.operation != "alltoallv" || uniform.key.variant != "uniform") continue;
-    auto const fitted = known_of(uniform, curves);
+    if (!is_pattern(uniform, "uniform")) continue;
+    UniformCosts const costs = uniform_costs(uniform, curves);
     for (MeasuredCurve const& other : curves)
-      if (other.key.operation == "alltoallv" && other.key.variant != "uniform" && same_run(uniform, other) &&
-          !flows_of(other.key.variant, 1 << 20, other.key.ranks).empty())
-        results.push_back(validate_pattern(fitted, other));
+      if (other.key.operation == "alltoallv" && same_run(uniform, other) && !is_uniform_part(other.key) &&
+          is_known(other.key.variant, other.key.ranks))
+        results.push_back(validate_pattern(costs, other));
   }
   return results;
 }

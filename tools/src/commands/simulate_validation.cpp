@@ -21,7 +21,7 @@ struct ValidationReport {
 ValidationReport validate(CalibrationData const& data) {
   ValidationReport report;
   for (auto const& curve : data.curves) {
-    if (curve.key.operation == "alltoallv" && curve.key.variant != "uniform") continue;
+    if (curve.key.operation == "alltoallv" && !sim::is_uniform_part(curve.key)) continue;
     if (sim::can_hold_out(curve))
       report.curves.push_back(sim::validate_held_out(curve));
     else

@@ -42,12 +42,13 @@ struct CostFile {
 /// @param system empty = the only one. @throws Error{invalid_argument} when there is none or the choice is open.
 [[nodiscard]] std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system);
 
-/// The cluster whose intra-node constants make the busiest port of `flows` take what the all-to-all curve of as many
-/// ranks (the largest measured size up to the node's, else the smallest) says for its bytes, and the busiest pair what
-/// the two-rank curve says for half of what the pair moves both ways (its two directions share channels), but no less
-/// than its port takes: capacity is what the curve reaches at large sizes, latency the rest; message costs are in the
-/// curve and become 0. On nodes of two ranks a port carries
-/// 82 % of what the cluster says, NCCL's figure for payload, or what it does in the best of all curves if that is more.
+/// The cluster whose intra-node constants make `flows` take what all-to-all curves say. Capacity is what a curve
+/// reaches at large sizes, latency the rest; message costs are in the curve and become 0.
+/// - Ports: the curve of as many ranks as a node has (the largest measured count up to it, else the smallest), at half
+///   of what the busiest port moves both ways, since its directions share the GPU; but no less than what the port takes
+///   one way: 82 % of what the cluster says, NCCL's figure for payload, or the best of all curves if that is more.
+/// - Pairs: the two-rank curve at half of what the busiest pair moves both ways, since its directions share channels,
+///   times how many more channels NCCL gives a pair of two ranks than one of a node.
 /// Between nodes nothing changes. Flows that stay on their rank count for nothing; without others the cluster is `spec`
 /// itself.
 /// @throws Error{invalid_argument} for no curves or a curve that never rises.

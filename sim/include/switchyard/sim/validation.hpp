@@ -61,9 +61,15 @@ enum class GemmHeldOut : std::uint8_t {
 /// @throws Error{invalid_argument} for fewer than four of them.
 [[nodiscard]] CurveValidation validate_gemm(MeasuredGemm const& measured, GemmHeldOut held_out_by);
 
-/// Skewed patterns of alltoallv predicted from the uniform one, and from all-to-all curves of more ranks of the same
-/// device where `curves` hold some, by calibrated_cluster() and the fluid model; one entry
-/// per pattern ("zipf", "one_hot", "one_direction", "half_silent"), none for other names or without a uniform one.
+/// @return whether a pattern of alltoallv is even traffic, to which costs are fitted: "uniform", and its parts "peers"
+///         (to every other rank) and "own" (to the rank itself).
+[[nodiscard]] bool is_uniform_part(CurveKey const& key);
+
+/// Skewed patterns of alltoallv predicted by calibrated_cluster() and the fluid model from even traffic alone: the
+/// run's own "peers" and what the copies of "uniform" add to them (without "peers": "uniform"), the same pattern of
+/// other numbers of ranks, and all-to-all curves of the same device where `curves` hold some.
+/// @return one entry per pattern ("zipf", "one_hot", "one_direction", "half_silent"), none for other names or without a
+///         uniform one.
 [[nodiscard]] std::vector<CurveValidation> validate_skewed(std::span<MeasuredCurve const> curves);
 
 /// How often the simulator says which of two plans is faster, among pairs of measured medians at equal size that differ
