@@ -83,6 +83,11 @@ ExpertMatmul::ExpertMatmul(Lanes const& lanes) : target_multiprocessors_(lanes.t
   for (int i = 0; i < lanes.streams; ++i) lanes_.push_back({Stream(), Event(), DeviceBuffer(kWorkspaceBytes), 0});
 }
 
+void ExpertMatmul::require_offered(ExpertProducts const& products) {
+  constexpr std::int64_t kSomeRows = 16;
+  matmul_.require_offered(shape_of(products, {0, kSomeRows}), lanes_.front().workspace);
+}
+
 void ExpertMatmul::issue(ExpertProducts const& products, std::size_t expert, Lane& lane) {
   MatmulShape shape = shape_of(products, products.blocks[expert]);
   MatmulOperands const operands = operands_of(products, expert);

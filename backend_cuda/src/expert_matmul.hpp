@@ -40,6 +40,10 @@ class ExpertMatmul {
 
   explicit ExpertMatmul(Lanes const& lanes);
 
+  /// Asks cuBLAS for such products of some rows; nothing is issued, blocks and addresses are unread.
+  /// @throws Error{unsupported}
+  void require_offered(ExpertProducts const& products);
+
   /// Issues all products between what `stream` holds and what it will hold. Experts without rows have no result, but
   /// with both_across zeros. Captured, it replays with the same blocks.
   /// @throws as LtMatmul::multiply; results issued before it are undefined then

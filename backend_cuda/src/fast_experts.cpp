@@ -1,155 +1,200 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/cuda/fast_experts.hpp"
 
-#include <cuda_runtime_api.h>
-
-#include "cuda_error.hpp"
-#include "expert_kernels.hpp"
-#include "grouped_gemm.hpp"
+#include "expert_matmul.hpp"
+#include "fast_kernels.hpp"
+#include "fast_operands.hpp"
 #include "nvtx_range.hpp"
-#include "switchyard/cuda/convert.hpp"
-#include "switchyard/internal/require.hpp"
-#include "switchyard/internal/to_size.hpp"
+#include "scratch.hpp"
+#include "switchyard/cuda/quantize.hpp"
+#include "switchyard/types/counts.hpp"
 
 namespace switchyard::cuda {
+namespace {
+
+cudaDataType_t cublas_type(DType dtype) {
+  if (dtype == DType::f32) return CUDA_R_32F;
+  return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+/// A product's left side, as rows of floats or of codes.
+struct RowOperand {
+  void const* data = nullptr;
+  float const* scales = nullptr;
+};
+
+/// One layer's weights: one matrix for all experts, or codes and scales of each.
+struct WeightOperand {
+  void const* plain = nullptr;
+  std::vector<std::byte const*> codes{};
+  std::vector<float const*> scales{};
+
+  WeightOperand(ConstTensorView const& weights, std::span<QuantizedView const> coded) : plain(weights.data()) {
+    for (QuantizedView const& matrix : coded) {
+      codes.push_back(matrix.codes.data());
+      scales.push_back(reinterpret_cast<float const*>(matrix.scales.data()));
+    }
+  }
+};
+
+/// Device memory for the codes of one product's rows.
+struct CodeScratch {
+  DeviceScratch codes{};
+  DeviceScratch scales{};
+};
+
+}  // namespace
 
 struct FastExperts::State {
   ExpertMlp mlp{};
   StreamView stream{};
-  GroupedGemm gemm{};
-  DeviceScratch blocks{};
-  DeviceScratch weighted{};    ///< rows times their router weights
-  DeviceScratch narrow{};      ///< results of the first layer, then activations, of the row dtype
-  DeviceScratch hidden{};      ///< the same as floats
-  DeviceScratch activation{};  ///< floats
+  ScaleSpan scales = ScaleSpan::none;
+  ExpertMatmul matmul{ExpertMatmul::Lanes{}};
+  DeviceScratch weighted{};  ///< rows times their router weights
+  DeviceScratch hidden{};
+  DeviceScratch activation{};
+  DeviceScratch d_activation{};  ///< floats
+  DeviceScratch d_hidden{};
+  CodeScratch row_codes{};
+  CodeScratch activation_codes{};
 
-  void upload_blocks(std::span<switchyard::RowBlock const> host);
-  /// @return the first layer's input.
-  void const* weigh(ExpertCall const& call, std::int64_t rows);
-  void* first_layer(ExpertCall const& call, void const* input, std::int64_t rows);
-  /// @return activations of the row dtype, in the memory of `values` if that is not f32.
-  void const* activate(void* values, std::int64_t rows);
-  [[nodiscard]] switchyard::RowBlock const* device_blocks() {
-    return static_cast<switchyard::RowBlock const*>(blocks.reserve(0));
+  void* reserve(DeviceScratch& memory, std::int64_t rows, std::int64_t columns) const {
+    return memory.reserve(checked_mul(checked_mul(rows, columns), size_of(mlp.dtype)));
   }
+  /// Rows times their weights, if they have any.
+  void const* weigh(ExpertCall const& call, std::int64_t rows);
+  RowOperand quantized(QuantSpec spec, std::optional<float> scale, void const* values, std::int64_t rows,
+                       std::int64_t columns, CodeScratch& to) const;
+  RowOperand first_input(ExpertCall const& call, std::int64_t rows);
+  [[nodiscard]] FastActivationJob activation_job(std::int64_t rows);
+  RowOperand second_input(ExpertCall const& call, std::int64_t rows);
+
+  [[nodiscard]] ExpertProducts products(std::span<switchyard::RowBlock const> blocks) const;
+  /// out = input times the matrices' transposes, of the row dtype.
+  void layer(ExpertCall const& call, RowOperand const& input, WeightOperand const& weights, std::int64_t columns,
+             std::int64_t steps, void* out);
+  /// out = left times the matrices. @param result type of `out`
+  void through(ExpertCall const& call, void const* left, void const* matrices, std::int64_t columns, std::int64_t steps,
+               void* out, cudaDataType_t result);
+  /// out[expert] = left^T right over the expert's rows, floats; nothing without `out`
+  void over_rows(ExpertCall const& call, void const* left, std::int64_t rows, void const* right, std::int64_t columns,
+                 TensorView const& out);
+  void first_layer(ExpertCall const& call, RowOperand const& input, std::int64_t rows);
 };
-
-namespace {
-
-void require_offered(ExpertMlp const& mlp) {
-  mlp.validate();
-  SWITCHYARD_REQUIRE(mlp.tp.size == 1, unsupported,
-                     "the fast engine with TP size {}: partials are floats, which a grouped GEMM of {} does not store; "
-                     "use the exact engine",
-                     mlp.tp.size, to_string(mlp.dtype));
-  SWITCHYARD_REQUIRE(!mlp.input_quant && !mlp.activation_quant, unsupported,
-                     "the fast engine takes plain rows and activations: use the exact engine for quantised ones");
-  SWITCHYARD_REQUIRE(mlp.rounding.hidden == mlp.dtype && mlp.rounding.activation == mlp.dtype, unsupported,
-                     "the fast engine stores hidden values and activations as {}, but they are rounded to {} and {}: "
-                     "use ExpertRounding::every_store",
-                     to_string(mlp.dtype), to_string(mlp.rounding.hidden), to_string(mlp.rounding.activation));
-}
-
-void require_operand(ConstTensorView const& view, std::string_view name, DType dtype, std::int64_t elements) {
-  if (elements == 0 && view.data() == nullptr) return;
-  SWITCHYARD_REQUIRE(view.data() != nullptr && view.shape().contiguous() && view.space() == MemorySpace::device &&
-                         view.shape().num_elements() == elements,
-                     shape_mismatch, "{} holds {} elements, wanted {}, contiguous in device memory", name,
-                     view.data() == nullptr ? 0 : view.shape().num_elements(), elements);
-  SWITCHYARD_REQUIRE(view.dtype() == dtype, unsupported, "{} is {}, rows are {}: the fast engine takes one dtype", name,
-                     to_string(view.dtype()), to_string(dtype));
-}
-
-std::int64_t rows_of(ExpertMlp const& mlp, ConstTensorView const& rows) {
-  return rows.data() == nullptr ? 0 : rows.shape().num_elements() / mlp.hidden;
-}
-
-void require_blocks(ExpertMlp const& mlp, std::span<switchyard::RowBlock const> blocks, std::int64_t rows) {
-  SWITCHYARD_REQUIRE(static_cast<int>(blocks.size()) == mlp.num_local_experts, shape_mismatch,
-                     "{} blocks for {} local experts", blocks.size(), mlp.num_local_experts);
-  for (auto const& block : blocks)
-    SWITCHYARD_REQUIRE(block.rows >= 0 && block.first_row >= 0 && block.first_row <= rows - block.rows,
-                       invalid_argument, "local expert {} has rows [{}, {} + {}) of {}", &block - blocks.data(),
-                       block.first_row, block.first_row, block.rows, rows);
-}
-
-void require_call(ExpertMlp const& mlp, ExpertCall const& call) {
-  SWITCHYARD_REQUIRE(call.row_codes == nullptr && call.weights.w1_codes.empty() && call.weights.w2_codes.empty(),
-                     unsupported, "the fast engine takes no codes: use the exact engine");
-  SWITCHYARD_REQUIRE(call.weights.b1.data() == nullptr && call.weights.b2.data() == nullptr, unsupported,
-                     "the fast engine adds no biases: use the exact engine");
-  std::int64_t const rows = rows_of(mlp, call.rows);
-  std::int64_t const experts = mlp.num_local_experts;
-  require_operand(call.rows, "rows", mlp.dtype, checked_mul(rows, mlp.hidden));
-  require_operand(call.output, "output", mlp.dtype, checked_mul(rows, mlp.hidden));
-  require_operand(call.weights.w1, "w1", mlp.dtype,
-                  checked_mul(checked_mul(experts, mlp.first_layer_outputs()), mlp.hidden));
-  require_operand(call.weights.w2, "w2", mlp.dtype, checked_mul(checked_mul(experts, mlp.hidden), mlp.local_units()));
-  SWITCHYARD_REQUIRE(call.row_weights.empty() || static_cast<std::int64_t>(call.row_weights.size()) == rows,
-                     shape_mismatch, "{} router weights for {} rows", call.row_weights.size(), rows);
-  require_blocks(mlp, call.blocks, rows);
-}
-
-float const* widened(void const* values, DType dtype, float* to, std::int64_t count, StreamView stream) {
-  if (dtype == DType::f32) return static_cast<float const*>(values);
-  if (dtype == DType::bf16) launch_widen<bf16_t>({static_cast<bf16_t const*>(values), to, count}, stream);
-  if (dtype == DType::f16) launch_widen<f16_t>({static_cast<f16_t const*>(values), to, count}, stream);
-  return to;
-}
-
-void const* narrowed(float const* values, DType dtype, void* to, std::int64_t count, StreamView stream) {
-  if (dtype == DType::f32) return values;
-  if (dtype == DType::bf16) launch_narrow<bf16_t>({values, static_cast<bf16_t*>(to), count}, stream);
-  if (dtype == DType::f16) launch_narrow<f16_t>({values, static_cast<f16_t*>(to), count}, stream);
-  return to;
-}
-
-}  // namespace
-
-void FastExperts::State::upload_blocks(std::span<switchyard::RowBlock const> host) {
-  void* const device = blocks.reserve(static_cast<std::int64_t>(host.size_bytes()));
-  // From pageable memory: the call returns when the host's list has been read.
-  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(device, host.data(), host.size_bytes(), cudaMemcpyHostToDevice, stream.handle()));
-}
 
 void const* FastExperts::State::weigh(ExpertCall const& call, std::int64_t rows) {
   if (call.row_weights.empty()) return call.rows.data();
-  void* const out = weighted.reserve(checked_mul(checked_mul(rows, mlp.hidden), size_of(mlp.dtype)));
-  launch_weigh_blocks({device_blocks(), mlp.num_local_experts, rows, mlp.hidden, mlp.dtype, call.rows.data(),
-                       call.row_weights.data(), out},
-                      stream);
+  void* const out = reserve(weighted, rows, mlp.hidden);
+  launch_fast_weigh(call.blocks, {mlp.dtype, mlp.hidden, call.rows.data(), call.row_weights.data(), out}, stream);
   return out;
 }
 
-void* FastExperts::State::first_layer(ExpertCall const& call, void const* input, std::int64_t rows) {
-  std::int64_t const outputs = mlp.first_layer_outputs();
-  void* const out = narrow.reserve(checked_mul(checked_mul(rows, outputs), size_of(mlp.dtype)));
-  gemm.multiply({call.blocks, mlp.dtype, input, call.weights.w1.data(), out, mlp.hidden, outputs}, stream);
-  return out;
+RowOperand FastExperts::State::quantized(QuantSpec spec, std::optional<float> scale, void const* values,
+                                         std::int64_t rows, std::int64_t columns, CodeScratch& to) const {
+  if (scale) spec.given_scale = *scale;
+  QuantSizes const sizes = quant_sizes(spec.layout(), rows, columns);
+  auto* const codes = static_cast<std::byte*>(to.codes.reserve(sizes.code_bytes));
+  auto* const row_scales = static_cast<std::byte*>(to.scales.reserve(sizes.scale_bytes));
+  launch_quantize(spec, {values, mlp.dtype, rows, columns, codes, row_scales}, stream);
+  return {codes, reinterpret_cast<float const*>(row_scales)};
 }
 
-void const* FastExperts::State::activate(void* values, std::int64_t rows) {
-  std::int64_t const count = checked_mul(rows, mlp.first_layer_outputs());
-  std::int64_t const units = checked_mul(rows, mlp.local_units());
-  ActivationJob job;
-  job.blocks = device_blocks();
-  job.experts = mlp.num_local_experts;
-  job.total_rows = rows;
+RowOperand FastExperts::State::first_input(ExpertCall const& call, std::int64_t rows) {
+  if (call.row_codes != nullptr)
+    return {call.row_codes->codes.data(), reinterpret_cast<float const*>(call.row_codes->scales.data())};
+  void const* const input = weigh(call, rows);
+  if (scales == ScaleSpan::none) return {input};
+  return quantized(*mlp.input_quant, call.a1_scale, input, rows, mlp.hidden, row_codes);
+}
+
+FastActivationJob FastExperts::State::activation_job(std::int64_t rows) {
+  FastActivationJob job;
+  job.dtype = mlp.dtype;
   job.units = mlp.local_units();
   job.spec = mlp.activation;
-  job.rounding = mlp.rounding;
-  float* const floats = mlp.dtype == DType::f32 ? nullptr : hidden.reserve_elements<float>(count);
-  job.hidden = widened(values, mlp.dtype, floats, count, stream);
-  job.activation = activation.reserve_elements<float>(units);
-  launch_activation(job, stream);
-  return narrowed(job.activation, mlp.dtype, values, units, stream);
+  job.gate_rounding = mlp.rounding.gate;
+  job.hidden = reserve(hidden, rows, mlp.first_layer_outputs());
+  job.activation = reserve(activation, rows, mlp.local_units());
+  return job;
+}
+
+RowOperand FastExperts::State::second_input(ExpertCall const& call, std::int64_t rows) {
+  FastActivationJob const job = activation_job(rows);
+  launch_fast_activation(call.blocks, job, stream);
+  if (scales == ScaleSpan::none) return {job.activation};
+  return quantized(*mlp.activation_quant, call.a2_scale, job.activation, rows, mlp.local_units(), activation_codes);
+}
+
+ExpertProducts FastExperts::State::products(std::span<switchyard::RowBlock const> blocks) const {
+  ExpertProducts on;
+  on.blocks = blocks;
+  on.operands = cublas_type(mlp.dtype);
+  on.result = on.operands;
+  return on;
+}
+
+void FastExperts::State::layer(ExpertCall const& call, RowOperand const& input, WeightOperand const& weights,
+                               std::int64_t columns, std::int64_t steps, void* out) {
+  ExpertProducts on = products(call.blocks);
+  on.columns = columns;
+  on.steps = steps;
+  on.left = input.data;
+  on.right = weights.plain;
+  on.out = out;
+  on.scales = scales;
+  if (scales != ScaleSpan::none) {
+    on.operands = CUDA_R_8F_E4M3;
+    on.left_scales = input.scales;
+    on.right_matrices = weights.codes;
+    on.right_scales = weights.scales;
+  }
+  matmul.multiply(on, stream);
+}
+
+void FastExperts::State::through(ExpertCall const& call, void const* left, void const* matrices, std::int64_t columns,
+                                 std::int64_t steps, void* out, cudaDataType_t result) {
+  ExpertProducts on = products(call.blocks);
+  on.lines = ChainLines::right_across;
+  on.result = result;
+  on.columns = columns;
+  on.steps = steps;
+  on.left = left;
+  on.right = matrices;
+  on.out = out;
+  matmul.multiply(on, stream);
+}
+
+void FastExperts::State::over_rows(ExpertCall const& call, void const* left, std::int64_t rows, void const* right,
+                                   std::int64_t columns, TensorView const& out) {
+  if (out.data() == nullptr) return;
+  ExpertProducts on = products(call.blocks);
+  on.lines = ChainLines::both_across;
+  on.result = CUDA_R_32F;
+  on.rows = rows;
+  on.columns = columns;
+  on.left = left;
+  on.right = right;
+  on.out = out.data();
+  matmul.multiply(on, stream);
+}
+
+void FastExperts::State::first_layer(ExpertCall const& call, RowOperand const& input, std::int64_t rows) {
+  std::int64_t const outputs = mlp.first_layer_outputs();
+  layer(call, input, {call.weights.w1, call.weights.w1_codes}, outputs, mlp.hidden, reserve(hidden, rows, outputs));
 }
 
 FastExperts::FastExperts(ExpertMlp const& mlp, StreamView stream) {
-  require_offered(mlp);
+  ScaleSpan const scales = require_fast_mlp(mlp);
   state_ = std::make_unique<State>();
   state_->mlp = mlp;
   state_->stream = stream;
+  state_->scales = scales;
+  ExpertProducts probe = state_->products({});
+  if (scales != ScaleSpan::none) probe.operands = CUDA_R_8F_E4M3;
+  probe.scales = scales;
+  probe.columns = mlp.first_layer_outputs();
+  probe.steps = mlp.hidden;
+  state_->matmul.require_offered(probe);
 }
 FastExperts::~FastExperts() = default;
 
@@ -159,16 +204,34 @@ ExpertMlp const& FastExperts::mlp() const noexcept {
 
 void FastExperts::apply(ExpertCall const& call, std::span<std::byte>) const {
   NvtxRange const range("experts");
-  require_call(state_->mlp, call);
-  std::int64_t const rows = rows_of(state_->mlp, call.rows);
-  if (rows == 0 || call.blocks.empty()) return;
-  state_->upload_blocks(call.blocks);
-  void const* const input = state_->weigh(call, rows);
-  void* const hidden = state_->first_layer(call, input, rows);
-  void const* const activation = state_->activate(hidden, rows);
-  state_->gemm.multiply({call.blocks, state_->mlp.dtype, activation, call.weights.w2.data(), call.output.data(),
-                         state_->mlp.local_units(), state_->mlp.hidden},
-                        state_->stream);
+  State& on = *state_;
+  std::int64_t const rows = require_fast_call(on.mlp, on.scales, call);
+  if (rows == 0) return;
+  on.first_layer(call, on.first_input(call, rows), rows);
+  on.layer(call, on.second_input(call, rows), {call.weights.w2, call.weights.w2_codes}, on.mlp.hidden,
+           on.mlp.local_units(), call.output.data());
+}
+
+void FastExperts::backward(ExpertGradientCall const& call, std::span<std::byte>) const {
+  NvtxRange const range("experts backward");
+  State& on = *state_;
+  ExpertCall const& forward = call.forward;
+  std::int64_t const rows = require_fast_gradient(on.mlp, on.scales, call);
+  std::int64_t const units = on.mlp.local_units();
+  std::int64_t const outputs = on.mlp.first_layer_outputs();
+  cudaDataType_t const type = cublas_type(on.mlp.dtype);
+  RowOperand const input = on.first_input(forward, rows);
+  on.first_layer(forward, input, rows);
+  FastGradientJob job;
+  job.forward = on.activation_job(rows);
+  auto* const d_activation = on.d_activation.reserve_elements<float>(checked_mul(rows, units));
+  on.through(forward, call.d_output.data(), forward.weights.w2.data(), units, on.mlp.hidden, d_activation, CUDA_R_32F);
+  job.d_activation = d_activation;
+  job.d_hidden = on.reserve(on.d_hidden, rows, outputs);
+  launch_fast_gradient(forward.blocks, job, on.stream);
+  on.over_rows(forward, call.d_output.data(), on.mlp.hidden, job.forward.activation, units, call.d_w2);
+  on.over_rows(forward, job.d_hidden, outputs, input.data, on.mlp.hidden, call.d_w1);
+  on.through(forward, job.d_hidden, forward.weights.w1.data(), on.mlp.hidden, outputs, call.d_rows.data(), type);
 }
 
 }  // namespace switchyard::cuda

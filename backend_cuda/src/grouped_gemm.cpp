@@ -77,11 +77,11 @@ void GroupedGemm::multiply(GroupedLayer const& layer, StreamView stream) {
   cudaDataType_t const type = cublas_type(layer.dtype);
   require_grouped(cublasSetStream(handle_, stream.handle()), "cublasSetStream");
   // cuBLAS counts columns first: out^T [columns, rows] = weights (transposed) * rows^T.
-  require_grouped(cublasGemmGroupedBatchedEx_64(handle_, transposed_.data(), plain_.data(), columns_.data(),
-                                               rows_.data(), steps_.data(), ones_.data(), device, type, steps_.data(),
-                                               device + groups, type, steps_.data(), zeros_.data(), device + 2 * groups,
-                                               type, columns_.data(), groups, sizes_.data(), CUBLAS_COMPUTE_32F),
-                 "cublasGemmGroupedBatchedEx");
+  require_grouped(cublasGemmGroupedBatchedEx_64(
+                      handle_, transposed_.data(), plain_.data(), columns_.data(), rows_.data(), steps_.data(),
+                      ones_.data(), device, type, steps_.data(), device + groups, type, steps_.data(), zeros_.data(),
+                      device + 2 * groups, type, columns_.data(), groups, sizes_.data(), CUBLAS_COMPUTE_32F),
+                  "cublasGemmGroupedBatchedEx");
 }
 
 }  // namespace switchyard::cuda

@@ -13,7 +13,6 @@
 
 namespace switchyard::cuda {
 
-
 /// One layer of all experts. Matrices are row-major and contiguous.
 struct GroupedLayer {
   std::span<switchyard::RowBlock const> blocks{};  ///< [experts]

@@ -84,11 +84,12 @@ cublasLtMatmulPreferenceOpaque_t preference_of(MatmulShape const& shape, std::ui
   return preference;
 }
 
-cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, MatmulOperands const& operands,
-                            std::uint64_t workspace_bytes) {
+cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, DeviceBuffer const& workspace) {
   Descriptors on(shape);
-  on.set_scales(shape.scales, operands);
-  auto preference = preference_of(shape, workspace_bytes);
+  MatmulOperands somewhere;  // which scales there are matters, where they lie does not
+  somewhere.left_scales = somewhere.right_scales = workspace.as<float const>();
+  on.set_scales(shape.scales, somewhere);
+  auto preference = preference_of(shape, to_size(workspace.size_bytes()));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   cublasStatus_t const status = cublasLtMatmulAlgoGetHeuristic(handle, &on.product, &on.first, &on.second, &on.result,
@@ -126,22 +127,30 @@ LtMatmul::~LtMatmul() {
   static_cast<void>(cublasLtDestroy(handle_));
 }
 
-void LtMatmul::multiply(MatmulShape const& shape, MatmulOperands const& operands, DeviceBuffer const& workspace,
-                        StreamView stream) {
-  auto const bytes = to_size(workspace.size_bytes());
+cublasLtMatmulAlgo_t const& LtMatmul::algorithm_of(MatmulShape const& shape, DeviceBuffer const& workspace) {
   MatmulShape const key = largest_of_class(shape);
   auto known = chosen_.find(key);
-  if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, key, operands, bytes)).first;
+  if (known == chosen_.end()) known = chosen_.emplace(key, choose(handle_, key, workspace)).first;
+  return known->second;
+}
+
+void LtMatmul::require_offered(MatmulShape const& shape, DeviceBuffer const& workspace) {
+  static_cast<void>(algorithm_of(shape, workspace));
+}
+
+void LtMatmul::multiply(MatmulShape const& shape, MatmulOperands const& operands, DeviceBuffer const& workspace,
+                        StreamView stream) {
+  cublasLtMatmulAlgo_t const& chosen = algorithm_of(shape, workspace);
   Descriptors on(shape);
   on.set_scales(shape.scales, operands);
   float const one = 1.0F;
   float const zero = 0.0F;
   auto const issue = [&](cublasLtMatmulAlgo_t const* algorithm) {
     return cublasLtMatmul(handle_, &on.product, &one, operands.right, &on.first, operands.left, &on.second, &zero,
-                          operands.out, &on.result, operands.out, &on.result, algorithm, workspace.data(), bytes,
-                          stream.handle());
+                          operands.out, &on.result, operands.out, &on.result, algorithm, workspace.data(),
+                          to_size(workspace.size_bytes()), stream.handle());
   };
-  cublasStatus_t const status = issue(&known->second);
+  cublasStatus_t const status = issue(&chosen);
   // What suits the largest size of a class may not take a smaller one; then cuBLAS chooses for this call.
   if (status != CUBLAS_STATUS_SUCCESS) require_cublas(issue(nullptr), "cublasLtMatmul");
 }

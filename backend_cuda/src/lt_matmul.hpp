@@ -57,13 +57,17 @@ class LtMatmul {
   LtMatmul(LtMatmul const&) = delete;
   LtMatmul& operator=(LtMatmul const&) = delete;
 
+  /// @throws Error{unsupported} when this GPU or version of cuBLAS has no such product
+  void require_offered(MatmulShape const& shape, DeviceBuffer const& workspace);
   /// Issues the product; extents of zero are the caller's to handle. @param workspace unused by other work until this
   /// product is done; equally large in every call
-  /// @throws Error{unsupported} when this GPU or version of cuBLAS has no such product, Error{cuda}
+  /// @throws as require_offered, Error{cuda}
   void multiply(MatmulShape const& shape, MatmulOperands const& operands, DeviceBuffer const& workspace,
                 StreamView stream);
 
  private:
+  cublasLtMatmulAlgo_t const& algorithm_of(MatmulShape const& shape, DeviceBuffer const& workspace);
+
   cublasLtHandle_t handle_ = nullptr;
   std::map<MatmulShape, cublasLtMatmulAlgo_t> chosen_{};  ///< by the largest sizes of each class
 };
