@@ -121,9 +121,9 @@ __device__ bool run_items(FusedCall const& call, Work const& work, std::uint64_t
     __syncthreads();
     DuplexItem const item = next;
     if (item.kind == Kind::end) return has_agreed;
-    if (item.kind == Kind::signals) send_signals(call, generation);
+    if (item.kind == Kind::signals) send_signals(call, generation, whole_block());
     if (item.kind == Kind::agree) {
-      has_agreed = __syncthreads_or(await_signals(call, generation) ? 0 : 1) == 0;
+      has_agreed = __syncthreads_or(await_signals(call, generation, whole_block()) ? 0 : 1) == 0;
       if (!has_agreed) return false;
     }
     if (item.kind == Kind::produce)
@@ -147,7 +147,7 @@ __device__ void close_operation(FusedCall const& call, Work const& work, std::ui
   if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;
   __syncthreads();
   if (!is_last) return;
-  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation);
+  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation, whole_block());
   __syncthreads();
   if (has_failed(call.windows)) {
     send_failure(call.windows);

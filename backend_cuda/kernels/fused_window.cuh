@@ -25,6 +25,12 @@ __device__ inline std::uint64_t* tag_of(FusedWindows const& windows, std::byte* 
   return reinterpret_cast<std::uint64_t*>(window + windows.tags_offset) +
          static_cast<std::int64_t>(generation & 1) * slots + slot;
 }
+/// Words in which `rank` announces its choices to the owner of `window`, generation << 16 | choice.
+__device__ inline std::uint64_t* words_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
+                                          int rank) {
+  std::int64_t const half = static_cast<std::int64_t>(generation & 1) * windows.world;
+  return reinterpret_cast<std::uint64_t*>(window + windows.words_offset) + (half + rank) * windows.words;
+}
 /// What `rank` tells the owner of `window` about operation `generation`.
 __device__ inline FusedSignal* signal_of(FusedWindows const& windows, std::byte* window, std::uint64_t generation,
                                          int rank) {
@@ -42,6 +48,15 @@ __device__ inline std::uint64_t load_acquire(std::uint64_t const* from) {
 }
 __device__ inline void store_release(std::uint64_t* to, std::uint64_t value) {
   asm volatile("st.release.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
+}
+/// A word that says by itself whose operation's it is needs no order beside others.
+__device__ inline std::uint64_t load_relaxed(std::uint64_t const* from) {
+  std::uint64_t value = 0;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ inline void store_relaxed(std::uint64_t* to, std::uint64_t value) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
 }
 __device__ inline std::uint64_t now_ns() {
   std::uint64_t value = 0;

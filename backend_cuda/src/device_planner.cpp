@@ -173,6 +173,7 @@ void DevicePlanner::exchange(DeviceCommunicator& comm, StreamView stream) {
 
 void DevicePlanner::plan(StreamView stream) {
   State const& state = *state_;
+  if (state.plans_in_one_block()) return launch_plan_block(state.block_shape(), state.sorts, state.finish(), stream);
   if (!state.is_alltoall()) launch_plan_count(state.sorts, stream);
   launch_plan_place(state.sorts, state.finish(), stream);
 }

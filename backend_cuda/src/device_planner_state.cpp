@@ -243,6 +243,7 @@ void DevicePlanner::State::add_sorts() {
   SWITCHYARD_REQUIRE(sorts.warps > 0, unsupported, "{} slots are more than a block of the device planner counts",
                      skeleton.setup.num_slots);
   prepare_plan_kernels();
+  prepare_plan_block();
 }
 
 void DevicePlanner::State::add_lists() {
@@ -309,6 +310,15 @@ PlanFinish DevicePlanner::State::finish() const {
   finish.max_expert_rows = max_expert_rows;
   finish.error = error.as<unsigned long long>();
   return finish;
+}
+
+PlanBlockShape DevicePlanner::State::block_shape() const {
+  return {world, static_cast<std::int32_t>(config.max_tokens), columns, skeleton.setup.num_slots};
+}
+
+bool DevicePlanner::State::plans_in_one_block() const {
+  bool const is_small = config.max_tokens <= kPlanBlockThreads && fits_one_block(block_shape());
+  return is_small && config.kernels == PlanKernels::automatic && is_flex() && config.grid.tp == 1;
 }
 
 }  // namespace switchyard::cuda

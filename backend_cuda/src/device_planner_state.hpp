@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "plan_block.hpp"
 #include "planner_kernels.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_planner.hpp"
@@ -51,6 +52,9 @@ struct DevicePlanner::State {
   [[nodiscard]] PlanSort sort_of(hd::PlanKey key) const;
   void add_sort(PlanSort sort, std::int64_t max_rows, std::int64_t max_inputs, SortMemory& memory);
   [[nodiscard]] PlanFinish finish() const;
+  [[nodiscard]] PlanBlockShape block_shape() const;
+  /// Whether one block makes the plan.
+  [[nodiscard]] bool plans_in_one_block() const;
   void require_routing(DeviceRouting const& routing) const;
   [[nodiscard]] PlanSlotsParams slots_params(DeviceRouting const& routing) const;
   [[nodiscard]] std::optional<CapacityLimit> limit_of(std::int64_t tokens) const;

@@ -12,6 +12,7 @@
 #include "executor_state.hpp"
 #include "fused_kernels.hpp"
 #include "fused_lists.hpp"
+#include "fused_plan_block.hpp"
 #include "fused_window.hpp"
 #include "nvtx_range.hpp"
 #include "switchyard/hd/mix.hpp"
@@ -24,7 +25,7 @@ namespace {
 constexpr std::int64_t kWordBytes = 16;
 constexpr std::size_t kReasonBytes = 256;
 
-enum class Phase : std::uint64_t { dispatch, combine, plan };
+enum class Phase : std::uint64_t { dispatch, combine, plan, plan_block };
 
 /// Announcements travel in chunks that keep many blocks busy.
 constexpr std::int64_t kChunkBytes = 4096;
@@ -95,8 +96,11 @@ struct FusedExecutor::State {
     std::int64_t const slots = checked_mul(world, options.max_tokens);
     windows.half_bytes = checked_mul(slots, windows.slot_bytes);
     windows.tags_offset = 2 * world * std::int64_t{sizeof(FusedSignal)};
+    constexpr std::int64_t kBothHalves = 2 * std::int64_t{sizeof(std::uint64_t)};
+    windows.words_offset = checked_add(windows.tags_offset, aligned(checked_mul(slots, kBothHalves)));
+    windows.words = std::min(checked_mul(options.max_tokens, options.max_slots), kPlanBlockChoices);
     windows.slots_offset =
-        checked_add(windows.tags_offset, aligned(checked_mul(slots, 2 * std::int64_t{sizeof(std::uint64_t)})));
+        checked_add(windows.words_offset, aligned(checked_mul(checked_mul(world, windows.words), kBothHalves)));
     windows.progress = progress.as<FusedProgress>();
     // Generations start at 2: windows are zero before.
     FusedProgress const start{2, 0, 0, 0, 0, 0};
@@ -161,6 +165,7 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
     load_fused_dispatch();
     load_fused_combine();
     load_fused_plan();
+    load_fused_plan_block();
     state = std::make_unique<State>(comm, options);
     handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
   });
@@ -212,8 +217,12 @@ void FusedExecutor::plan(FusedPlan& fused, DeviceRouting const& routing, StreamV
                      "rank {} plans a step with lists made from a plan of the host: prepare() with a planner's "
                      "configuration",
                      state_->rank.value());
-  lists.planner->assign(routing, stream);
   lists.num_tokens = routing.tokens;
+  if (!lists.tables) {
+    FusedCall const call = state_->call(lists, Phase::plan_block, DType::u8, lists.slot_columns);
+    return launch_fused_plan_block(lists.block_params(call, routing), stream);
+  }
+  lists.planner->assign(routing, stream);
   FusedCall const call = state_->call(lists, Phase::plan, DType::u8, lists.tables->chunk_bytes);
   launch_fused_dispatch(lists.tables->params(call, *lists.planner), stream);
   lists.planner->plan(stream);

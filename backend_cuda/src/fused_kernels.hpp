@@ -42,6 +42,8 @@ struct FusedWindows {
   std::byte* own;           ///< this rank's window
   FusedProgress* progress;
   std::int64_t tags_offset;  ///< from a window's start to [2][world * capacity] u64: whose operation's row a slot holds
+  std::int64_t words_offset;  ///< from a window's start to [2][world][words] u64: choices of small batches
+  std::int64_t words;         ///< choices that a rank can announce by words
   std::int64_t slots_offset;  ///< from a window's start to its first half
   std::int64_t half_bytes;
   std::int64_t slot_bytes;

@@ -9,6 +9,7 @@
 
 #include "device_lists.hpp"
 #include "fused_kernels.hpp"
+#include "fused_plan_block.hpp"
 #include "fused_plan_kernels.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_planner.hpp"
@@ -51,9 +52,13 @@ struct FusedPlan::Lists {
   }
   /// What turns the planner's lists into these.
   [[nodiscard]] FusedPlanParams plan_params(FusedWindows const& windows) const;
+  /// What one block plans a step with, where there are no tables. @param call without what ranks send and expect
+  /// @throws Error{invalid_argument} for a routing that the planner was not made for
+  [[nodiscard]] FusedPlanBlockParams block_params(FusedCall call, DeviceRouting const& routing) const;
 
   std::optional<DevicePlanner> planner;  ///< of a plan that steps make
-  std::optional<FusedTables> tables;
+  std::optional<FusedTables> tables;     ///< of the chain of kernels; none where one block plans
+  DeviceBuffer choices_to;               ///< [world] i64, where one block plans: sent and received alike
   std::int64_t num_tokens = 0;
   std::int64_t slot_columns = 0;
   std::int64_t expert_rows = 0;                 ///< of the plan, or the budget of planned steps

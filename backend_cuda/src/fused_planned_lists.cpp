@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "device_planner_state.hpp"
 #include "fused_lists.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -106,13 +107,17 @@ FusedDispatchParams FusedTables::params(FusedCall call, DevicePlanner const& pla
 FusedPlan::Lists::Lists(DevicePlannerConfig const& config, FusedWindows const& windows,
                         ExpertPlacement const& placement, int layer, std::int64_t chunk_bytes)
     : planner(std::in_place, with_multiple(config, chunk_bytes), RankId{windows.rank}, placement, layer),
-      tables(std::in_place, windows, *planner, chunk_bytes),
       slot_columns(config.columns),
       expert_rows(planner->max_expert_rows()),
       place_begin(planner->lists().expansion.row_begin),
       sent_rows(planner->lists().rank_send),
       received_rows(planner->lists().rank_receive),
       digest(planner->configuration()) {
+  std::int64_t const choices = checked_mul(config.max_tokens, config.columns);
+  if (planner->state().plans_in_one_block() && choices <= windows.words)
+    choices_to = upload(std::vector<std::int64_t>(to_size(windows.world), choices), Stream());
+  else
+    tables.emplace(windows, *planner, chunk_bytes);
   std::int64_t const sent = checked_mul(config.max_tokens, std::min(config.columns, windows.world));
   num_remote = checked_mul(config.max_tokens, windows.world - 1);
   sent_begin = narrow_list(config.max_tokens + 1);
@@ -145,6 +150,15 @@ FusedPlanParams FusedPlan::Lists::plan_params(FusedWindows const& windows) const
   params.join_begin = join_begin.as<std::int32_t>();
   params.join_slots = join_slots.as<std::int32_t>();
   return params;
+}
+
+FusedPlanBlockParams FusedPlan::Lists::block_params(FusedCall call, DeviceRouting const& routing) const {
+  DevicePlanner::State const& state = planner->state();
+  state.require_routing(routing);
+  call.sent = choices_to.as<std::int64_t const>();
+  call.expected = call.sent;
+  return {call,        state.block_shape(), state.slots_params(routing),
+          state.sorts, state.finish(),      plan_params(call.windows)};
 }
 
 }  // namespace switchyard::cuda

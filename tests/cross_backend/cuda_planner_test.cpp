@@ -118,8 +118,9 @@ void compare_group(BitReport& report, std::string const& name, std::vector<Dispa
   }
 }
 
-void check_case(BitReport& report, PlannerCase const& run, bool captures) {
-  std::string const name = run.name + " seed " + std::to_string(run.seed);
+void check_kernels(BitReport& report, PlannerCase const& run, bool captures) {
+  std::string const name = run.name + (run.config.kernels == cuda::PlanKernels::chain ? " by a chain of kernels" : "") +
+                           " seed " + std::to_string(run.seed);
   auto const placement = placement_of(run);
   std::vector<RoutingMap> routings;
   std::vector<RoutingMap> others;
@@ -146,6 +147,15 @@ void check_case(BitReport& report, PlannerCase const& run, bool captures) {
   compare_group(report, name + " replayed", core_plans(run, others, placement), group);
 }
 
+/// Flex batches that one block may plan are planned by both kinds of kernels.
+void check_case(BitReport& report, PlannerCase const& run, bool captures) {
+  check_kernels(report, run, captures);
+  if (run.config.family != DispatchFamily::megatron_flex || run.config.grid.tp != 1) return;
+  PlannerCase chain = run;
+  chain.config.kernels = cuda::PlanKernels::chain;
+  check_kernels(report, chain, captures);
+}
+
 constexpr DispatchFamily kFamilies[] = {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
                                         DispatchFamily::megatron_flex};
 
@@ -160,6 +170,9 @@ void check_shapes(BitReport& report, bool is_small) {
     tp.config.row_order = RowOrder::tp_major;
     tp.name += " tp_major";
     check_case(report, tp, false);
+    check_case(report, make_case(family, {1, 2}, 256, 8, {128, 100}), true);
+    check_case(report, make_case(family, {1, 8}, 64, 8, {128, 1, 0, 77}), false);
+    check_case(report, make_case(family, {1, 31}, 333, 5, {33, 0, 1}), false);
     auto one = make_case(family, {1, 2}, 8, 8, {100});
     one.one_expert = true;
     one.name += " one expert";
@@ -233,8 +246,9 @@ ErrorCode code_of(DevicePlanner const& planner, cuda::StreamView stream, std::st
 }
 
 /// Faults set the sticky word of the rank at fault, and from the next step on that of its peers.
-void check_faults(BitReport& report) {
-  auto const run = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 2, {10});
+void check_faults(BitReport& report, cuda::PlanKernels kernels) {
+  auto run = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 2, {10});
+  run.config.kernels = kernels;
   auto const placement = placement_of(run);
   std::vector<RoutingMap> const routings{draw_routing(run, 0), draw_routing(run, 1)};
   PlannerGroup group(run, routings, placement);
@@ -257,6 +271,7 @@ void check_faults(BitReport& report) {
   report.state(code_of(group.planners[1], group.stream, text) == ErrorCode::invalid_argument, "the word is sticky");
 
   auto tight = make_case(DispatchFamily::megatron_flex, {1, 2}, 8, 2, {50});
+  tight.config.kernels = kernels;
   tight.config.max_expert_rows = 60;
   tight.one_expert = true;
   tight.dropped = 0;
@@ -290,7 +305,7 @@ int run_all(bool is_small) {
   check_shapes(report, is_small);
   check_replicas(report);
   check_capacities(report);
-  check_faults(report);
+  for (auto const kernels : {cuda::PlanKernels::automatic, cuda::PlanKernels::chain}) check_faults(report, kernels);
   check_refusals(report);
   std::printf("%s: %d checks, %d failed\n", cuda::describe_device().c_str(), report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;

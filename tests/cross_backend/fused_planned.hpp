@@ -23,11 +23,12 @@ class PlannedSteps {
   static constexpr int kTopK = 3;
   static constexpr int kExperts = 11;
 
-  PlannedSteps(cuda::NcclCommunicator& comm, cuda::FusedExecutor& fused, std::int64_t max_expert_rows = 0)
+  PlannedSteps(cuda::NcclCommunicator& comm, cuda::FusedExecutor& fused, cuda::PlanKernels kernels,
+               std::int64_t max_expert_rows = 0)
       : comm_(comm),
         fused_(fused),
         placement_(ExpertPlacement::contiguous(1, kExperts, comm.size())),
-        plan_(fused.prepare(config(comm.size(), max_expert_rows), placement_, 0)),
+        plan_(fused.prepare(config(comm.size(), kernels, max_expert_rows), placement_, 0)),
         ids_(kTokens * kTopK * 4),
         weights_(kTokens * kTopK * 4),
         tokens_(kTokens * kHidden * 2),
@@ -110,13 +111,14 @@ class PlannedSteps {
   [[nodiscard]] cuda::StreamView stream() const { return stream_; }
 
  private:
-  static cuda::DevicePlannerConfig config(int ranks, std::int64_t max_expert_rows) {
+  static cuda::DevicePlannerConfig config(int ranks, cuda::PlanKernels kernels, std::int64_t max_expert_rows) {
     cuda::DevicePlannerConfig config;
     config.family = DispatchFamily::megatron_flex;
     config.grid = {1, ranks};
     config.columns = kTopK;
     config.max_tokens = kTokens;
     config.max_expert_rows = max_expert_rows;
+    config.kernels = kernels;
     return config;
   }
   static TensorView row_view(cuda::DeviceBuffer const& buffer, std::int64_t rows) {
@@ -142,43 +144,53 @@ inline cuda::FusedExecutor::Attempt planned_executor(cuda::NcclCommunicator& com
   return cuda::FusedExecutor::create(comm, {PlannedSteps::kTokens, PlannedSteps::kHidden * 2, PlannedSteps::kTopK});
 }
 
+constexpr cuda::PlanKernels kPlanKernels[] = {cuda::PlanKernels::automatic, cuda::PlanKernels::chain};
+inline std::string name_of(cuda::PlanKernels kernels) {
+  return kernels == cuda::PlanKernels::chain ? " by a chain of kernels " : " by one block ";
+}
+
 inline void compare_planned(PairReport& report, cuda::NcclCommunicator& comm) {
-  auto const attempt = planned_executor(comm);
-  if (attempt.executor == nullptr) return;
-  PlannedSteps steps(comm, *attempt.executor);
-  for (int step = 0; step < 3; ++step) {
-    steps.draw(step);
-    steps.poison();
-    steps.step();
-    steps.compare(report, "planned step " + std::to_string(step));
+  for (auto const kernels : kPlanKernels) {
+    auto const attempt = planned_executor(comm);
+    if (attempt.executor == nullptr) return;
+    PlannedSteps steps(comm, *attempt.executor, kernels);
+    for (int step = 0; step < 3; ++step) {
+      steps.draw(step);
+      steps.poison();
+      steps.step();
+      steps.compare(report, "planned step" + name_of(kernels) + std::to_string(step));
+    }
+    for (int step = 3; step < 5; ++step) {
+      steps.draw(step);
+      steps.poison();
+      if (!replay(steps.stream(), step - 1, [&] { steps.step(); }))
+        throw Error(ErrorCode::cuda, "a planned step could not be captured and replayed");
+      steps.compare(report, "planned step replayed" + name_of(kernels) + std::to_string(step));
+    }
+    comm.barrier({.operation = "planned end"});
   }
-  for (int step = 3; step < 5; ++step) {
-    steps.draw(step);
-    steps.poison();
-    if (!replay(steps.stream(), step - 1, [&] { steps.step(); }))
-      throw Error(ErrorCode::cuda, "a planned step could not be captured and replayed");
-    steps.compare(report, "planned step replayed " + std::to_string(step));
-  }
-  comm.barrier({.operation = "planned end"});
 }
 
 /// An id outside the model on rank 0, and a budget of one row: typed errors on every rank, outputs of zeros.
+inline void refuse_planned(PairReport& report, cuda::NcclCommunicator& comm, cuda::PlanKernels kernels,
+                           bool is_overflow) {
+  auto const attempt = planned_executor(comm);
+  if (attempt.executor == nullptr) return;
+  PlannedSteps steps(comm, *attempt.executor, kernels, is_overflow ? 1 : 0);
+  steps.draw(7, is_overflow ? -1 : 0);
+  steps.poison();
+  steps.step();
+  std::string const name = (is_overflow ? "planned overflow" : "planned bad id") + name_of(kernels);
+  ErrorCode const code = steps.refused(report, name);
+  ErrorCode const own = is_overflow ? ErrorCode::shape_mismatch : ErrorCode::invalid_argument;
+  bool const is_at_fault = is_overflow || comm.rank().value() == 0;
+  if (code != (is_at_fault ? own : ErrorCode::aborted))
+    throw Error(ErrorCode::invalid_plan, name + " was answered with " + std::string(to_string(code)));
+  comm.barrier({.operation = "planned refusal"});
+}
 inline void refuse_planned(PairReport& report, cuda::NcclCommunicator& comm) {
-  for (bool const is_overflow : {false, true}) {
-    auto const attempt = planned_executor(comm);
-    if (attempt.executor == nullptr) return;
-    PlannedSteps steps(comm, *attempt.executor, is_overflow ? 1 : 0);
-    steps.draw(7, is_overflow ? -1 : 0);
-    steps.poison();
-    steps.step();
-    std::string const name = is_overflow ? "planned overflow" : "planned bad id";
-    ErrorCode const code = steps.refused(report, name);
-    ErrorCode const own = is_overflow ? ErrorCode::shape_mismatch : ErrorCode::invalid_argument;
-    bool const is_at_fault = is_overflow || comm.rank().value() == 0;
-    if (code != (is_at_fault ? own : ErrorCode::aborted))
-      throw Error(ErrorCode::invalid_plan, name + " was answered with " + std::string(to_string(code)));
-    comm.barrier({.operation = "planned refusal"});
-  }
+  for (auto const kernels : kPlanKernels)
+    for (bool const is_overflow : {false, true}) refuse_planned(report, comm, kernels, is_overflow);
 }
 
 }  // namespace cross_backend

@@ -16,6 +16,13 @@
 
 namespace switchyard::cuda {
 
+/// Which kernels plan. Both give the same integers.
+enum class PlanKernels {
+  automatic,  ///< one block alone where a Flex batch without TP is small: up to 1,024 tokens and 8,192 choices of all
+              ///< ranks, 1,024 slots, 32 ranks
+  chain,      ///< always the kernels for any size
+};
+
 /// What all ranks must pass equally.
 struct DevicePlannerConfig {
   DispatchFamily family = DispatchFamily::megatron_flex;  ///< any but megablocks
@@ -31,6 +38,7 @@ struct DevicePlannerConfig {
   int capacity_top_k = 0;                                ///< the K of the capacity; 0: columns
   std::int64_t announcement_multiple = 0;                ///< announcements are filled up to a multiple of so many bytes
   std::int64_t max_expert_rows = 0;                      ///< the budget of a rank's experts; 0: as many as can come
+  PlanKernels kernels = PlanKernels::automatic;
 };
 
 /// One rank's routing on the device, logical experts. Exactly one of `ids` and `map` is given, as config.form says.
@@ -135,8 +143,11 @@ class DevicePlanner {
   /// announced nothing, Error{shape_mismatch} for more rows than the budget, with the size required; Error{cuda}
   void check(StreamView stream) const;
 
- private:
   struct State;
+  /// For kernels of this library that plan by themselves.
+  [[nodiscard]] State const& state() const noexcept { return *state_; }
+
+ private:
   std::unique_ptr<State> state_;
 };
 

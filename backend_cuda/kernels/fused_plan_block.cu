@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan of a small step by one block: routes choices to slots, announces them to every peer, plans in shared memory
+// and writes the lists of the fused path.
+#include "cuda_error.hpp"
+#include "fused_agreement.cuh"
+#include "fused_grid.hpp"
+#include "fused_plan_block.hpp"
+#include "plan_block.cuh"
+#include "plan_block_lists.cuh"
+#include "plan_launch.cuh"
+#include "plan_slot.cuh"
+
+namespace switchyard::cuda {
+
+namespace {
+
+constexpr int kChoiceBits = 16;
+constexpr std::uint64_t kChoiceMask = (std::uint64_t{1} << kChoiceBits) - 1;
+static_assert(kPlanBlockThreads <= (1 << kChoiceBits) + kNoSource, "a slot is none of the marks, cut to its bits");
+
+/// Choices on their way: this rank's to all, every source's to shared memory.
+class ChoiceExchange {
+ public:
+  /// @param withholds this rank had an error in an earlier step and announces nothing
+  __device__ ChoiceExchange(FusedPlanBlockParams const& params, BlockPlan& plan, std::uint64_t generation,
+                            bool withholds)
+      : params_(params), windows_(params.call.windows), plan_(plan), generation_(generation), withholds_(withholds) {}
+
+  /// All lanes of a warp. @return whether this lane got what it waited for
+  __device__ bool take(PlanBlockPart const& part) {
+    if (part.source >= params_.shape.ranks) return true;
+    if (part.source == windows_.rank) {
+      route(part);
+      return true;
+    }
+    // One warp of another source's has time to agree with the peers.
+    bool const speaks = part.source == (windows_.rank + 1) % windows_.world && part.begin == 0;
+    FusedSpeakers const lanes{threadIdx.x % kWarp, kWarp};
+    if (speaks) send_signals(params_.call, generation_, lanes);
+    bool const has_choices = receive(part);
+    return (!speaks || await_signals(params_.call, generation_, lanes)) && has_choices;
+  }
+
+ private:
+  __device__ void route(PlanBlockPart const& part) {
+    std::int64_t const count = params_.routing.tokens * params_.routing.columns;
+#pragma unroll 2
+    for (std::int32_t i = part.begin + lane_of_thread(); i < part.end; i += kWarp) {
+      std::int32_t slot = i < count ? slot_of(params_.routing, i, expert_of(params_.routing, i)) : kNoToken;
+      if (withholds_) slot = kNoSource;
+      std::uint64_t const word = generation_ << kChoiceBits | (static_cast<std::uint64_t>(slot) & kChoiceMask);
+      for (int turn = 1; turn < windows_.world; ++turn) {
+        int const peer = (windows_.rank + turn) % windows_.world;
+        store_relaxed(words_of(windows_, windows_.peers[peer], generation_, windows_.rank) + i, word);
+      }
+      plan_.put(part, i, slot);
+    }
+  }
+
+  __device__ bool receive(PlanBlockPart const& part) {
+    std::uint64_t const* const words = words_of(windows_, windows_.own, generation_, part.source);
+    bool is_fine = true;
+    for (std::int32_t i = part.begin + lane_of_thread(); is_fine && i < part.end; i += kWarp) {
+      std::uint64_t word = 0;
+      is_fine = await_peer(params_.call, part.source, [&] {
+        word = load_relaxed(words + i);
+        return word >> kChoiceBits == (generation_ & ~std::uint64_t{0} >> kChoiceBits);
+      });
+      plan_.put(part, i, slot_in(word));
+    }
+    return is_fine;
+  }
+
+  /// Marks are negative numbers cut to the bits of a slot.
+  [[nodiscard]] __device__ static std::int32_t slot_in(std::uint64_t word) {
+    auto const bits = static_cast<std::int32_t>(word & kChoiceMask);
+    return bits > static_cast<std::int32_t>(kChoiceMask) + kNoSource ? bits - (1 << kChoiceBits) : bits;
+  }
+
+  FusedPlanBlockParams const& params_;
+  FusedWindows const& windows_;
+  BlockPlan& plan_;
+  std::uint64_t generation_;
+  bool withholds_;
+};
+
+/// The fused path's lists, from what the plan left in shared memory.
+class BlockLists {
+ public:
+  __device__ BlockLists(FusedPlanParams const& lists, PlanBlockTables const& plan)
+      : lists_(lists), plan_(plan), self_(lists.windows.rank), world_(lists.windows.world) {}
+
+  /// Where an expert row goes on to.
+  __device__ void place_row(std::int32_t listed, std::int32_t row, std::int32_t column) const {
+    lists_.places[listed] = row;
+    lists_.term_column[listed] = column;
+  }
+
+  /// Every thread: its token.
+  __device__ void place_token() const {
+    PlanBlockShape const& shape = plan_.shape;
+    auto const thread = static_cast<std::int32_t>(threadIdx.x);
+    std::int32_t const source = thread / shape.tokens;
+    std::int32_t const token = thread % shape.tokens;
+    if (thread == 0) end_lists();
+    if (source >= world_) return;
+    if (source == self_ && token < lists_.tokens) place_own(token);
+    if (source != self_ && plan_.is_received(source, token)) place_received(source, token);
+  }
+
+ private:
+  [[nodiscard]] __device__ std::int32_t slot_of_block(std::int32_t rank, std::int32_t place) const {
+    return static_cast<std::int32_t>(rank * lists_.windows.capacity) + place;
+  }
+
+  __device__ void end_lists() const {
+    PlanBlockMemory const& memory = plan_.memory;
+    lists_.sent_begin[lists_.tokens] = memory.all.peers();
+    lists_.join_begin[lists_.tokens] = memory.all.ranks();
+    *lists_.num_remote = memory.all.received() - (memory.received_start[self_ + 1] - memory.received_start[self_]);
+  }
+
+  /// Destinations of a token of this rank.
+  __device__ void place_own(std::int32_t token) const {
+    TokenSums const before = plan_.before_token(self_, token);
+    std::int32_t sent = before.peers();
+    std::int32_t join = before.ranks();
+    lists_.sent_begin[token] = sent;
+    lists_.join_begin[token] = join;
+    lists_.own_row[token] = plan_.is_sent(self_, token) ? before.received() : -1;
+    for (std::int32_t rank = 0; rank < world_; ++rank) {
+      if (!plan_.is_sent(rank, token)) continue;
+      if (rank == self_) {
+        lists_.join_slots[join++] = -1 - before.received();
+        continue;
+      }
+      std::int32_t const place = plan_.place_in_sent(rank, token);
+      lists_.join_slots[join++] = slot_of_block(rank, place);
+      lists_.sent_to[sent] = rank;
+      lists_.sent_slot[sent++] = slot_of_block(self_, place);
+    }
+  }
+
+  /// Rows of peers are consumed in turns.
+  __device__ void place_received(std::int32_t source, std::int32_t token) const {
+    PlanBlockMemory const& memory = plan_.memory;
+    std::int32_t const row = plan_.before_token(source, token).received();
+    std::int32_t const place = row - memory.received_start[source];
+    std::int32_t turn = 0;
+    for (std::int32_t other = 0; other < world_; ++other) {
+      std::int32_t const rows = memory.received_start[other + 1] - memory.received_start[other];
+      std::int32_t const ahead = other < source ? place + 1 : place;
+      if (other != self_) turn += rows < ahead ? rows : ahead;
+    }
+    lists_.remote_row[turn] = row;
+    lists_.remote_from[turn] = source;
+    lists_.remote_slot[turn] = slot_of_block(source, place);
+    lists_.return_slot[turn] = slot_of_block(self_, place);
+  }
+
+  FusedPlanParams const& lists_;
+  PlanBlockTables const& plan_;
+  std::int32_t self_;
+  std::int32_t world_;
+};
+
+/// As if no rank had a token.
+__device__ void take_nothing(BlockPlan& plan, PlanBlockPart const& part) {
+  plan.clear();
+  for (std::int32_t i = part.begin + lane_of_thread(); i < part.end; i += kWarp) plan.put(part, i, kNoToken);
+}
+
+/// Ends the operation; an error of the plan fails the windows.
+__device__ void close_plan(FusedPlanBlockParams const& params, std::uint64_t generation) {
+  FusedWindows const& windows = params.call.windows;
+  __syncthreads();
+  if (threadIdx.x == 0 && *params.lists.plan_error != 0) fail(windows, FusedError::bad_plan, windows.rank);
+  __syncthreads();
+  if (has_failed(windows)) send_failure(windows);
+  if (threadIdx.x == 0) windows.progress->generation = generation + 1;
+}
+
+__global__ void __launch_bounds__(kPlanBlockThreads) fused_plan_block_kernel(FusedPlanBlockParams const params) {
+  extern __shared__ uint4 fused_plan_shared[];
+  PlanBlockTables const tables(params.shape, params.finish, fused_plan_shared);
+  BlockPlan plan(tables, params.sorts, params.finish);
+  plan.clear();
+  await_kernel_before();
+  let_next_kernel_come();
+  FusedState const state = load_state(params.call.windows);
+  bool const withholds = *static_cast<unsigned long long volatile*>(params.finish.error + 1) != 0;
+  PlanBlockPart const part = tables.part();
+  bool is_fine = __syncthreads_or(state.error != 0 ? 1 : 0) == 0;
+  if (is_fine) is_fine = ChoiceExchange(params, plan, state.generation, withholds).take(part);
+  plan.count(part);
+  if (__syncthreads_or(is_fine ? 0 : 1) != 0) {
+    take_nothing(plan, part);
+    plan.count(part);
+    __syncthreads();
+  }
+  PlanSlotRows const rows = plan.sum();
+  BlockLists const lists(params.lists, tables);
+  BlockPlanLists(tables, params.sorts, params.finish)
+      .write(rows,
+             [&](std::int32_t listed, std::int32_t row, std::int32_t column) { lists.place_row(listed, row, column); });
+  lists.place_token();
+  close_plan(params, state.generation);
+}
+
+}  // namespace
+
+void load_fused_plan_block() {
+  load_kernel(reinterpret_cast<void const*>(&fused_plan_block_kernel));
+  SWITCHYARD_CUDA_TRY(cudaFuncSetAttribute(reinterpret_cast<void const*>(&fused_plan_block_kernel),
+                                           cudaFuncAttributeMaxDynamicSharedMemorySize, kPlanSharedBytes));
+}
+
+void launch_fused_plan_block(FusedPlanBlockParams const& params, StreamView stream) {
+  launch_close("fused_plan_block_kernel", &fused_plan_block_kernel, dim3(1), dim3(kPlanBlockThreads),
+               plan_block_bytes(params.shape), stream, params);
+}
+
+}  // namespace switchyard::cuda
