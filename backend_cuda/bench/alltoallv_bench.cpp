@@ -1,46 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_alltoallv <out.json> [ranks]: bare all-to-alls of even and uneven sizes over NCCL, as the simulator's
-// validation reads them; one process, one thread and one GPU per rank (default 2). A sample is the largest time of any
-// rank, by events around kBurst exchanges in a row, over kBurst: ranks start microseconds apart, and a single exchange
-// would mostly say how far.
-#include <cuda_runtime_api.h>
-
+// bench_alltoallv(): bare all-to-alls of even and uneven sizes over NCCL. A sample is the largest time of any rank, by
+// events around kBurst exchanges in a row, over kBurst: ranks start microseconds apart, and a single exchange would
+// mostly say how far. The floor is the same messages as copies by the devices.
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <map>
 #include <mutex>
 
-#include "alltoallv_patterns.hpp"
-#include "bench_program.hpp"
+#include "gpu_benches.hpp"
+#include "peer_copies.hpp"
 #include "rank_threads.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/cuda/event.hpp"
-#include "switchyard/cuda/nccl_communicator.hpp"
+#include "switchyard/internal/alltoallv_patterns.hpp"
 
 namespace gpu_bench {
 namespace {
 
 using namespace switchyard;  // NOLINT: a program, not a header
+using bench::AllToAllBench;
+using bench::AllToAllCase;
+using bench::AllToAllTable;
 
-constexpr int kSamples = 30;
-constexpr int kWarmups = 3;
-constexpr int kBurst = 20;
-constexpr std::int64_t kLeast = std::int64_t{64} << 10;
-constexpr std::int64_t kMost = std::int64_t{256} << 20;
+constexpr int kExchanges = 20;
+constexpr int kCopies = 5;
 
-/// Samples of every (total, pattern), merged over ranks by maximum.
-struct Board {
-  std::mutex mutex{};
-  std::map<std::pair<std::int64_t, std::size_t>, std::vector<double>> samples{};
-
-  void hand_in(std::int64_t total, std::size_t pattern, std::vector<double> const& of_rank) {
-    std::lock_guard const lock(mutex);
-    auto& merged = samples[{total, pattern}];
-    merged.resize(of_rank.size(), 0);
-    for (std::size_t i = 0; i < of_rank.size(); ++i) merged[i] = std::max(merged[i], of_rank[i]);
+/// Samples of ranks, merged by maximum; the last rank to hand in reports.
+class AllToAllBoard {
+ public:
+  AllToAllBoard(AllToAllTable& table, Echo echo) : table_(table), echo_(echo) {}
+  void hand_in(std::size_t which, std::vector<double> const& exchanges, std::vector<double> const& copies) {
+    std::lock_guard const lock(mutex_);
+    AllToAllCase& one = table_.cases[which];
+    merge(one.samples_us, exchanges);
+    merge(one.floor_us, copies);
+    if (++handed_in_ < table_.ranks) return;
+    handed_in_ = 0;
+    if (echo_ == Echo::none) return;
+    std::printf("%s%s", which == 0 ? bench::line_heading().c_str() : "", bench::to_line(record_of(one)).c_str());
+    std::fflush(stdout);
   }
+
+ private:
+  static void merge(std::vector<double>& into, std::vector<double> const& samples) {
+    into.resize(samples.size(), 0);
+    for (std::size_t i = 0; i < samples.size(); ++i) into[i] = std::max(into[i], samples[i]);
+  }
+  AllToAllTable& table_;
+  Echo echo_;
+  std::mutex mutex_{};
+  int handed_in_ = 0;
 };
 
 /// One rank's messages of a pattern.
@@ -49,11 +57,11 @@ struct Messages {
   std::vector<cuda::DeviceReceive> receives{};
 };
 
-Messages messages_of(std::string const& pattern, int ranks, int me, std::int64_t total, std::byte* out, std::byte* in) {
+Messages messages_of(AllToAllCase const& one, int ranks, int me, std::byte* out, std::byte* in) {
   Messages messages;
   for (int peer = 0; peer < ranks; ++peer) {
-    std::int64_t const to = pattern_bytes(pattern, ranks, me, peer, total);
-    std::int64_t const from = pattern_bytes(pattern, ranks, peer, me, total);
+    std::int64_t const to = pattern_bytes(one.pattern, ranks, me, peer, one.total_bytes);
+    std::int64_t const from = pattern_bytes(one.pattern, ranks, peer, me, one.total_bytes);
     if (to > 0) messages.sends.push_back({RankId(peer), out, to});
     if (from > 0) messages.receives.push_back({RankId(peer), in, from});
     out += to;
@@ -62,94 +70,35 @@ Messages messages_of(std::string const& pattern, int ranks, int me, std::int64_t
   return messages;
 }
 
-std::vector<double> sample(cuda::NcclCommunicator& comm, cuda::Stream& stream, Messages const& messages) {
-  cuda::Event begin{cuda::EventTiming::on}, end{cuda::EventTiming::on};
-  std::vector<double> samples;
-  for (int i = -kWarmups; i < kSamples; ++i) {
-    stream.view().synchronize();
-    comm.barrier({.operation = "sample"});
-    begin.view().record(stream);
-    for (int call = 0; call < kBurst; ++call)
-      comm.exchange_on(stream, messages.sends, messages.receives, {.operation = "alltoallv"});
-    end.view().record(stream);
-    comm.wait(stream);
-    if (i >= 0) samples.push_back(cuda::elapsed_us(begin, end) / kBurst);
+void run_rank(RankClock& clock, AllToAllTable const& table, AllToAllBench const& sizes, AllToAllBoard& board) {
+  int const me = clock.bare.rank().value();
+  cuda::DeviceBuffer const send(sizes.most_bytes);
+  cuda::DeviceBuffer const receive(sizes.most_bytes * table.ranks);
+  for (std::size_t i = 0; i < table.cases.size(); ++i) {
+    auto const messages = messages_of(table.cases[i], table.ranks, me, send.as<std::byte>(), receive.as<std::byte>());
+    auto const exchange = [&] {
+      clock.bare.exchange_on(clock.stream, messages.sends, messages.receives, {.operation = "alltoallv"});
+    };
+    auto const exchanges = clock.sample(exchange, kExchanges, sizes.samples);
+    PeerCopies copies(clock.checked, messages.sends, messages.receives);
+    board.hand_in(i, exchanges, clock.sample_copies(copies, kCopies, sizes.samples));
   }
-  return samples;
-}
-
-void run_rank(Board& board, int port, int rank, int ranks) {
-  if (cudaSetDevice(rank) != cudaSuccess) throw Error(ErrorCode::cuda, "no device for a rank");
-  launch::ControlClient control("127.0.0.1", port, "bench", rank, ranks, std::chrono::seconds(60));
-  cuda::NcclOptions options;
-  options.check = CheckLevel::off;
-  cuda::NcclCommunicator comm(cuda::NcclHandle::create(control.blob(), rank, ranks, std::chrono::seconds(60)), control,
-                              options);
-  cuda::Stream stream{};
-  cuda::DeviceBuffer const send(kMost), receive(kMost * ranks);
-  try {
-    for (std::int64_t total = kLeast; total <= kMost; total *= 2)
-      for (std::size_t pattern = 0; pattern < std::size(kPatterns); ++pattern) {
-        auto const messages =
-            messages_of(kPatterns[pattern].first, ranks, rank, total, send.as<std::byte>(), receive.as<std::byte>());
-        board.hand_in(total, pattern, sample(comm, stream, messages));
-      }
-    comm.barrier({.operation = "end"});
-  } catch (std::exception const& error) {
-    comm.fail(error.what());
-    throw;
-  }
-}
-
-void write(std::ofstream& file, Board const& board, int ranks) {
-  file << "{\n  \"schema\": \"switchyard.alltoallv_samples/1\",\n  \"machine\": \"" << ranks << " x "
-       << cuda::describe_device() << ", " << cuda::describe_nccl()
-       << "\",\n  \"provenance\": \"switchyard_gpu_alltoallv " << ranks
-       << ": one process, a thread and a GPU per rank; samples are the largest time of any rank over " << kBurst
-       << " exchanges in a row, by events; own messages are device copies beside the exchange\",\n  \"patterns\": {";
-  char const* separator = "\n";
-  for (auto const& [name, text] : kPatterns) {
-    file << separator << "    \"" << name << "\": \"" << text << "\"";
-    separator = ",\n";
-  }
-  file << "\n  },\n  \"ranks\": " << ranks << ",\n  \"cases\": [";
-  separator = "\n";
-  for (auto const& [key, samples] : board.samples) {
-    file << separator << "    {\"pattern\": \"" << kPatterns[key.second].first << "\", \"total_bytes\": " << key.first
-         << ", \"samples_us\": [";
-    for (std::size_t i = 0; i < samples.size(); ++i) file << (i == 0 ? "" : ", ") << samples[i];
-    file << "]}";
-    separator = ",\n";
-  }
-  file << "\n  ]\n}\n";
-}
-
-void print(Board const& board) {
-  for (auto const& [key, samples] : board.samples) {
-    auto sorted = samples;
-    std::sort(sorted.begin(), sorted.end());
-    std::printf("%-14s %10lld bytes  median %9.1f us, from %.1f to %.1f\n", kPatterns[key.second].first,
-                static_cast<long long>(key.first), sorted[sorted.size() / 2], sorted.front(), sorted.back());
-  }
-}
-
-int run(char const* path, int ranks) {
-  std::ofstream file(path);
-  if (!file.good()) {
-    std::printf("cannot write %s\n", path);
-    return 1;
-  }
-  Board board;
-  if (!run_rank_threads(ranks, [&](int port, int rank) { run_rank(board, port, rank, ranks); })) return 1;
-  write(file, board, ranks);
-  print(board);
-  std::printf("%zu cases written\n", board.samples.size());
-  return file.flush().good() ? 0 : 1;
 }
 
 }  // namespace
-}  // namespace gpu_bench
 
-int main(int argc, char** argv) {
-  return gpu_bench::run_rank_program(argc, argv, gpu_bench::run);
+AllToAllTable bench_alltoallv(AllToAllBench const& sizes, Echo echo) {
+  AllToAllTable table;
+  table.machine = std::to_string(sizes.ranks) + " x " + cuda::describe_device() + ", " + cuda::describe_nccl();
+  table.provenance = "bench_alltoallv " + std::to_string(sizes.ranks) +
+                     ": one process, a thread and a GPU per rank; samples are the largest time of any rank over " +
+                     std::to_string(kExchanges) +
+                     " exchanges in a row, by events; own messages are device copies beside the exchange";
+  table.ranks = sizes.ranks;
+  table.cases = bench::alltoallv_cases(sizes);
+  AllToAllBoard board(table, echo);
+  run_rank_threads(sizes.ranks, [&](RankClock& clock) { run_rank(clock, table, sizes, board); });
+  return table;
 }
+
+}  // namespace gpu_bench

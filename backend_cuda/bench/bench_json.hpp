@@ -1,53 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Raw samples of a benchmark as one JSON object per line, with the median that tables show.
+/// Results: what a benchmark measures, case by case: printed and written as it comes, and kept.
 #pragma once
 
-#include <algorithm>
-#include <cstdio>
 #include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "bench_record.hpp"
+
 namespace gpu_bench {
 
 inline double median(std::vector<double> samples) {
-  if (samples.empty()) return 0;
-  std::sort(samples.begin(), samples.end());
-  std::size_t const middle = samples.size() / 2;
-  return samples.size() % 2 == 1 ? samples[middle] : (samples[middle - 1] + samples[middle]) / 2;
+  return switchyard::bench::median_of(std::move(samples));
 }
+
+/// Whether every case becomes a line on stdout.
+enum class Echo { lines, none };
 
 class Results {
  public:
-  explicit Results(std::string const& path) : file_(path) {}
+  using Record = switchyard::bench::BenchRecord;
+
+  /// @param path JSON lines go there as they come; empty: nowhere
+  explicit Results(std::string const& path, Echo echo = Echo::lines);
+  /// Whether everything could be written so far.
   [[nodiscard]] bool is_open() const { return file_.good(); }
 
-  void add_text(std::string const& name, std::string const& text) {
-    file_ << "{\"" << name << "\": \"" << text << "\"}\n";
-    std::printf("%s: %s\n", name.c_str(), text.c_str());
-  }
-
+  void add_text(std::string const& name, std::string const& text);
   /// @param fields numbers that describe the case. @param bytes moved, for the bandwidth. @param floor_gbs 0: none
   void add(std::string const& name, std::vector<std::pair<std::string, double>> const& fields, double bytes,
-           double floor_gbs, std::vector<double> const& samples_us) {
-    double const time_us = median(samples_us);
-    double const gbs = bytes / time_us * 1e-3;
-    double const ratio = floor_gbs > 0 ? gbs / floor_gbs : 0;
-    file_ << "{\"name\": \"" << name << "\"";
-    for (auto const& field : fields) file_ << ", \"" << field.first << "\": " << field.second;
-    file_ << ", \"bytes\": " << static_cast<long long>(bytes) << ", \"median_us\": " << time_us << ", \"gbs\": " << gbs
-          << ", \"of_floor\": " << ratio << ", \"samples_us\": [";
-    for (std::size_t i = 0; i < samples_us.size(); ++i) file_ << (i == 0 ? "" : ", ") << samples_us[i];
-    file_ << "]}\n" << std::flush;
-    std::printf("%-52s %10.1f us %9.1f GB/s", name.c_str(), time_us, gbs);
-    if (floor_gbs > 0) std::printf(" %6.3f of the floor (%.1f GB/s)", ratio, floor_gbs);
-    std::printf("\n");
-    std::fflush(stdout);
-  }
+           double floor_gbs, std::vector<double> const& samples_us);
+  void add(Record record);
+
+  [[nodiscard]] std::vector<Record> const& records() const { return records_; }
+  /// Everything so far, as in the file.
+  [[nodiscard]] std::string const& json_lines() const { return json_lines_; }
 
  private:
-  std::ofstream file_;
+  void emit(std::string const& json, std::string const& line);
+
+  std::ofstream file_{};
+  Echo echo_;
+  std::string json_lines_{};
+  std::vector<Record> records_{};
 };
 
 }  // namespace gpu_bench

@@ -29,19 +29,23 @@ int run_program(int argc, char** argv, Run const& run, char const* usage = "<out
   }
 }
 
+/// @return the exit code: whether all was written
+inline int finish(Results const& results, char const* path) {
+  if (results.is_open()) return 0;
+  std::printf("cannot write %s\n", path);
+  return 1;
+}
+
 /// The same for kernels of one GPU. @param run called with the results, which name the device, and a timer
 template <typename Run>
 int run_kernel_program(int argc, char** argv, Run const& run, CacheState cache = CacheState::cold) {
   return run_program(argc, argv, [&](char const* path) {
     Results results(path);
-    if (!results.is_open()) {
-      std::printf("cannot write %s\n", path);
-      return 1;
-    }
+    if (!results.is_open()) return finish(results, path);
     results.add_text("device", switchyard::cuda::describe_device());
     KernelTimer timer(cache);
     run(results, timer);
-    return 0;
+    return finish(results, path);
   });
 }
 

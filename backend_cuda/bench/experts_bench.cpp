@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_experts <out.json>: quantisers beside a device copy of the same run (bytes: values read once, codes
+// bench_experts(): quantisers beside a device copy of the same run (bytes: values read once, codes
 // and scales written), and the exact expert engine beside chains of fused multiply-adds that wait for no memory.
 #include <cstdio>
 #include <random>
 #include <string>
 
-#include "bench_program.hpp"
 #include "fma_peak.hpp"
+#include "gpu_benches.hpp"
 #include "switchyard/cuda/experts.hpp"
 #include "switchyard/cuda/quantize.hpp"
 #include "switchyard/types/error.hpp"
@@ -129,7 +129,9 @@ void bench_engine(Results& results, KernelTimer& timer, EngineShape const& shape
               timer.sample([&] { on.experts.backward(on.call, on.workspace(), timer.stream()); }));
 }
 
-void run(Results& results, KernelTimer& timer) {
+}  // namespace
+
+void bench_experts(Results& results, KernelTimer& timer) {
   for (std::int64_t const rows : {4096, 32768}) bench_quantizers(results, timer, rows);
   cuda::DeviceBuffer const sink(4);
   double fmas = 0.0;
@@ -141,9 +143,4 @@ void run(Results& results, KernelTimer& timer) {
     bench_engine(results, timer, shape, rate);
 }
 
-}  // namespace
 }  // namespace gpu_bench
-
-int main(int argc, char** argv) {
-  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
-}

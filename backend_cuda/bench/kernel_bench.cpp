@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_kernels <out.json>: the row kernels of one GPU at hidden 7168 in bf16, beside the bandwidth of a
+// bench_kernels(): the row kernels of one GPU at hidden 7168 in bf16, beside the bandwidth of a
 // device copy measured in the same run. Bytes: each source row once plus the rows written. Before every sample a large
 // buffer is overwritten, so that no sample reads what the second-level cache kept from the one before.
 #include <cstdio>
 #include <numeric>
 #include <random>
 
-#include "bench_program.hpp"
+#include "gpu_benches.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/cuda/sums.hpp"
@@ -104,13 +104,10 @@ void bench_rows(Results& results, KernelTimer& timer, std::int64_t rows) {
               timer.sample([&] { cuda::launch_sum_rows(cuda::SumStep::fp32_product, sum, stream); }));
 }
 
-void run(Results& results, KernelTimer& timer) {
+}  // namespace
+
+void bench_kernels(Results& results, KernelTimer& timer) {
   for (std::int64_t const rows : {4096, 32768}) bench_rows(results, timer, rows);
 }
 
-}  // namespace
 }  // namespace gpu_bench
-
-int main(int argc, char** argv) {
-  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
-}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_planner <out.json>: the device planner of rank 0 without the exchange of announcements, whose blocks
+// bench_planner(): the device planner of rank 0 without the exchange of announcements, whose blocks
 // are in place before the first sample: launched kernel by kernel, and as a replay of a captured graph. Beside it a
 // kernel that does nothing worth a microsecond, and how long the plan's bytes take at the bandwidth of a device copy.
 #include <cuda_runtime_api.h>
@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <random>
 
-#include "bench_program.hpp"
 #include "captured_steps.hpp"
+#include "gpu_benches.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/cuda/event.hpp"
@@ -95,7 +95,9 @@ void bench_case(Results& results, KernelTimer& timer, DispatchFamily family, int
   planner.check(stream);
 }
 
-void run(Results& results, KernelTimer& timer) {
+}  // namespace
+
+void bench_planner(Results& results, KernelTimer& timer) {
   auto const stream = timer.stream();
   constexpr std::int64_t kCopied = 256 << 20;
   cuda::DeviceBuffer const from(kCopied);
@@ -117,9 +119,4 @@ void run(Results& results, KernelTimer& timer) {
         bench_case(results, timer, family, ranks, tokens, copy_gbs);
 }
 
-}  // namespace
 }  // namespace gpu_bench
-
-int main(int argc, char** argv) {
-  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run, gpu_bench::CacheState::warm);
-}

@@ -1,41 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-/// run_rank_threads(): a benchmark's ranks as threads of one process, joined by a control server.
+/// run_rank_threads(): a benchmark's ranks as threads of one process, a GPU each; RankClock: what a rank measures with.
 #pragma once
 
-#include <cstdio>
-#include <exception>
-#include <string>
-#include <thread>
+#include <functional>
 #include <vector>
 
+#include "switchyard/cuda/event.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
-#include "switchyard/launch/control.hpp"
 
 namespace gpu_bench {
 
-/// @param run called with the server's port and a rank, on a thread of its own. @return whether none of them threw;
-/// what they threw is printed
-template <typename Run>
-bool run_rank_threads(int ranks, Run const& run) {
-  switchyard::launch::ControlServer server(ranks, 0, "bench", switchyard::cuda::make_nccl_id());
-  std::vector<std::thread> threads;
-  std::vector<std::string> problems(static_cast<std::size_t>(ranks));
-  for (int rank = 0; rank < ranks; ++rank)
-    threads.emplace_back([&, rank] {
-      try {
-        run(server.port(), rank);
-      } catch (std::exception const& error) {
-        problems[static_cast<std::size_t>(rank)] = error.what();
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  bool is_fine = true;
-  for (std::string const& problem : problems) {
-    if (problem.empty()) continue;
-    std::printf("FAILED %s\n", problem.c_str());
-    is_fine = false;
-  }
-  return is_fine;
-}
+class PeerCopies;
+
+/// One rank's group, stream and events. Both communicators speak through one NCCL communicator, one after the other.
+struct RankClock {
+  static constexpr int kSamples = 30;
+  static constexpr int kWarmups = 5;
+
+  switchyard::cuda::NcclCommunicator& checked;  ///< CheckLevel::digest
+  switchyard::cuda::NcclCommunicator& bare;     ///< CheckLevel::off
+  switchyard::cuda::Stream stream{};
+  switchyard::cuda::Event begin{switchyard::cuda::EventTiming::on};
+  switchyard::cuda::Event end{switchyard::cuda::EventTiming::on};
+
+  /// By events around work that starts behind a barrier. Collective.
+  /// @return microseconds of one call, as the mean of `burst` calls in a row: ranks start microseconds apart
+  [[nodiscard]] std::vector<double> sample(std::function<void()> const& work, int burst = 1, int samples = kSamples);
+  /// The same for copies of messages by the devices themselves. Landing memory may be freed afterwards.
+  [[nodiscard]] std::vector<double> sample_copies(PeerCopies& copies, int burst, int samples = kSamples);
+};
+
+/// @param body called per rank on a thread of its own, with its device current. @throws Error{cuda} with what every
+/// rank threw, after all have ended
+void run_rank_threads(int ranks, std::function<void(RankClock&)> const& body);
 
 }  // namespace gpu_bench

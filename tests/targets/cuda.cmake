@@ -60,24 +60,7 @@ if(SWITCHYARD_HAVE_CUDA)
     LIBS switchyard::backend_cuda)
   switchyard_use_cuda_headers(switchyard_cuda_planner)
 
-  # Benchmarks of the GPU: no tests, but built with them so that they stay compilable.
-  function(switchyard_add_gpu_bench name source)
-    add_executable(${name} ${PROJECT_SOURCE_DIR}/backend_cuda/bench/${source})
-    target_link_libraries(${name} PRIVATE switchyard::backend_cuda)
-    switchyard_target_defaults(${name})
-  endfunction()
-  switchyard_add_gpu_bench(switchyard_gpu_kernels kernel_bench.cpp)
-  switchyard_add_gpu_bench(switchyard_gpu_planner planner_bench.cpp)
-  switchyard_use_cuda_headers(switchyard_gpu_planner)
-
   if(SWITCHYARD_HAVE_NCCL)
-    switchyard_add_gpu_bench(switchyard_gpu_ranks rank_bench.cpp)
-    switchyard_add_gpu_bench(switchyard_gpu_alltoallv alltoallv_bench.cpp)
-    switchyard_use_cuda_headers(switchyard_gpu_ranks)
-    switchyard_use_cuda_headers(switchyard_gpu_alltoallv)
-    switchyard_add_gpu_bench(switchyard_gpu_exchanges exchange_samples.cpp)
-    switchyard_use_cuda_headers(switchyard_gpu_exchanges)
-    switchyard_use_internals(switchyard_gpu_exchanges)
     switchyard_add_gpu_program(switchyard_nccl_conformance SOURCES cross_backend/nccl_conformance_test.cpp
       LIBS switchyard::backend_cuda doctest::doctest)
     switchyard_add_gpu_program(switchyard_nccl_ranks SOURCES cross_backend/nccl_ranks_test.cpp

@@ -7,9 +7,3 @@ switchyard_add_gpu_program(switchyard_cuda_experts SOURCES
 target_include_directories(switchyard_cuda_experts PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda)
 switchyard_use_cuda_headers(switchyard_cuda_experts)
-
-# Their benchmark: no test, built with them so that it stays compilable.
-add_executable(switchyard_gpu_experts
-  ${PROJECT_SOURCE_DIR}/backend_cuda/bench/experts_bench.cpp ${PROJECT_SOURCE_DIR}/backend_cuda/bench/fma_peak.cu)
-target_link_libraries(switchyard_gpu_experts PRIVATE switchyard::backend_cuda)
-switchyard_target_defaults(switchyard_gpu_experts)

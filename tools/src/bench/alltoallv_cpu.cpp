@@ -9,8 +9,8 @@
 #include <mutex>
 #include <numeric>
 
-#include "alltoallv_patterns.hpp"
 #include "switchyard/cpu/rank_group.hpp"
+#include "switchyard/internal/alltoallv_patterns.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/version.hpp"
 
@@ -37,29 +37,16 @@ struct RankSizes {
 RankSizes sizes_of(std::string const& pattern, int ranks, int rank, std::int64_t total) {
   RankSizes sizes;
   for (int other = 0; other < ranks; ++other) {
-    sizes.send.push_back(gpu_bench::pattern_bytes(pattern, ranks, rank, other, total));
-    sizes.receive.push_back(gpu_bench::pattern_bytes(pattern, ranks, other, rank, total));
+    sizes.send.push_back(pattern_bytes(pattern, ranks, rank, other, total));
+    sizes.receive.push_back(pattern_bytes(pattern, ranks, other, rank, total));
   }
   return sizes;
-}
-
-/// algbw counts the busiest rank; busbw what it exchanges with others.
-void describe(BenchCase& one, int ranks) {
-  std::int64_t outside = 0;
-  for (int rank = 0; rank < ranks; ++rank) {
-    auto const sizes = sizes_of(one.pattern, ranks, rank, one.total_bytes);
-    std::int64_t const own = sizes.send[to_size(rank)];
-    std::int64_t const most = std::max(sum_of(sizes.send), sum_of(sizes.receive));
-    if (most > one.largest_bytes) outside = most - own;
-    one.largest_bytes = std::max(one.largest_bytes, most);
-  }
-  if (one.largest_bytes > 0) one.bus_factor = static_cast<double>(outside) / static_cast<double>(one.largest_bytes);
 }
 
 /// Merges the ranks' samples by maximum.
 class Board {
  public:
-  explicit Board(BenchCase& one) : one_(one) {}
+  explicit Board(bench::AllToAllCase& one) : one_(one) {}
   void hand_in(std::vector<double> const& exchange, std::vector<double> const& copy) {
     std::lock_guard const lock(mutex_);
     merge(one_.samples_us, exchange);
@@ -71,11 +58,11 @@ class Board {
     into.resize(samples.size(), 0);
     for (std::size_t i = 0; i < samples.size(); ++i) into[i] = std::max(into[i], samples[i]);
   }
-  BenchCase& one_;
+  bench::AllToAllCase& one_;
   std::mutex mutex_{};
 };
 
-void run_rank(Communicator& comm, BenchCase const& one, int samples, Board& board) {
+void run_rank(Communicator& comm, bench::AllToAllCase const& one, int samples, Board& board) {
   RankSizes const sizes = sizes_of(one.pattern, comm.size(), comm.rank().value(), one.total_bytes);
   std::vector<std::byte> const send(to_size(sum_of(sizes.send)), std::byte{1});
   std::vector<std::byte> receive(to_size(sum_of(sizes.receive)), std::byte{2});
@@ -97,24 +84,17 @@ void run_rank(Communicator& comm, BenchCase const& one, int samples, Board& boar
 
 }  // namespace
 
-BenchTable bench_alltoallv_cpu(AllToAllBench const& bench) {
-  BenchTable table;
+bench::AllToAllTable bench_alltoallv_cpu(bench::AllToAllBench const& bench) {
+  bench::AllToAllTable table;
   table.machine = "CPU, emulated ranks";
   table.provenance = fmt::format("switchyard {} bench alltoallv, {} samples, largest time of any rank",
                                  SWITCHYARD_VERSION_STRING, bench.samples);
   table.ranks = bench.ranks;
-  for (std::int64_t total = bench.least_bytes; total <= bench.most_bytes; total *= 2) {
-    for (auto const& pattern : gpu_bench::kPatterns) {
-      BenchCase one;
-      one.pattern = pattern.first;
-      one.total_bytes = total;
-      describe(one, bench.ranks);
-      Board board(one);
-      auto const scheduler = cpu::make_thread_scheduler();
-      cpu::run_ranks(*scheduler, bench.ranks, {},
-                     [&](Communicator& comm) { run_rank(comm, one, bench.samples, board); });
-      table.cases.push_back(std::move(one));
-    }
+  table.cases = bench::alltoallv_cases(bench);
+  for (bench::AllToAllCase& one : table.cases) {
+    Board board(one);
+    auto const scheduler = cpu::make_thread_scheduler();
+    cpu::run_ranks(*scheduler, bench.ranks, {}, [&](Communicator& comm) { run_rank(comm, one, bench.samples, board); });
   }
   return table;
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard bench: times moving rows between ranks beside copying the same bytes.
+// switchyard bench: times moving rows, between ranks and on a GPU, beside copying the same bytes.
 #include <fmt/format.h>
 
 #include "bench/alltoallv_cpu.hpp"
+#include "bench/bench_table.hpp"
+#include "bench/gpu_bench.hpp"
+#include "cli/lists.hpp"
 #include "commands/commands.hpp"
 #include "switchyard/io/file.hpp"
 
@@ -10,50 +13,96 @@ namespace switchyard::cli {
 namespace {
 
 constexpr std::int64_t kLargest = std::int64_t{1} << 32;
+constexpr int kMostGpus = 64;
+constexpr std::int64_t kMostTokens = 65536;
 
-AllToAllBench bench_of(ParsedOptions const& options) {
-  AllToAllBench bench;
-  bench.ranks = options.small_integer("ranks", 1, 64);
-  bench.least_bytes = options.integer("min-bytes", 1, kLargest);
-  bench.most_bytes = options.integer("max-bytes", 1, kLargest);
-  bench.samples = options.small_integer("samples", 1, 100000);
-  if (bench.most_bytes < bench.least_bytes)
+/// A report in all its forms.
+struct Report {
+  std::string table{};  ///< empty: its lines have been printed as they were measured
+  std::string json{};
+  std::string csv{};
+};
+
+bench::AllToAllBench sizes_of(ParsedOptions const& options) {
+  bench::AllToAllBench sizes;
+  sizes.ranks = options.small_integer("ranks", 1, 64);
+  sizes.least_bytes = options.integer("min-bytes", 1, kLargest);
+  sizes.most_bytes = options.integer("max-bytes", 1, kLargest);
+  sizes.samples = options.small_integer("samples", 1, 100000);
+  if (sizes.most_bytes < sizes.least_bytes)
     throw UsageError(fmt::format("--max-bytes {} is less than --min-bytes {}: sizes double from one to the other",
-                                 bench.most_bytes, bench.least_bytes));
-  return bench;
+                                 sizes.most_bytes, sizes.least_bytes));
+  return sizes;
+}
+
+Report report_of(bench::AllToAllTable const& table, bool printed) {
+  return {printed ? "" : to_table(table), bench::to_json(table), bench::to_csv(table)};
+}
+
+Report run_on_cpu(std::string const& what, ParsedOptions const& options) {
+  if (what != "alltoallv")
+    throw UsageError(
+        fmt::format("'bench {}' measures GPUs: add --backend cuda; docs/performance.md says which "
+                    "programs measure the CPU",
+                    what));
+  return report_of(bench_alltoallv_cpu(sizes_of(options)), false);
+}
+
+Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool lines) {
+  auto sizes = sizes_of(options);
+  GpuBench bench{what, 1, integer_list("tokens", options.text("tokens"), 1, kMostTokens), lines};
+  int const wanted = options.small_integer("gpus", 0, kMostGpus);
+  bool const has_ranks = what == "alltoallv" || what == "dispatch";
+  if (!has_ranks && wanted > 1)
+    throw UsageError(
+        fmt::format("--gpus {}: 'bench {}' measures one GPU, the first that this process sees", wanted, what));
+  sizes.ranks = bench.gpus = gpus_for(wanted);
+  if (what == "alltoallv") return report_of(bench_alltoallv_gpu(sizes, lines), lines);
+  auto const records = run_gpu_bench(bench);
+  return {"", records.json_lines, bench::to_csv(records.records)};
 }
 
 ExitCode run_bench(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
-  static_cast<void>(options.choice("WHAT", {"alltoallv"}));
-  AllToAllBench const bench = bench_of(options);
-  BenchTable const table = bench_alltoallv_cpu(bench);
-  if (options.has("out")) io::write_file_atomically(options.text("out"), to_json(table));
-  fmt::print("{}", format == "json" ? to_json(table) : format == "csv" ? to_csv(table) : to_table(table));
+  std::string const what = options.choice("WHAT", {"alltoallv", "dispatch", "kernels", "plan", "experts"});
+  bool const on_gpus = options.choice("backend", {"cpu", "cuda"}) == "cuda";
+  Report const report = on_gpus ? run_on_gpus(what, options, format == "table") : run_on_cpu(what, options);
+  for (char const* option : {"out", "json"})
+    if (options.has(option)) io::write_file_atomically(options.text(option), report.json);
+  if (options.has("csv")) io::write_file_atomically(options.text("csv"), report.csv);
+  fmt::print("{}", format == "json" ? report.json : format == "csv" ? report.csv : report.table);
   return ExitCode::ok;
 }
 
 }  // namespace
 
 Command bench_command() {
-  return {"bench",
-          "times all-to-alls beside copies",
-          "alltoallv: exchanges of every size (doubling) in five patterns: uniform, zipf, one_hot, one_direction and\n"
-          "half_silent, on emulated ranks, threads of this process. A sample is the largest time of any rank; tables\n"
-          "show medians, JSON and CSV keep all samples. The floor is a copy of the bytes that a rank receives, after\n"
-          "each sample. algbw counts the busiest rank's bytes, busbw those it exchanges with others. The JSON is what\n"
-          "'switchyard calibrate' reads (docs/formats/bench.md). GPUs are measured by programs of the CUDA build:\n"
-          "switchyard_gpu_alltoallv, switchyard_gpu_ranks and switchyard_gpu_kernels (docs/gpu.md).\n",
-          {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv"},
-           {"ranks", OptionKind::optional, "N", "4", "ranks that exchange"},
-           {"min-bytes", OptionKind::optional, "BYTES", "65536", "smallest size that a rank sends"},
-           {"max-bytes", OptionKind::optional, "BYTES", "16777216", "largest size that a rank sends"},
-           {"samples", OptionKind::optional, "N", "30", "measured exchanges of a case"},
-           {"format", OptionKind::optional, "table|json|csv", "table", "how the report on stdout is written"},
-           {"out", OptionKind::optional, "FILE", "", "writes the JSON, too"}},
-          {"switchyard bench alltoallv --ranks 4 --max-bytes 1048576",
-           "switchyard bench alltoallv --format csv --samples 5"},
-          run_bench};
+  return {
+      "bench",
+      "times all-to-alls, dispatches and kernels beside copies",
+      "alltoallv: exchanges of every size (doubling) in five patterns: uniform, zipf, one_hot, one_direction and\n"
+      "half_silent, on emulated ranks, threads of this process, or with --backend cuda between GPUs over NCCL. A\n"
+      "sample is the largest time of any rank; tables show medians, JSON and CSV keep all samples. The floor is a\n"
+      "copy of the same bytes in the same run: of memory on the CPU, by the devices themselves between GPUs. algbw\n"
+      "counts the busiest rank's bytes, busbw those it exchanges with others.\n"
+      "With --backend cuda also dispatch (plan, permute, exchange, sort, unpermute, combine one by one, then dispatch\n"
+      "and combine over NCCL and by the fused path), kernels (row kernels), plan (the device planner) and experts\n"
+      "(quantisers and the exact engine). 'switchyard calibrate' reads all JSON (docs/formats/bench.md).\n",
+      {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv, dispatch, kernels, plan or experts"},
+       {"backend", OptionKind::optional, "cpu|cuda", "cpu", "emulated ranks, or the GPUs of this machine"},
+       {"gpus", OptionKind::optional, "N", "0", "GPUs that exchange; 0: all that this process sees"},
+       {"ranks", OptionKind::optional, "N", "4", "emulated ranks that exchange"},
+       {"min-bytes", OptionKind::optional, "BYTES", "65536", "alltoallv: smallest size that a rank sends"},
+       {"max-bytes", OptionKind::optional, "BYTES", "16777216", "alltoallv: largest size that a rank sends"},
+       {"samples", OptionKind::optional, "N", "30", "alltoallv: measured exchanges of a case"},
+       {"tokens", OptionKind::optional, "LIST", "128,4096,8192", "dispatch: tokens of a rank"},
+       {"format", OptionKind::optional, "table|json|csv", "table", "how the report on stdout is written"},
+       {"json", OptionKind::optional, "FILE", "", "writes the JSON, too"},
+       {"csv", OptionKind::optional, "FILE", "", "writes the CSV, too"},
+       {"out", OptionKind::optional, "FILE", "", "the same as --json"}},
+      {"switchyard bench alltoallv --ranks 4 --max-bytes 1048576",
+       "switchyard bench dispatch --backend cuda --tokens 4096 --json dispatch.json"},
+      run_bench};
 }
 
 }  // namespace switchyard::cli

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The GPU benchmarks, as programs of their own and `switchyard bench --backend cuda` run them. Needs no CUDA header.
+#pragma once
+
+#include <string>
+
+#include "alltoallv_table.hpp"
+#include "bench_json.hpp"
+#include "kernel_timer.hpp"
+
+namespace gpu_bench {
+
+/// The row kernels of one GPU at hidden 7168 in bf16, beside the bandwidth of a device copy measured in the same run.
+/// Bytes: each source row once plus the rows written.
+void bench_kernels(Results& results, KernelTimer& timer);
+/// The device planner of rank 0 without the exchange of announcements, launched kernel by kernel and as a replay of a
+/// captured graph. For a timer whose cache is warm.
+void bench_planner(Results& results, KernelTimer& timer);
+/// Quantisers beside a device copy, and the exact expert engine beside chains of fused multiply-adds.
+void bench_experts(Results& results, KernelTimer& timer);
+
+/// What ranks exchange with: NCCL's versions. @throws Error{unsupported} in a build without NCCL
+[[nodiscard]] std::string describe_ranks();
+/// Dispatch and combine over NCCL and by the fused path, stage by stage and together; one process, one thread and one
+/// GPU per rank. @throws Error{cuda} naming what every rank threw; Error{unsupported} in a build without NCCL
+void bench_ranks(Results& results, int ranks, std::vector<std::int64_t> const& tokens = {128, 4096, 8192});
+/// Bare all-to-alls over NCCL, as the simulator's validation reads them, each beside copies of the same messages by the
+/// device itself. @param echo whether every case becomes a line on stdout. @throws as bench_ranks()
+[[nodiscard]] switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const& sizes,
+                                                               Echo echo);
+
+}  // namespace gpu_bench

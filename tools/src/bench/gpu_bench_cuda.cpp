@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/gpu_bench.hpp"
+#include "gpu_benches.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/cuda/system.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::cli {
+namespace {
+
+/// A benchmark of one GPU by its name; the planner's kernels find their lists where the step before left them.
+void run_one_gpu(std::string const& what, gpu_bench::Results& results) {
+  gpu_bench::KernelTimer timer(what == "plan" ? gpu_bench::CacheState::warm : gpu_bench::CacheState::cold);
+  if (what == "kernels") return gpu_bench::bench_kernels(results, timer);
+  if (what == "plan") return gpu_bench::bench_planner(results, timer);
+  gpu_bench::bench_experts(results, timer);
+}
+
+gpu_bench::Echo echo_of(bool lines) {
+  return lines ? gpu_bench::Echo::lines : gpu_bench::Echo::none;
+}
+
+}  // namespace
+
+int gpus_for(int wanted) {
+  int const there = cuda::device_count();
+  SWITCHYARD_REQUIRE(there > 0, cuda, "no usable GPU on this machine: use --backend cpu, or see 'switchyard doctor'");
+  SWITCHYARD_REQUIRE(wanted <= there, cuda,
+                     "--gpus {}: this process sees {}: ask for fewer, or see 'switchyard doctor'", wanted, there);
+  return wanted == 0 ? there : wanted;
+}
+
+GpuRecords run_gpu_bench(GpuBench const& bench) {
+  gpu_bench::Results results("", echo_of(bench.lines));
+  results.add_text("device", cuda::describe_device());
+  if (bench.what == "dispatch") {
+    results.add_text("nccl", gpu_bench::describe_ranks());
+    gpu_bench::bench_ranks(results, bench.gpus, bench.tokens);
+  } else {
+    run_one_gpu(bench.what, results);
+  }
+  return {results.records(), results.json_lines()};
+}
+
+bench::AllToAllTable bench_alltoallv_gpu(bench::AllToAllBench const& bench, bool lines) {
+  return gpu_bench::bench_alltoallv(bench, echo_of(lines));
+}
+
+}  // namespace switchyard::cli
