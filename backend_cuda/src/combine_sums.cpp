@@ -4,20 +4,12 @@
 
 #include "executor_state.hpp"
 #include "nvtx_range.hpp"
+#include "recipe_sums.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cuda {
 namespace {
-
-bool is_exact(CombineRecipe const& recipe) {
-  return recipe.accumulate == Rounding::none;
-}
-
-void const* shared_term(CombineRecipe const& recipe, CombineInputs const& inputs) {
-  bool const is_term = recipe.shared_expert == SharedExpert::as_term && inputs.shared_expert.has_value();
-  return is_term ? inputs.shared_expert->data() : nullptr;
-}
 
 SumRowsParams sum_of(DeviceTerms const& terms, void const* rows, DType row_dtype, void const* weights, void* output,
                      DType out_dtype, std::int64_t columns) {
@@ -32,22 +24,6 @@ SumRowsParams sum_of(DeviceTerms const& terms, void const* rows, DType row_dtype
           columns};
 }
 
-/// How a rank's sums travel.
-struct Wire {
-  SumStep add = SumStep::fp32_product;
-  SumStep join = SumStep::join_f32;
-  DType dtype = DType::f32;
-  bool weights_f64 = false;
-};
-
-Wire wire_of(CombineRecipe const& recipe, DType row, bool weights_f64) {
-  if (recipe.product == Rounding::promoted && weights_f64)
-    return {SumStep::fp64_product, SumStep::join_f64, DType::f64, true};
-  if (recipe.partial == Rounding::row) return {SumStep::fp32_product, SumStep::join_f32, row, false};
-  if (recipe.partial == Rounding::bf16) return {SumStep::fp32_product, SumStep::join_f32, DType::bf16, false};
-  return {};
-}
-
 }  // namespace
 
 void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,
@@ -60,7 +36,7 @@ void CudaExecutor::State::sum_at_source(StepContext const& context, CombineRecip
   void const* const weights = weights_of(context, terms, inputs.weights.data(), f64, keeps_f64, true);
   SumRowsParams const sum = sum_of(terms, rows.data, dtype, weights, out, dtype, context.hidden);
   if (is_exact(recipe)) return launch_exact_rows({sum, keeps_f64, shared_term(recipe, inputs)}, context.stream);
-  launch_sum_rows(recipe.product == Rounding::f32 ? SumStep::fp32_product : SumStep::row_product, sum, context.stream);
+  launch_sum_rows(source_step(recipe), sum, context.stream);
 }
 
 void CudaExecutor::State::sum_ranks_at_source(StepContext const& context, CombineRecipe const& recipe, ConstRows rows,

@@ -12,7 +12,6 @@
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::cuda {
-namespace {
 
 void require_weights(DispatchPlan const& plan, ConstTensorView const& weights) {
   auto const expected = checked_mul(plan.num_tokens, plan.slot_columns);
@@ -41,8 +40,6 @@ void require_expert_dtype(DispatchPlan const& plan, DType rows, DType result) {
                      "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
                      plan.rank.value(), to_string(rows), to_string(result));
 }
-
-}  // namespace
 
 CudaExecutor::CudaExecutor(DeviceCommunicator& comm) : state_(std::make_unique<State>(comm)) {}
 CudaExecutor::~CudaExecutor() = default;

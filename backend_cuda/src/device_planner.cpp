@@ -6,6 +6,7 @@
 
 #include "cuda_error.hpp"
 #include "device_planner_state.hpp"
+#include "plan_error.hpp"
 #include "switchyard/internal/plan_fields.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -231,38 +232,6 @@ DispatchPlan DevicePlanner::download(StreamView stream) const {
   return plan;
 }
 
-namespace {
-
-[[noreturn]] void throw_choice_error(PlanError kind, std::int64_t choice, std::int64_t columns, int rank) {
-  std::int64_t const token = choice / columns;
-  std::int64_t const slot = choice % columns;
-  switch (kind) {
-    case PlanError::bad_id:
-      throw_error(ErrorCode::invalid_argument,
-                  fmt::format("token {}, slot {} of rank {} names an expert outside the model: valid are -1 (dropped) "
-                              "and the model's experts",
-                              token, slot, rank));
-    case PlanError::lost_expert:
-      throw_error(
-          ErrorCode::invalid_placement,
-          fmt::format("token {}, slot {} of rank {} chose an expert without a slot: the placement lost it; drop "
-                      "the choice (-1) or plan a placement that holds it",
-                      token, slot, rank));
-    case PlanError::named_twice:
-      throw_error(ErrorCode::invalid_argument,
-                  fmt::format("token {} of rank {} names an expert twice, the second time in slot {}: a capacity needs "
-                              "a routing that a dense map can say",
-                              token, rank, slot));
-    default:
-      throw_error(ErrorCode::invalid_argument,
-                  fmt::format("weight of token {}, slot {} of rank {} is NaN: the router produced it; mask the token "
-                              "with -1 or fix the scores",
-                              token, slot, rank));
-  }
-}
-
-}  // namespace
-
 void DevicePlanner::check(StreamView stream) const {
   State const& state = *state_;
   SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state.error_host.data(), state.error.data(), sizeof(std::uint64_t),
@@ -271,20 +240,12 @@ void DevicePlanner::check(StreamView stream) const {
   std::uint64_t word = 0;
   std::memcpy(&word, state.error_host.data(), sizeof word);
   if (word == 0) return;
-  auto const kind = static_cast<PlanError>(word >> kPlanErrorShift);
-  std::uint64_t const detail = word & kPlanDetailMask;
-  int const rank = state.skeleton.rank.value();
-  SWITCHYARD_REQUIRE(kind != PlanError::other_setup, desync,
-                     "rank {} announced another configuration than rank {} plans with, or had an error before: its "
-                     "rows were left out; check() there names it",
-                     detail, rank);
-  SWITCHYARD_REQUIRE(kind != PlanError::overflow, shape_mismatch,
-                     "rank {} would receive {} expert rows but has room for {}: routing is too uneven for the budget; "
-                     "allow {} rows",
-                     rank, detail, state.max_expert_rows, detail);
-  bool const is_before_capacity = state.config.form == RoutingForm::topk;
-  throw_choice_error(kind, static_cast<std::int64_t>(kPlanDetailMask - detail),
-                     is_before_capacity ? state.config.columns : state.columns, rank);
+  throw_plan_error(word,
+                   {state.skeleton.rank.value(), numbered_columns(state.config, state.columns), state.max_expert_rows});
+}
+
+void DevicePlanner::forget_error(StreamView stream) {
+  fill_bytes(state_->error, 0, stream);
 }
 
 }  // namespace switchyard::cuda

@@ -54,6 +54,7 @@ if(SWITCHYARD_HAVE_CUDA)
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
   switchyard_use_cuda_headers(switchyard_cuda_rebalance)
 
+  include(${CMAKE_CURRENT_LIST_DIR}/cuda_budget.cmake)
   include(${CMAKE_CURRENT_LIST_DIR}/cuda_experts.cmake)
 
   switchyard_add_gpu_program(switchyard_cuda_planner SOURCES cross_backend/cuda_planner_test.cpp

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "switchyard/cuda/budget_plan.hpp"
 #include "switchyard/cuda/device_communicator.hpp"
 #include "switchyard/cuda/device_plan.hpp"
 #include "switchyard/cuda/stream.hpp"
@@ -62,6 +63,31 @@ class CudaExecutor {
   void combine_backward(DevicePlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
                         CombineInputs const& inputs, TensorView row_gradients, TensorView weight_gradients,
                         StreamView stream, std::optional<Duration> deadline = {});
+
+  /// Makes the plan of a step from routing on the device. Kernels and exchanges of fixed size: with a communicator that
+  /// does not check calls (NcclOptions::check off) this and the three calls below need no other rank's host, and with
+  /// one that can be captured (NCCL) they are capturable in global mode once they have run outside a capture.
+  /// @param routing its ids stay until the last combine in source_expert_order @throws as DevicePlanner::assign(), and
+  /// what the communicator throws
+  void plan(BudgetPlan const& plan, DeviceRouting const& routing, StreamView stream);
+  /// dispatch() by the plan of the last plan() call. @param rows [plan.expert_rows(), H]; those that the plan has are
+  /// written, all after an error. @throws Error{unsupported} also for rows wider than the plan's slots
+  void dispatch(BudgetPlan const& plan, ConstTensorView tokens, TensorView rows, StreamView stream,
+                std::optional<Duration> deadline = {});
+  /// combine() by it. @param expert_rows [plan.expert_rows(), H] of out's dtype. After an error tokens are zeros, but
+  /// for their shared expert. @throws Error{unsupported} also for single rows where the plan has no slots for them, and
+  /// for rank_partial of single rows
+  void combine(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+               CombineInputs const& inputs, TensorView out, StreamView stream, std::optional<Duration> deadline = {});
+  void dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
+                         TensorView token_gradients, StreamView stream, std::optional<Duration> deadline = {});
+  /// Waits for the stream and raises what kernels of any rank found since the last check, the same on every rank; the
+  /// plan is usable again. All ranks call it between the same steps. @throws Error{shape_mismatch} with the sizes
+  /// required when a budget was too small, Error{desync, split_mismatch} for calls that do not match, what
+  /// DevicePlanner::check() throws for routing at fault, naming the rank, and as check()
+  void check(BudgetPlan const& plan, StreamView stream);
+  /// Waits for the stream. @return what the last dispatch and combine sent
+  [[nodiscard]] BudgetTraffic traffic(BudgetPlan const& plan, StreamView stream) const;
 
   /// Waits for the stream and raises what kernels found since the last check: a NaN weight of a row, naming token and
   /// slot (results of that call are NaN). @throws Error{invalid_argument}, Error{cuda}

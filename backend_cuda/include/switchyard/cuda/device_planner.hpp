@@ -142,6 +142,9 @@ class DevicePlanner {
   /// @throws Error{invalid_argument, invalid_placement} for routing at fault, Error{desync} naming a peer that
   /// announced nothing, Error{shape_mismatch} for more rows than the budget, with the size required; Error{cuda}
   void check(StreamView stream) const;
+  /// Clears the sticky word, for the steps issued from now on. All ranks do so between the same steps. @throws
+  /// Error{cuda}
+  void forget_error(StreamView stream);
 
   struct State;
   /// For kernels of this library that plan by themselves.

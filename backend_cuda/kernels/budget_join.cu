@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Behind an exchange of slots back to the tokens: the verdict, and which rows every token adds, in its recipe's order.
+#include "budget_agreement.cuh"
+#include "cuda_error.hpp"
+#include "grid_stride.cuh"
+#include "read_weight.cuh"
+
+namespace switchyard::cuda {
+
+namespace {
+
+/// The terms of one token as the plan lists them.
+struct TokenTerms {
+  __device__ TokenTerms(BudgetJoinParams const& params, std::int64_t number)
+      : token(number),
+        begin(params.rows.row_begin[number < *params.planned ? number : *params.planned]),
+        end(params.rows.row_begin[number < *params.planned ? number + 1 : *params.planned]) {}
+  std::int64_t token;
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+__device__ std::int64_t flat_choice(BudgetJoinParams const& params, TokenTerms const& terms, std::int64_t term) {
+  return terms.token * params.columns + params.rows.slot_of_row[params.rows.rows_of_token[term]];
+}
+
+/// Where a term stands in its token's sum.
+__device__ std::int64_t place_of_term(BudgetJoinParams const& params, TokenTerms const& terms, std::int64_t term) {
+  if (params.experts == nullptr) return term;
+  std::int32_t const expert = params.experts[flat_choice(params, terms, term)];
+  std::int64_t place = terms.begin;
+  for (std::int64_t other = terms.begin; other < terms.end; ++other) {
+    std::int32_t const named = params.experts[flat_choice(params, terms, other)];
+    if (named < expert || (named == expert && other < term)) ++place;
+  }
+  return place;
+}
+
+__global__ void budget_join_kernel(BudgetJoinParams params) {
+  __shared__ std::int32_t starts[kMostBudgetRanks + 1];
+  BudgetExchange const& exchange = params.exchange;
+  if (threadIdx.x < kWarp) sum_blocks(exchange.received, exchange.world, starts);
+  bool const is_sound = may_use_rows(exchange);
+  for (std::int64_t token = first_item(); token <= params.tokens; token += item_stride()) {
+    TokenTerms const terms(params, token);
+    params.begin[token] = is_sound ? terms.begin : 0;
+    for (std::int64_t term = terms.begin; is_sound && term < terms.end; ++term) {
+      std::int64_t const row = params.rows.rows_of_token[term];
+      std::int32_t const from = block_of(starts, exchange.world, row);
+      std::int64_t const place = place_of_term(params, terms, term);
+      params.terms[place] = row_received(exchange, from, row - starts[from]);
+      if (params.weights != nullptr)
+        copy_weight(params.weights, params.weights_f64, flat_choice(params, terms, term), params.term_weights,
+                    params.output_f64, place);
+    }
+  }
+}
+
+__global__ void budget_watch_kernel(BudgetWatchParams params) {
+  std::int64_t const rows = *params.num_rows < params.max_rows ? *params.num_rows : params.max_rows;
+  for (std::int64_t row = first_item(); row < rows; row += item_stride()) {
+    std::int64_t const index = params.rows.token_of_row[row] * params.columns + params.rows.slot_of_row[row];
+    double const weight = read_weight(params.weights, params.weights_f64, index);
+    if (weight != weight) atomicMin(params.first_nan, static_cast<unsigned long long>(index));
+  }
+}
+
+}  // namespace
+
+void launch_budget_join(BudgetJoinParams const& params, StreamView stream) {
+  budget_join_kernel<<<grid_blocks(params.tokens + 1), kBlockThreads, 0, stream.handle()>>>(params);
+  check_launch("budget_join_kernel");
+}
+
+void launch_budget_watch(BudgetWatchParams const& params, StreamView stream) {
+  if (params.max_rows <= 0) return;
+  budget_watch_kernel<<<grid_blocks(params.max_rows), kBlockThreads, 0, stream.handle()>>>(params);
+  check_launch("budget_watch_kernel");
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Before an exchange of slots: this rank's words, and what stands at every place of the slots to send. Places behind a
+// peer's rows keep what they hold.
+#include "budget_agreement.cuh"
+#include "cuda_error.hpp"
+#include "grid_stride.cuh"
+#include "switchyard/cuda/rows.hpp"
+
+namespace switchyard::cuda {
+
+namespace {
+
+/// A place of the slots to send.
+struct Place {
+  __device__ Place(BudgetExchange const& exchange, std::int64_t index)
+      : rank(static_cast<std::int32_t>(index / exchange.slot_rows)), row(index % exchange.slot_rows) {}
+  std::int32_t rank;
+  std::int64_t row;
+};
+
+__global__ void send_tokens_kernel(BudgetExchange exchange, std::int64_t const* token_of_row, std::int32_t* map) {
+  __shared__ std::int32_t starts[kMostBudgetRanks + 1];
+  if (blockIdx.x == 0) say_words(exchange);
+  if (threadIdx.x < kWarp) sum_blocks(exchange.sent, exchange.world, starts);
+  __syncthreads();
+  for (std::int64_t i = first_item(); i < exchange.world * exchange.slot_rows; i += item_stride()) {
+    Place const place(exchange, i);
+    bool const is_row = place.row < exchange.sent[place.rank];
+    map[i] = static_cast<std::int32_t>(is_row ? token_of_row[starts[place.rank] + place.row] : kSkippedRow);
+  }
+}
+
+__global__ void send_singles_kernel(BudgetExchange exchange, BudgetChunks chunks, std::int32_t* map) {
+  if (blockIdx.x == 0) say_words(exchange);
+  bool const is_sound = exchange.state->lists_overflow == 0;
+  for (std::int64_t i = first_item(); i < exchange.world * exchange.slot_rows; i += item_stride()) {
+    Place const place(exchange, i);
+    std::int64_t row = kSkippedRow;
+    if (is_sound && place.row < exchange.sent[place.rank]) {
+      std::int64_t const* const begin =
+          chunks.slot_begin + static_cast<std::int64_t>(place.rank) * (chunks.num_local + 1);
+      std::int32_t const local = block_of(begin, chunks.num_local, place.row);
+      row = chunks.row_begin[static_cast<std::int64_t>(local) * exchange.world + place.rank] + place.row - begin[local];
+    }
+    map[i] = static_cast<std::int32_t>(row);
+  }
+}
+
+__global__ void send_partials_kernel(BudgetExchange exchange, DeviceGather expansion, std::int64_t* begin) {
+  __shared__ std::int32_t starts[kMostBudgetRanks + 1];
+  if (blockIdx.x == 0) say_words(exchange);
+  if (threadIdx.x < kWarp) sum_blocks(exchange.sent, exchange.world, starts);
+  __syncthreads();
+  bool const is_sound = exchange.state->lists_overflow == 0;
+  std::int64_t const places = exchange.world * exchange.slot_rows;
+  for (std::int64_t i = first_item(); i <= places; i += item_stride()) {
+    Place const place(exchange, i);
+    std::int64_t const last = i == places ? 0 : exchange.sent[place.rank];
+    std::int64_t const row = starts[place.rank] + (place.row < last ? place.row : last);
+    begin[i] = is_sound ? expansion.row_begin[row] : 0;
+  }
+}
+
+}  // namespace
+
+void launch_budget_send_tokens(BudgetExchange const& exchange, std::int64_t const* token_of_row, std::int32_t* map,
+                               StreamView stream) {
+  unsigned const blocks = grid_blocks(exchange.world * exchange.slot_rows);
+  send_tokens_kernel<<<blocks, kBlockThreads, 0, stream.handle()>>>(exchange, token_of_row, map);
+  check_launch("send_tokens_kernel");
+}
+
+void launch_budget_send_singles(BudgetExchange const& exchange, BudgetChunks const& chunks, std::int32_t* map,
+                                StreamView stream) {
+  unsigned const blocks = grid_blocks(exchange.world * exchange.slot_rows);
+  send_singles_kernel<<<blocks, kBlockThreads, 0, stream.handle()>>>(exchange, chunks, map);
+  check_launch("send_singles_kernel");
+}
+
+void launch_budget_send_partials(BudgetExchange const& exchange, DeviceGather const& expansion, std::int64_t* begin,
+                                 StreamView stream) {
+  unsigned const blocks = grid_blocks(exchange.world * exchange.slot_rows + 1);
+  send_partials_kernel<<<blocks, kBlockThreads, 0, stream.handle()>>>(exchange, expansion, begin);
+  check_launch("send_partials_kernel");
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Combine over slots of fixed size: single rows that are summed at their source, or one partial per (rank, token).
+#include "budget_steps.hpp"
+#include "executor_state.hpp"
+#include "join_bias.hpp"
+#include "nvtx_range.hpp"
+#include "recipe_sums.hpp"
+#include "switchyard/internal/combine_paths.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+/// Operands of one combine, all of them checked.
+struct Operands {
+  CombineRecipe const& recipe;
+  CombineInputs const& inputs;
+  ConstTensorView rows;
+  TensorView out;
+
+  [[nodiscard]] bool weights_f64() const { return inputs.weights.dtype() == DType::f64; }
+};
+
+BudgetJoinParams join_of(BudgetStep const& step, BudgetRoute const& route, BudgetExchange const& exchange) {
+  BudgetJoinParams join{};
+  join.exchange = exchange;
+  join.rows = route.rows;
+  join.planned = &step.lists.planner.lists().numbers->tokens;
+  join.tokens = step.lists.skeleton.num_tokens;
+  join.begin = step.lists.join_begin.as<std::int64_t>();
+  join.terms = step.lists.join_terms.as<std::int64_t>();
+  join.columns = step.lists.columns;
+  return join;
+}
+
+/// Sums of rows that stand in the slots.
+SumRowsParams sum_of_slots(BudgetStep const& step, DType row_dtype, void const* weights, TensorView out) {
+  return {step.lists.slots.data(),
+          row_dtype,
+          out.data(),
+          out.dtype(),
+          step.lists.join_begin.as<std::int64_t const>(),
+          step.lists.join_terms.as<std::int64_t const>(),
+          weights,
+          step.lists.skeleton.num_tokens,
+          step.hidden};
+}
+
+void combine_singles(BudgetStep const& step, Operands const& on) {
+  NvtxRange const range("sum rows");
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.single;
+  std::int64_t const row_bytes = step.hidden * size_of(on.out.dtype());
+  require_slot_row(lists, row_bytes, "expert rows");
+  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
+  launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
+  gather_slots(step, on.rows.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
+  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), lists.slots, row_bytes);
+  lists.sent_back = {&route, row_bytes};
+
+  BudgetJoinParams join = join_of(step, route, exchange);
+  join.weights = on.inputs.weights.data();
+  join.weights_f64 = on.weights_f64();
+  join.term_weights = lists.term_weights.data();
+  join.output_f64 = on.weights_f64() && is_exact(on.recipe);
+  join.experts = on.recipe.order == SumOrder::source_expert ? lists.experts : nullptr;
+  launch_budget_join(join, step.stream);
+  SumRowsParams const sum = sum_of_slots(step, on.out.dtype(), join.term_weights, on.out);
+  if (is_exact(on.recipe))
+    return launch_exact_rows({sum, join.output_f64, shared_term(on.recipe, on.inputs)}, step.stream);
+  launch_sum_rows(source_step(on.recipe), sum, step.stream);
+}
+
+/// Brings every token's weights to its experts. @return [expert rows] in the order of the expansion
+void* send_weights(BudgetStep const& step, Operands const& on, bool as_f64) {
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.carried;
+  std::int64_t const row_bytes = lists.columns * size_of(on.inputs.weights.dtype());
+  BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::weights));
+  launch_budget_send_tokens(exchange, route.rows.token_of_row, lists.send_map.as<std::int32_t>(), step.stream);
+  gather_slots(step, on.inputs.weights.data(), lists.weight_slots.data(), lists.send_map, lists.world * route.slot_rows,
+               row_bytes);
+  lists.move(step.comm, route, false, step.call("combine weights", BudgetPhase::weights), lists.weight_slots,
+             row_bytes);
+  BudgetWeightsParams params{};
+  params.exchange = exchange;
+  params.expansion = lists.planner.lists().expansion;
+  params.weights = lists.weight_slots.data();
+  params.weights_f64 = on.weights_f64();
+  params.output = lists.term_weights.data();
+  params.output_f64 = as_f64;
+  params.columns = lists.columns;
+  params.max_received = lists.world * route.slot_rows;
+  launch_budget_land_weights(params, step.stream);
+  return params.output;
+}
+
+void combine_partials(BudgetStep const& step, Operands const& on) {
+  NvtxRange const range("sum partials");
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.carried;
+  bool const exact = is_exact(on.recipe);
+  DType const dtype = on.out.dtype();
+  Wire const wire = wire_of(on.recipe, dtype, on.weights_f64());
+  std::int64_t const element_bytes = exact ? exact_state_bytes(dtype, on.weights_f64()) : size_of(wire.dtype);
+  std::int64_t const row_bytes = checked_mul(step.hidden, element_bytes);
+  require_slot_row(lists, row_bytes, "partials");
+  void const* const weights = send_weights(step, on, exact ? on.weights_f64() : wire.weights_f64);
+
+  DeviceGather const& expansion = lists.planner.lists().expansion;
+  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
+  launch_budget_send_partials(exchange, expansion, lists.partial_begin.as<std::int64_t>(), step.stream);
+  DType const held = exact ? dtype : wire.dtype;
+  SumRowsParams const add{on.rows.data(),
+                          dtype,
+                          lists.slots.data(),
+                          held,
+                          lists.partial_begin.as<std::int64_t const>(),
+                          expansion.rows_of_token,
+                          weights,
+                          lists.world * route.slot_rows,
+                          step.hidden};
+  if (exact)
+    launch_exact_partials({add, on.weights_f64(), nullptr}, step.stream);
+  else
+    launch_sum_rows(wire.add, add, step.stream);
+  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), lists.slots, row_bytes);
+  lists.sent_back = {&route, row_bytes};
+  launch_budget_join(join_of(step, route, exchange), step.stream);
+  SumRowsParams const join = sum_of_slots(step, held, nullptr, on.out);
+  if (exact) return launch_exact_join({join, on.weights_f64(), shared_term(on.recipe, on.inputs)}, step.stream);
+  launch_sum_rows(wire.join, join, step.stream);
+}
+
+}  // namespace
+
+void CudaExecutor::combine(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                           CombineInputs const& inputs, TensorView out, StreamView stream,
+                           std::optional<Duration> deadline) {
+  NvtxRange const range("combine");
+  BudgetPlan::Lists& lists = plan.lists();
+  DispatchPlan const& known = lists.skeleton;
+  require_supported(known, recipe, inputs.route);
+  state_->require_plan(known);
+  std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.expert_rows(), known.rank);
+  require_same_hidden(hidden, require_matrix("combined tokens", out, known.num_tokens, known.rank), known.rank);
+  require_row_dtype(out.dtype(), known.rank);
+  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype(), unsupported,
+                     "rank {} combines {} expert rows into {} tokens over slots of fixed size: round them first, or "
+                     "use a DevicePlan",
+                     known.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
+  require_weights(known, inputs.weights);
+  require_shared_rows(known, inputs, hidden, out.dtype());
+  require_join_bias(known, recipe, inputs, hidden);
+  bool const by_partials = sends_partials(known, recipe, inputs.route);
+  bool const has_slots = by_partials ? lists.carried.slot_rows > 0 : lists.single.slot_rows > 0;
+  SWITCHYARD_REQUIRE(has_slots && (by_partials || recipe.order != SumOrder::rank_then_expert), unsupported,
+                     "{} of rank {} needs single rows back, for which the plan has {} rows of slots, in an order at "
+                     "the source: give BudgetOptions::single_rows, let partials return, or use a DevicePlan",
+                     to_string(recipe), known.rank.value(), lists.single.slot_rows);
+  auto const payload = internal::payload_digest(known, expert_rows.dtype(), out.dtype(), hidden);
+  bool const f64 = inputs.weights.dtype() == DType::f64;
+  BudgetStep const step{
+      lists, state_->comm, stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), deadline};
+  state_->last_columns = lists.columns;
+  launch_budget_watch(
+      {lists.planner.lists().rows, &lists.planner.lists().numbers->rows, known.num_tokens * lists.columns,
+       inputs.weights.data(), f64, lists.columns, state_->first_nan.as<unsigned long long>()},
+      stream);
+  Operands const operands{recipe, inputs, expert_rows, out};
+  if (by_partials)
+    combine_partials(step, operands);
+  else
+    combine_singles(step, operands);
+  if (inputs.shared_expert.has_value() && recipe.shared_expert == SharedExpert::after_rounding)
+    launch_add_shared(out.data(), inputs.shared_expert->data(), out.shape().num_elements(), out.dtype(), stream);
+}
+
+}  // namespace switchyard::cuda

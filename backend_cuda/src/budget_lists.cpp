@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "budget_lists.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "cuda_error.hpp"
+#include "device_planner_state.hpp"
+#include "plan_error.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+using Integers = std::vector<std::int64_t>;
+
+template <typename T>
+DeviceBuffer list_of(std::int64_t count) {
+  return DeviceBuffer(checked_mul(count, static_cast<std::int64_t>(sizeof(T))));
+}
+
+void require_options(BudgetOptions const& options, ExpertPlacement const& placement) {
+  DevicePlannerConfig const& config = options.planner;
+  SWITCHYARD_REQUIRE(config.grid.tp == 1 && config.grid.ep >= 1 && config.grid.ep <= kMostBudgetRanks, unsupported,
+                     "slots of fixed size for tp {} x ep {}: TP must be 1 and at most {} ranks exchange; use a "
+                     "DevicePlan",
+                     config.grid.tp, config.grid.ep, kMostBudgetRanks);
+  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse, unsupported,
+                     "slots of fixed size return rows by the inverse sort only, not as {}: use a DevicePlan",
+                     to_string(config.restore));
+  SWITCHYARD_REQUIRE(options.max_row_bytes > 0 && options.carried_rows >= 0 && options.single_rows >= 0,
+                     invalid_argument,
+                     "slots of {} carried and {} single rows of {} bytes: rows need bytes, and sizes must not be "
+                     "negative",
+                     options.carried_rows, options.single_rows, options.max_row_bytes);
+  SWITCHYARD_REQUIRE(placement.layout().num_ranks() == config.grid.ep, shape_mismatch,
+                     "a placement over {} ranks for an EP group of {}", placement.layout().num_ranks(), config.grid.ep);
+}
+
+/// The options with every size that the caller left open.
+BudgetOptions completed(BudgetOptions options, ExpertPlacement const& placement, std::int64_t columns) {
+  require_options(options, placement);
+  std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
+  if (options.planner.family == DispatchFamily::megatron_alltoall) {
+    bool const is_dense = options.planner.form == RoutingForm::dense || options.planner.capacity.has_value();
+    std::int64_t most_slots = 1;
+    for (int rank = 0; rank < options.planner.grid.ep; ++rank)
+      most_slots = std::max<std::int64_t>(most_slots, placement.layout().slots_of(RankId{rank}));
+    std::int64_t const of_token = is_dense ? std::min(columns, most_slots) : columns;
+    if (options.single_rows == 0) options.single_rows = checked_mul(tokens, of_token);
+    options.carried_rows = 0;
+  } else if (options.carried_rows == 0) {
+    options.carried_rows = tokens;
+  }
+  std::int64_t const widest = std::max(options.single_rows, options.carried_rows);
+  SWITCHYARD_REQUIRE(checked_mul(2 * options.planner.grid.ep, widest) <= INT32_MAX, unsupported,
+                     "slots of {} rows for {} ranks: at most 2^31 rows stand in all slots of a rank", widest,
+                     options.planner.grid.ep);
+  return options;
+}
+
+/// What ranks compare, by name.
+struct Fact {
+  char const* name;
+  std::int64_t value;
+};
+std::vector<Fact> facts_of(BudgetOptions const& options, DevicePlanner const& planner) {
+  return {{"a planner configuration with the digest", static_cast<std::int64_t>(planner.configuration())},
+          {"a budget of expert rows of", planner.max_expert_rows()},
+          {"slots of carried rows of", options.carried_rows},
+          {"slots of single rows of", options.single_rows},
+          {"rows at most as wide in bytes as", options.max_row_bytes},
+          {"exact splits set to", options.exact_splits ? 1 : 0}};
+}
+
+DispatchPlan skeleton_of(BudgetOptions const& options, RankId rank, ExpertPlacement const& placement, int layer) {
+  require_options(options, placement);
+  return plan_skeleton(options.planner, rank, placement, layer);
+}
+
+}  // namespace
+
+BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacement const& placement, int layer)
+    : skeleton(skeleton_of(given, rank, placement, layer)),
+      planner(given.planner, rank, placement, layer),
+      world(given.planner.grid.ep),
+      columns(skeleton.slot_columns) {
+  options = completed(given, placement, columns);
+  DevicePlanLists const& lists = planner.lists();
+  std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
+  std::int64_t const choices = checked_mul(tokens, columns);
+  std::int64_t const carried_terms = checked_mul(tokens, world);
+  single = {options.single_rows, lists.lane_send, lists.lane_receive, lists.rows, {}, {}};
+  carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {}, {}};
+  if (options.planner.family == DispatchFamily::megatron_allgather) {
+    gather_rows = list_of<std::int64_t>(carried_terms);
+    gather_places = list_of<std::int64_t>(carried_terms);
+    gather_begin = list_of<std::int64_t>(tokens + 1);
+    gather_counts = list_of<std::int64_t>(world);
+    carried.sent = gather_counts.as<std::int64_t const>();
+    carried.received = lists.tokens_of_rank;
+    carried.rows = {gather_rows.as<std::int64_t const>(), nullptr, gather_begin.as<std::int64_t const>(),
+                    gather_places.as<std::int64_t const>()};
+  }
+  std::int64_t const widest = checked_mul(world, std::max(single.slot_rows, carried.slot_rows));
+  std::int64_t const terms = std::max({choices, planner.max_expert_rows(), carried_terms});
+  state = DeviceBuffer(sizeof(BudgetState));
+  said = list_of<BudgetHeader>(world);
+  heard = list_of<BudgetHeader>(world);
+  state_host = PinnedBuffer(sizeof(BudgetState));
+  splits_host = PinnedBuffer(checked_mul(4 * world, std::int64_t{sizeof(std::int64_t)}));
+  slots = DeviceBuffer(checked_mul(checked_mul(2, widest), options.max_row_bytes));
+  weight_slots = list_of<double>(checked_mul(checked_mul(2 * world, carried.slot_rows), columns));
+  send_map = list_of<std::int32_t>(widest);
+  land_map = list_of<std::int32_t>(planner.max_expert_rows());
+  partial_begin = list_of<std::int64_t>(checked_mul(world, carried.slot_rows) + 1);
+  join_begin = list_of<std::int64_t>(tokens + 1);
+  join_terms = list_of<std::int64_t>(terms);
+  term_weights = list_of<double>(terms);
+  row_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts()) + 1);
+  slot_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts() + 1));
+  Stream const stream;
+  ones = upload(std::vector<float>(to_size(choices), 1.0F), stream);
+  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots}) fill_bytes(*buffer, 0, stream);
+  stream.view().synchronize();
+}
+
+void BudgetPlan::Lists::compare_options(DeviceCommunicator& comm) {
+  SWITCHYARD_REQUIRE(comm.rank() == skeleton.rank && comm.size() == world, invalid_argument,
+                     "a plan for rank {} of {} over a communicator as rank {} of {}", skeleton.rank.value(), world,
+                     comm.rank().value(), comm.size());
+  std::vector<Fact> const facts = facts_of(options, planner);
+  Integers mine;
+  for (Fact const& fact : facts) mine.push_back(fact.value);
+  Stream const stream;
+  DeviceBuffer const own = upload(mine, stream);
+  DeviceBuffer const others = list_of<std::int64_t>(checked_mul(world, static_cast<std::int64_t>(mine.size())));
+  sends.clear();
+  receives.clear();
+  for (RankId peer(0); peer.value() < world; ++peer) {
+    sends.push_back({peer, own.data(), own.size_bytes()});
+    receives.push_back({peer, others.as<std::byte>() + peer.value() * own.size_bytes(), own.size_bytes()});
+  }
+  CallOptions call;
+  call.operation = "budget options";
+  comm.exchange_on(stream, sends, receives, call);
+  comm.wait(stream);
+  Integers const all = download<std::int64_t>(others, stream);
+  for (std::size_t i = 0; i < facts.size(); ++i)
+    for (std::size_t rank = 1; rank < to_size(world); ++rank)
+      SWITCHYARD_REQUIRE(all[i] == all[rank * facts.size() + i], desync,
+                         "rank 0 has {} {}, rank {} {}: all ranks of a plan with budgets need the same", facts[i].name,
+                         all[i], rank, all[rank * facts.size() + i]);
+}
+
+bool BudgetPlan::Lists::is_alltoall() const {
+  return options.planner.family == DispatchFamily::megatron_alltoall;
+}
+
+BudgetExchange BudgetPlan::Lists::exchange(BudgetRoute const& route, bool is_back, std::uint64_t digest) const {
+  BudgetExchange exchange{};
+  exchange.state = state.as<BudgetState>();
+  exchange.said = said.as<BudgetHeader>();
+  exchange.heard = heard.as<BudgetHeader const>();
+  exchange.sent = is_back ? route.received : route.sent;
+  exchange.received = is_back ? route.sent : route.received;
+  exchange.slot_rows = route.slot_rows;
+  exchange.rank = skeleton.rank.value();
+  exchange.world = world;
+  exchange.digest = digest;
+  return exchange;
+}
+
+BudgetChunks BudgetPlan::Lists::chunks() const {
+  return {row_begin.as<std::int64_t const>(), slot_begin.as<std::int64_t const>(), skeleton.num_local_experts()};
+}
+
+void BudgetPlan::Lists::plan(StreamView stream) {
+  if (options.planner.family == DispatchFamily::megatron_allgather)
+    launch_budget_gather(
+        {planner.lists(), world, skeleton.num_tokens, gather_counts.as<std::int64_t>(), gather_rows.as<std::int64_t>(),
+         gather_begin.as<std::int64_t>(), gather_places.as<std::int64_t>()},
+        stream);
+  BudgetPlanParams params{};
+  params.lists = planner.lists();
+  params.plan_error = planner.error();
+  params.state = state.as<BudgetState>();
+  params.carried_sent = carried.sent;
+  params.carried_received = carried.received;
+  params.single_slot_rows = single.slot_rows;
+  params.carried_slot_rows = carried.slot_rows;
+  params.world = world;
+  params.num_local = skeleton.num_local_experts();
+  params.row_begin = row_begin.as<std::int64_t>();
+  params.slot_begin = slot_begin.as<std::int64_t>();
+  launch_budget_plan(params, stream);
+  if (options.exact_splits) read_splits(stream);
+}
+
+void BudgetPlan::Lists::read_splits(StreamView stream) {
+  struct List {
+    std::int64_t const* device;
+    Integers* host;
+    std::int64_t most;
+  };
+  List const lists[] = {{single.sent, &single.sent_on_host, single.slot_rows},
+                        {single.received, &single.received_on_host, single.slot_rows},
+                        {carried.sent, &carried.sent_on_host, carried.slot_rows},
+                        {carried.received, &carried.received_on_host, carried.slot_rows}};
+  std::size_t const bytes = to_size(world) * sizeof(std::int64_t);
+  std::byte* pinned = splits_host.data();
+  for (List const& list : lists) {
+    if (list.device != nullptr)
+      SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(pinned, list.device, bytes, cudaMemcpyDeviceToHost, stream.handle()));
+    pinned += bytes;
+  }
+  stream.synchronize();
+  auto const* rows = reinterpret_cast<std::int64_t const*>(splits_host.data());
+  for (List const& list : lists) {
+    list.host->assign(to_size(world), 0);
+    for (std::size_t rank = 0; rank < to_size(world) && list.device != nullptr; ++rank)
+      (*list.host)[rank] = std::min(rows[rank], list.most);  // both ends of a message cut alike
+    rows += world;
+  }
+}
+
+void BudgetPlan::Lists::move(DeviceCommunicator& comm, BudgetRoute const& route, bool is_back, BudgetCall const& call,
+                             DeviceBuffer const& buffer, std::int64_t bytes_of_row) {
+  auto const rows = [&](std::size_t rank, bool is_sent) {
+    if (!options.exact_splits) return route.slot_rows;
+    return is_sent != is_back ? route.sent_on_host[rank] : route.received_on_host[rank];
+  };
+  std::int64_t const slot = route.slot_rows * bytes_of_row;
+  auto* const first = buffer.as<std::byte>();
+  sends.clear();
+  receives.clear();
+  for (RankId peer(0); peer.value() < world; ++peer) {
+    if (peer == skeleton.rank) continue;
+    constexpr auto kWord = static_cast<std::int64_t>(sizeof(BudgetHeader));
+    sends.push_back({peer, said.as<BudgetHeader>() + peer.value(), kWord});
+    sends.push_back({peer, first + peer.value() * slot, rows(peer.index(), true) * bytes_of_row});
+    receives.push_back({peer, heard.as<BudgetHeader>() + peer.value(), kWord});
+    receives.push_back({peer, first + (world + peer.value()) * slot, rows(peer.index(), false) * bytes_of_row});
+  }
+  comm.exchange_on(call.stream, sends, receives, {call.operation, call.digest, call.deadline});
+}
+
+void BudgetPlan::Lists::check(StreamView stream) {
+  SWITCHYARD_CUDA_TRY(
+      cudaMemcpyAsync(state_host.data(), state.data(), sizeof(BudgetState), cudaMemcpyDeviceToHost, stream.handle()));
+  stream.synchronize();
+  BudgetState found{};
+  std::memcpy(&found, state_host.data(), sizeof found);
+  if (found.error == 0) return;
+  std::uint64_t const sequence = found.sequence;
+  fill_bytes(state, 0, stream);
+  SWITCHYARD_CUDA_TRY(
+      cudaMemcpyAsync(state.data(), &sequence, sizeof sequence, cudaMemcpyHostToDevice, stream.handle()));
+  planner.forget_error(stream);
+  stream.synchronize();
+  throw_group_error(found);
+}
+
+void BudgetPlan::Lists::throw_group_error(BudgetState const& found) const {
+  auto const kind = static_cast<std::uint32_t>(found.error >> kPlanErrorShift);
+  std::uint64_t const detail = found.error & kPlanDetailMask;
+  SWITCHYARD_REQUIRE(kind != static_cast<std::uint32_t>(BudgetError::other_call), desync,
+                     "ranks 0 and {} issued different calls over slots: number, phase, recipe, dtype or hidden size "
+                     "differ; outputs are zeros since then",
+                     kPlanDetailMask - detail);
+  SWITCHYARD_REQUIRE(
+      kind != static_cast<std::uint32_t>(BudgetError::other_rows), split_mismatch,
+      "rank {} has not the rows for rank {} that the latter's plan expects; outputs are zeros since then", detail,
+      found.error_rank);
+  bool const is_size = kind == static_cast<std::uint32_t>(PlanError::overflow) ||
+                       kind == static_cast<std::uint32_t>(BudgetError::full_slot);
+  SWITCHYARD_REQUIRE(!is_size, shape_mismatch,
+                     "a step needs {} expert rows of {}, {} single rows for a peer of {} and {} carried rows for a "
+                     "peer of {} (rank {} needs the most, {}): routing is too uneven for the budgets; give these sizes "
+                     "or drop tokens",
+                     found.needs.expert_rows, planner.max_expert_rows(), found.needs.single_rows, single.slot_rows,
+                     found.needs.carried_rows, carried.slot_rows, found.error_rank, detail);
+  throw_plan_error(found.error, {static_cast<int>(found.error_rank), numbered_columns(options.planner, columns),
+                                 planner.max_expert_rows()});
+}
+
+BudgetTraffic BudgetPlan::Lists::traffic(StreamView stream) const {
+  BudgetTraffic traffic;
+  for (BudgetSent const* sent : {&sent_out, &sent_back}) {
+    if (sent->route == nullptr) continue;
+    BudgetRoute const& route = *sent->route;
+    Integers rows(to_size(world));
+    SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(rows.data(), sent == &sent_out ? route.sent : route.received,
+                                        rows.size() * sizeof(std::int64_t), cudaMemcpyDeviceToHost, stream.handle()));
+    stream.synchronize();
+    for (std::size_t rank = 0; rank < rows.size(); ++rank) {
+      if (rank == skeleton.rank.index()) continue;
+      traffic.needed_bytes += rows[rank] * sent->row_bytes;
+      traffic.moved_bytes += (options.exact_splits ? rows[rank] : route.slot_rows) * sent->row_bytes;
+    }
+  }
+  return traffic;
+}
+
+BudgetPlan::BudgetPlan(DeviceCommunicator& comm, BudgetOptions const& options, ExpertPlacement const& placement,
+                       int layer)
+    : lists_(std::make_unique<Lists>(options, comm.rank(), placement, layer)) {
+  lists_->compare_options(comm);
+}
+BudgetPlan::~BudgetPlan() = default;
+BudgetPlan::BudgetPlan(BudgetPlan&&) noexcept = default;
+BudgetPlan& BudgetPlan::operator=(BudgetPlan&&) noexcept = default;
+
+std::int64_t BudgetPlan::expert_rows() const noexcept {
+  return lists_->planner.max_expert_rows();
+}
+DevicePlanner const& BudgetPlan::planner() const noexcept {
+  return lists_->planner;
+}
+BudgetOptions const& BudgetPlan::options() const noexcept {
+  return lists_->options;
+}
+
+}  // namespace switchyard::cuda

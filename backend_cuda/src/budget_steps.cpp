@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls of CudaExecutor over slots of fixed size, but for the sums of a combine.
+#include "budget_steps.hpp"
+
+#include "executor_state.hpp"
+#include "nvtx_range.hpp"
+#include "switchyard/cuda/rows.hpp"
+#include "switchyard/hd/mix.hpp"
+#include "switchyard/internal/combine_paths.hpp"
+#include "switchyard/internal/require.hpp"
+
+namespace switchyard::cuda {
+
+std::uint64_t BudgetStep::digest_of(BudgetPhase phase) const {
+  return hd::fingerprint_word(static_cast<std::uint32_t>(phase), digest,
+                              static_cast<std::int64_t>(lists.planner.configuration()));
+}
+
+void require_slot_row(BudgetPlan::Lists const& lists, std::int64_t row_bytes, char const* name) {
+  SWITCHYARD_REQUIRE(row_bytes <= lists.options.max_row_bytes, unsupported,
+                     "{} of rank {} have {} bytes per row, the plan's slots hold {}: give BudgetOptions::max_row_bytes "
+                     "for the widest rows that travel",
+                     name, lists.skeleton.rank.value(), row_bytes, lists.options.max_row_bytes);
+}
+
+void gather_slots(BudgetStep const& step, void const* input, void* output, DeviceBuffer const& map, std::int64_t rows,
+                  std::int64_t row_bytes) {
+  NvtxRange const range("permute");
+  GatherRowsParams params{input, output, nullptr, rows, row_bytes};
+  params.map32 = map.as<std::int32_t const>();
+  launch_gather_rows(params, step.stream);
+}
+
+void CudaExecutor::plan(BudgetPlan const& plan, DeviceRouting const& routing, StreamView stream) {
+  NvtxRange const range("plan");
+  BudgetPlan::Lists& lists = plan.lists();
+  state_->require_plan(lists.skeleton);
+  lists.planner.assign(routing, stream);
+  lists.planner.exchange(state_->comm, stream);
+  lists.planner.plan(stream);
+  lists.skeleton.num_tokens = routing.tokens;
+  bool const has_ids = lists.options.planner.form == RoutingForm::topk && !lists.options.planner.capacity;
+  lists.experts = has_ids ? routing.ids : nullptr;
+  lists.plan(stream);
+}
+
+void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, TensorView rows, StreamView stream,
+                            std::optional<Duration> deadline) {
+  NvtxRange const range("dispatch");
+  BudgetPlan::Lists& lists = plan.lists();
+  DispatchPlan const& known = lists.skeleton;
+  state_->require_plan(known);
+  std::int64_t const hidden = require_matrix("tokens", tokens, known.num_tokens, known.rank);
+  require_same_hidden(hidden, require_matrix("expert rows", rows, plan.expert_rows(), known.rank), known.rank);
+  SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype(), shape_mismatch, "rank {} dispatches {} tokens into {} rows",
+                     known.rank.value(), to_string(tokens.dtype()), to_string(rows.dtype()));
+  require_row_dtype(tokens.dtype(), known.rank);
+  std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
+  require_slot_row(lists, row_bytes, "tokens");
+
+  BudgetStep const step{
+      lists,   state_->comm, stream, hidden, internal::payload_digest(known, tokens.dtype(), rows.dtype(), hidden),
+      deadline};
+  BudgetRoute const& route = lists.outward();
+  BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::dispatch));
+  launch_budget_send_tokens(exchange, route.rows.token_of_row, lists.send_map.as<std::int32_t>(), stream);
+  gather_slots(step, tokens.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
+  lists.move(step.comm, route, false, step.call("dispatch slots", BudgetPhase::dispatch), lists.slots, row_bytes);
+  auto* const map = lists.land_map.as<std::int32_t>();
+  if (lists.is_alltoall()) {
+    launch_budget_land_singles(exchange, lists.chunks(), plan.expert_rows(), map, stream);
+  } else {
+    launch_budget_land_carried(exchange, lists.planner.lists(), plan.expert_rows(), map, stream);
+  }
+  gather_slots(step, lists.slots.data(), rows.data(), lists.land_map, plan.expert_rows(), row_bytes);
+  lists.sent_out = {&route, row_bytes};
+}
+
+void CudaExecutor::dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
+                                     TensorView token_gradients, StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("dispatch backward");
+  BudgetPlan::Lists const& lists = plan.lists();
+  CombineInputs inputs;
+  inputs.weights =
+      ConstTensorView(lists.ones.data(), DType::f32, {lists.skeleton.num_tokens, lists.columns}, MemorySpace::device);
+  combine(plan, recipe, row_gradients, inputs, token_gradients, stream, deadline);
+}
+
+void CudaExecutor::check(BudgetPlan const& plan, StreamView stream) {
+  state_->comm.wait(stream);
+  plan.lists().check(stream);
+  check(stream);
+}
+
+BudgetTraffic CudaExecutor::traffic(BudgetPlan const& plan, StreamView stream) const {
+  return plan.lists().traffic(stream);
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the calls over slots of fixed size share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "budget_lists.hpp"
+#include "switchyard/cuda/cuda_executor.hpp"
+
+namespace switchyard::cuda {
+
+enum class BudgetPhase : std::uint32_t { dispatch = 1, weights, combine };
+
+/// One call of an executor.
+struct BudgetStep {
+  BudgetPlan::Lists& lists;
+  DeviceCommunicator& comm;
+  StreamView stream;
+  std::int64_t hidden;
+  std::uint64_t digest;  ///< of what ranks must pass equally
+  std::optional<Duration> deadline;
+
+  [[nodiscard]] std::uint64_t digest_of(BudgetPhase phase) const;
+  [[nodiscard]] BudgetCall call(char const* operation, BudgetPhase phase) const {
+    return {operation, digest_of(phase), stream, deadline};
+  }
+};
+
+/// @throws Error{unsupported} when rows of `row_bytes` are wider than the slots' rows.
+void require_slot_row(BudgetPlan::Lists const& lists, std::int64_t row_bytes, char const* name);
+
+/// Copies rows to slots, or from slots, by a list of 32-bit row numbers.
+void gather_slots(BudgetStep const& step, void const* input, void* output, DeviceBuffer const& map, std::int64_t rows,
+                  std::int64_t row_bytes);
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+/// BudgetRank: one rank of steps over slots of fixed size, beside core's plan and CpuExecutor.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "executor_cases.hpp"
+#include "graph_replay.hpp"
+#include "switchyard/cuda/budget_plan.hpp"
+#include "switchyard/cuda/sums.hpp"
+
+namespace cross_backend {
+
+struct BudgetCase {
+  Dispatcher dispatcher = Dispatcher::flex;
+  RecipeBatch batch;
+  bool exact_splits = false;
+  std::int64_t expert_rows = 0;   ///< 0: enough
+  std::int64_t carried_rows = 0;  ///< 0: enough
+  std::int64_t single_rows = -1;  ///< -1: enough
+
+  [[nodiscard]] RecipeRun run(int ranks) const {
+    RecipeRun run;
+    run.grid = {1, ranks};
+    run.dispatcher = dispatcher;
+    return run;
+  }
+  [[nodiscard]] std::string name() const {
+    return std::string(support::name_of(dispatcher)) + (exact_splits ? " exact splits" : " slots") + " hidden " +
+           std::to_string(batch.hidden);
+  }
+  [[nodiscard]] cuda::BudgetOptions options(int ranks) const {
+    cuda::BudgetOptions options;
+    options.planner.family = dispatcher == Dispatcher::flex        ? DispatchFamily::megatron_flex
+                             : dispatcher == Dispatcher::allgather ? DispatchFamily::megatron_allgather
+                                                                   : DispatchFamily::megatron_alltoall;
+    options.planner.grid = {1, ranks};
+    options.planner.row_order = dispatcher == Dispatcher::alltoall_tp_major ? RowOrder::tp_major : RowOrder::rank_major;
+    options.planner.columns = batch.top_k;
+    options.planner.max_tokens = batch.tokens + 2;
+    options.planner.max_expert_rows = expert_rows;
+    options.max_row_bytes = batch.hidden * cuda::exact_state_bytes(DType::f32, true);
+    options.carried_rows = carried_rows;
+    options.single_rows = single_rows < 0 ? (batch.tokens + 2) * batch.top_k : single_rows;
+    options.exact_splits = exact_splits;
+    return options;
+  }
+};
+
+class BudgetRank {
+ public:
+  BudgetRank(PairReport& report, BudgetCase const& given, Communicator& comm, cuda::DeviceCommunicator& device_comm)
+      : report_(report),
+        case_(given),
+        run_(given.run(comm.size())),
+        comm_(comm),
+        placement_(ExpertPlacement::contiguous(1, given.batch.experts, comm.size())),
+        budget_(device_comm, given.options(comm.size()), placement_, 0),
+        cpu_(comm),
+        gpu_(device_comm),
+        ids_(given.batch.tokens * given.batch.top_k * 4),
+        digest_(sizeof(std::uint64_t)) {
+    draw(given.batch.seed, given.batch.tokens);
+  }
+
+  /// Another batch of at most as many tokens; the routing's place on the device stays. @param bad_rank names an expert
+  /// outside the model
+  void draw(std::uint64_t seed, int tokens, int bad_rank = -1) {
+    case_.batch.seed = seed;
+    case_.batch.tokens = tokens;
+    part_ = support::rank_batch(case_.batch, run_, comm_.rank().value());
+    plan_ = support::plan_of(run_, comm_, part_.routing, placement_);
+    std::vector<std::int32_t> ids(part_.routing.ids().begin(), part_.routing.ids().end());
+    experts_ = ids;
+    if (comm_.rank().value() == bad_rank) ids.at(3) = case_.batch.experts;
+    ids.resize(static_cast<std::size_t>(ids_.size_bytes()) / sizeof(std::int32_t), -1);
+    cuda::copy_to_device(std::as_bytes(std::span(ids)), ids_, stream_);
+    stream_.view().synchronize();
+  }
+
+  void plan() {
+    gpu_.plan(budget_, {ids_.as<std::int32_t const>(), nullptr, nullptr, part_.count}, stream_);
+    budget_.planner().fingerprint(digest_.as<std::uint64_t>(), stream_);
+  }
+
+  void compare_plan() {
+    std::string const name = case_.name() + " plan";
+    report_.compared(1);
+    if (!(budget_.planner().download(stream_) == plan_)) report_.failed(name + " is not core's");
+    if (cuda::download<std::uint64_t>(digest_, stream_).front() != plan_.fingerprint().value)
+      report_.failed(name + ": fingerprint of a kernel");
+  }
+
+  /// @return the rows that the CPU's experts see
+  template <typename T>
+  std::vector<T> dispatch(std::vector<T> const& tokens, std::int64_t hidden) {
+    std::vector<T> expected(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
+    cpu_.dispatch(plan_, host(tokens, part_.count, hidden), host(expected, plan_.num_expert_rows(), hidden));
+    auto const in = cuda::upload(tokens, stream_);
+    auto const out = poisoned<T>(budget_.expert_rows() * hidden);
+    gpu_.dispatch(budget_, matrix<T>(in, part_.count, hidden), matrix<T>(out, budget_.expert_rows(), hidden), stream_);
+    gpu_.check(budget_, stream_);
+    compare("dispatch", hidden, expected, cuda::download<T>(out, stream_));  // rows behind the plan's keep their poison
+    expected.resize(static_cast<std::size_t>(plan_.num_expert_rows() * hidden));
+    return expected;
+  }
+
+  /// The names of tokens, which say what every expert row is.
+  std::vector<float> payload() {
+    std::vector<float> names;
+    for (int token = 0; token < part_.count; ++token) names.push_back(static_cast<float>(1 + part_.first + token));
+    return dispatch(names, 1);
+  }
+
+  template <typename T>
+  void compare_recipes(std::vector<float> const& payload) {
+    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
+    std::vector<T> rows;
+    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
+    std::vector<T> shared;
+    for (int token = 0; token < part_.count; ++token)
+      for (std::int64_t column = 0; column < case_.batch.hidden; ++column)
+        shared.push_back(support::shared_element<T>(case_.batch, part_.first + token, column));
+    for (auto const name : recipe_names())
+      for (auto const route : {CombineRoute::automatic, CombineRoute::partials})
+        for (bool const f64 : {false, true}) {
+          CombineRecipe const recipe = *parse_recipe(name);
+          if (!is_offered(recipe, route)) continue;
+          combine(recipe, route, f64, rows, shared, f64 || name == "exact_with_shared_expert");
+        }
+  }
+
+  [[nodiscard]] bool is_offered(CombineRecipe const& recipe, CombineRoute route) const {
+    if (!recipe_support(plan_, recipe, route)) return false;
+    return sends_partials(plan_, recipe, route) || recipe.order != SumOrder::rank_then_expert;
+  }
+
+  template <typename T>
+  void combine(CombineRecipe const& recipe, CombineRoute route, bool f64, std::vector<T> const& rows,
+               std::vector<T> const& shared, bool use_shared) {
+    std::int64_t const hidden = case_.batch.hidden;
+    std::vector<T> expected(static_cast<std::size_t>(part_.count * hidden), poison<T>());
+    cpu::CombineInputs inputs;
+    inputs.route = route;
+    inputs.experts = experts_;
+    if (f64)
+      inputs.weights_f64 = std::span<double const>(part_.weights);
+    else
+      inputs.weights = part_.routing.weights();
+    if (use_shared) inputs.shared_expert = host(shared, part_.count, hidden);
+    cpu_.combine(plan_, recipe, host(rows, plan_.num_expert_rows(), hidden), inputs,
+                 host(expected, part_.count, hidden));
+
+    std::vector<T> padded = rows;
+    padded.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
+    auto const in = cuda::upload(padded, stream_);
+    auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
+    auto const added = cuda::upload(shared, stream_);
+    auto const out = poisoned<T>(part_.count * hidden);
+    cuda::CombineInputs device;
+    device.route = route;
+    device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
+    if (use_shared) device.shared_expert = matrix<T>(added, part_.count, hidden);
+    gpu_.combine(budget_, recipe, matrix<T>(in, budget_.expert_rows(), hidden), device,
+                 matrix<T>(out, part_.count, hidden), stream_);
+    gpu_.check(budget_, stream_);
+    compare("combine " + std::string(name_of(recipe)) + (f64 ? " f64" : "") +
+                (route == CombineRoute::partials ? " partials" : ""),
+            hidden, expected, cuda::download<T>(out, stream_));
+  }
+
+  /// The gradient of a dispatch.
+  template <typename T>
+  void compare_backward(std::vector<float> const& payload) {
+    std::int64_t const hidden = case_.batch.hidden;
+    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
+    std::vector<T> rows;
+    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
+    std::vector<T> expected(static_cast<std::size_t>(part_.count * hidden), poison<T>());
+    cpu_.dispatch_backward(plan_, {}, host(rows, plan_.num_expert_rows(), hidden), experts_,
+                           host(expected, part_.count, hidden));
+    rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
+    auto const in = cuda::upload(rows, stream_);
+    auto const out = poisoned<T>(part_.count * hidden);
+    gpu_.dispatch_backward(budget_, {}, matrix<T>(in, budget_.expert_rows(), hidden),
+                           matrix<T>(out, part_.count, hidden), stream_);
+    gpu_.check(budget_, stream_);
+    compare("dispatch backward", hidden, expected, cuda::download<T>(out, stream_));
+  }
+
+  void compare_all() {
+    plan();
+    compare_plan();
+    auto const names = payload();
+    compare_recipes<float>(names);
+    compare_recipes<bf16_t>(names);
+    compare_recipes<f16_t>(names);
+    compare_backward<bf16_t>(names);
+    compare_traffic();
+  }
+
+  /// The last dispatch and combine moved what options say and needed what the plan says.
+  void compare_traffic() {
+    auto const traffic = gpu_.traffic(budget_, stream_);
+    report_.compared(1);
+    bool const is_sound =
+        case_.exact_splits ? traffic.moved_bytes == traffic.needed_bytes : traffic.moved_bytes >= traffic.needed_bytes;
+    if (!is_sound)
+      report_.failed(case_.name() + ": moved " + std::to_string(traffic.moved_bytes) + " bytes for " +
+                     std::to_string(traffic.needed_bytes));
+  }
+
+  [[nodiscard]] PairReport& report() { return report_; }
+  [[nodiscard]] BudgetCase const& given() const { return case_; }
+  [[nodiscard]] support::RankBatch const& part() const { return part_; }
+  [[nodiscard]] DispatchPlan const& core_plan() const { return plan_; }
+  [[nodiscard]] cuda::BudgetPlan const& budget() const { return budget_; }
+  [[nodiscard]] cuda::CudaExecutor& gpu() { return gpu_; }
+  [[nodiscard]] cpu::CpuExecutor& cpu() { return cpu_; }
+  [[nodiscard]] cuda::StreamView stream() const { return stream_; }
+  [[nodiscard]] std::vector<float> weights_f32() const {
+    return {part_.routing.weights().begin(), part_.routing.weights().end()};
+  }
+  template <typename T>
+  void compare(std::string const& what, std::int64_t columns, std::vector<T> const& cpu, std::vector<T> const& gpu) {
+    compare_bits(report_, case_.name() + " " + what, comm_.rank().value(), columns, cpu, gpu);
+  }
+  template <typename T>
+  static T poison() {
+    T value;
+    std::memset(static_cast<void*>(&value), 0xa5, sizeof value);
+    return value;
+  }
+  template <typename T>
+  cuda::DeviceBuffer poisoned(std::int64_t elements) {
+    cuda::DeviceBuffer buffer(elements * static_cast<std::int64_t>(sizeof(T)));
+    cuda::fill_bytes(buffer, 0xa5, stream_);
+    return buffer;
+  }
+  /// A view of the first rows of a host or device matrix.
+  template <typename T>
+  static ConstTensorView host(std::vector<T> const& values, std::int64_t rows, std::int64_t columns) {
+    return ConstTensorView::matrix(std::span(values).first(static_cast<std::size_t>(rows * columns)), rows, columns);
+  }
+  template <typename T>
+  static TensorView host(std::vector<T>& values, std::int64_t rows, std::int64_t columns) {
+    return TensorView::matrix(std::span(values).first(static_cast<std::size_t>(rows * columns)), rows, columns);
+  }
+  template <typename T>
+  static TensorView matrix(cuda::DeviceBuffer const& buffer, std::int64_t rows, std::int64_t columns) {
+    return buffer.view(dtype_of<T>::value, {rows, columns});
+  }
+
+ private:
+  PairReport& report_;
+  BudgetCase case_;
+  RecipeRun run_;
+  Communicator& comm_;
+  ExpertPlacement placement_;
+  support::RankBatch part_;
+  DispatchPlan plan_;
+  std::vector<std::int32_t> experts_;
+  cuda::Stream stream_;
+  cuda::BudgetPlan budget_;
+  cpu::CpuExecutor cpu_;
+  cuda::CudaExecutor gpu_;
+  cuda::DeviceBuffer ids_;
+  cuda::DeviceBuffer digest_;
+};
+
+}  // namespace cross_backend

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Steps over slots of fixed size as one graph: captured in global mode, replayed with other routings.
+#pragma once
+
+#include <vector>
+
+#include "budget_faults.hpp"
+
+namespace cross_backend {
+
+/// Owns a captured graph.
+class CapturedStep {
+ public:
+  template <typename Step>
+  CapturedStep(cuda::StreamView stream, Step const& step) : stream_(stream) {
+    bool ok = cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeGlobal) == cudaSuccess;
+    step();
+    ok = cudaStreamEndCapture(stream.handle(), &graph_) == cudaSuccess && ok;
+    ok = ok && cudaGraphInstantiate(&runnable_, graph_, 0) == cudaSuccess;
+    if (!ok) throw Error(ErrorCode::cuda, "a step could not be captured");
+  }
+  ~CapturedStep() {
+    if (runnable_ != nullptr) static_cast<void>(cudaGraphExecDestroy(runnable_));
+    if (graph_ != nullptr) static_cast<void>(cudaGraphDestroy(graph_));
+  }
+  CapturedStep(CapturedStep const&) = delete;
+  CapturedStep& operator=(CapturedStep const&) = delete;
+  void launch() const {
+    if (cudaGraphLaunch(runnable_, stream_.handle()) != cudaSuccess)
+      throw Error(ErrorCode::cuda, "a captured step was not launched");
+  }
+
+ private:
+  cuda::StreamView stream_;
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t runnable_ = nullptr;
+};
+
+/// plan, fingerprint, dispatch and combine in one graph. @param unchecked a communicator without host checks
+inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& unchecked,
+                           Dispatcher dispatcher, CombineRecipe const& recipe) {
+  BudgetCase given;
+  given.dispatcher = dispatcher;
+  given.batch.hidden = 64;
+  given.batch.tokens = 24;
+  given.expert_rows = 24 * 6;
+  BudgetRank rank(report, given, comm, unchecked);
+  std::int64_t const tokens = rank.part().count;
+  std::int64_t const rows = rank.budget().expert_rows();
+  cuda::StreamView const stream = rank.stream();
+  std::vector<bf16_t> values;
+  for (std::int64_t i = 0; i < tokens * 64; ++i) values.push_back(to_bf16(static_cast<float>(i * 37 % 509) / 64.0F));
+  auto const in = cuda::upload(values, stream);
+  auto const weights = rank.poisoned<float>(tokens * given.batch.top_k);
+  auto const there = rank.poisoned<bf16_t>(rows * 64);
+  auto const back = rank.poisoned<bf16_t>(tokens * 64);
+  cuda::CombineInputs inputs;
+  inputs.weights = BudgetRank::matrix<float>(weights, tokens, given.batch.top_k);
+  auto const step = [&] {
+    rank.plan();
+    rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<bf16_t>(in, tokens, 64),
+                        BudgetRank::matrix<bf16_t>(there, rows, 64), stream);
+    rank.gpu().combine(rank.budget(), recipe, BudgetRank::matrix<bf16_t>(there, rows, 64), inputs,
+                       BudgetRank::matrix<bf16_t>(back, tokens, 64), stream);
+  };
+  auto const redraw = [&](std::uint64_t seed, int bad_rank) {
+    rank.draw(seed, given.batch.tokens, bad_rank);
+    auto const drawn = rank.weights_f32();
+    cuda::copy_to_device(std::as_bytes(std::span(drawn)), weights, stream);
+    stream.synchronize();
+  };
+  redraw(1, -1);
+  step();
+  rank.gpu().check(rank.budget(), stream);
+  comm.barrier({.operation = "before capture"});
+  CapturedStep const captured(stream, step);
+  for (std::uint64_t seed = 2; seed < 7; ++seed) {
+    bool const is_bad = seed == 4;
+    redraw(seed, is_bad ? 0 : -1);
+    captured.launch();
+    std::string const text = text_of([&] { rank.gpu().check(rank.budget(), stream); });
+    expect_text(report, comm, given.name() + " replay", text, is_bad ? "token 0, slot 3 of rank 0" : "nothing");
+    if (is_bad) continue;
+    rank.compare_plan();
+    std::vector<bf16_t> expected(static_cast<std::size_t>(tokens * 64));
+    std::vector<bf16_t> expert_rows(static_cast<std::size_t>(rank.core_plan().num_expert_rows() * 64));
+    rank.cpu().dispatch(rank.core_plan(), BudgetRank::host(values, tokens, 64),
+                        BudgetRank::host(expert_rows, rank.core_plan().num_expert_rows(), 64));
+    cpu::CombineInputs on_host;
+    auto const host_weights = rank.weights_f32();
+    on_host.weights = host_weights;
+    rank.cpu().combine(rank.core_plan(), recipe, BudgetRank::host(expert_rows, rank.core_plan().num_expert_rows(), 64),
+                       on_host, BudgetRank::host(expected, tokens, 64));
+    rank.compare("replay " + std::string(name_of(recipe)), 64, expected, cuda::download<bf16_t>(back, stream));
+  }
+}
+
+inline void replay_all(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& unchecked) {
+  replay_budgets(report, comm, unchecked, Dispatcher::flex, CombineRecipe::rank_partial());
+  replay_budgets(report, comm, unchecked, Dispatcher::flex, CombineRecipe::source_slot_order());
+  replay_budgets(report, comm, unchecked, Dispatcher::alltoall_rank_major, CombineRecipe::source_slot_order());
+  replay_budgets(report, comm, unchecked, Dispatcher::allgather, CombineRecipe::exact());
+}
+
+}  // namespace cross_backend
