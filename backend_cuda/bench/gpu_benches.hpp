@@ -24,6 +24,10 @@ void bench_experts(Results& results, KernelTimer& timer);
 /// Dispatch and combine over NCCL and by the fused path, stage by stage and together; one process, one thread and one
 /// GPU per rank. @throws Error{cuda} naming what every rank threw; Error{unsupported} in a build without NCCL
 void bench_ranks(Results& results, int ranks, std::vector<std::int64_t> const& tokens = {128, 4096, 8192});
+/// The fused path with a ready plan and with one made in the step, launched, in a row and as replays of a graph, from
+/// one token on. @throws as bench_ranks()
+void bench_fused_steps(Results& results, int ranks,
+                       std::vector<std::int64_t> const& tokens = {1, 8, 32, 128, 512, 4096});
 /// Bare all-to-alls over NCCL, as the simulator's validation reads them, each beside copies of the same messages by the
 /// device itself. @param echo whether every case becomes a line on stdout. @throws as bench_ranks()
 [[nodiscard]] switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const& sizes,

@@ -16,25 +16,24 @@ struct PlannedShape {
   std::int64_t hidden;
   int top_k;
   int burst;  ///< steps in a row of a second series
+  switchyard::cuda::PlanKernels kernels = switchyard::cuda::PlanKernels::automatic;
 };
 
 /// Planning, and whole steps from routing on the device: launched, and as replays of a graph. @param bench one rank's
-/// group, stream, clock and board.
+/// group, stream, clock and board. @param executor made for as many tokens or more
 template <typename Bench>
-void bench_planned(Bench& bench, switchyard::RoutingMap const& routing, switchyard::ExpertPlacement const& placement,
-                   PlannedShape const& shape) {
+void bench_planned(Bench& bench, switchyard::cuda::FusedExecutor& executor, switchyard::RoutingMap const& routing,
+                   switchyard::ExpertPlacement const& placement, PlannedShape const& shape) {
   namespace cuda = switchyard::cuda;
   using switchyard::DType;
   cuda::StreamView const stream = bench.stream;
   std::int64_t const count = routing.num_tokens();
-  auto const attempt = cuda::FusedExecutor::create(bench.checked, {count, shape.hidden * 2, shape.top_k});
-  if (attempt.executor == nullptr) return;
-  cuda::FusedExecutor& executor = *attempt.executor;
   cuda::DevicePlannerConfig config;
   config.grid = {1, bench.checked.size()};
   config.columns = shape.top_k;
   config.max_tokens = count;
   config.max_expert_rows = 2 * count * shape.top_k;
+  config.kernels = shape.kernels;
   auto plan = executor.prepare(config, placement, 0);
   auto const ids = cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), stream);
   auto const weights = cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), stream);
@@ -54,7 +53,8 @@ void bench_planned(Bench& bench, switchyard::RoutingMap const& routing, switchya
   };
   std::vector<std::pair<std::string, double>> const fields{{"tokens", static_cast<double>(count)},
                                                            {"ranks", static_cast<double>(bench.checked.size())}};
-  std::string const name = "fused T=" + std::to_string(count);
+  std::string const name =
+      "fused T=" + std::to_string(count) + (shape.kernels == cuda::PlanKernels::chain ? " by a chain" : "");
   auto const bytes = static_cast<double>(count * shape.top_k * shape.hidden * 2);
   for (int const burst : {1, shape.burst}) {
     std::string const full = name + (burst > 1 ? " in bursts of " + std::to_string(burst) : "");
@@ -68,6 +68,15 @@ void bench_planned(Bench& bench, switchyard::RoutingMap const& routing, switchya
   }
   executor.check(plan, stream);
   bench.checked.barrier({.operation = "planned end"});
+}
+
+/// With an executor made for the routing.
+template <typename Bench>
+void bench_planned(Bench& bench, switchyard::RoutingMap const& routing, switchyard::ExpertPlacement const& placement,
+                   PlannedShape const& shape) {
+  auto const attempt =
+      switchyard::cuda::FusedExecutor::create(bench.checked, {routing.num_tokens(), shape.hidden * 2, shape.top_k});
+  if (attempt.executor != nullptr) bench_planned(bench, *attempt.executor, routing, placement, shape);
 }
 
 }  // namespace gpu_bench
