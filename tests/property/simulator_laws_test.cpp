@@ -237,22 +237,25 @@ TEST_CASE("T2 approaches T1 as chunks shrink") {
   CHECK(worst_fine < worst_coarse);
 }
 
-TEST_CASE("merging completions keeps its promise, and the promise is not an empty one") {
-  for (double const fraction : {0.05, 0.01, 0.001}) {
+TEST_CASE("merging states an error of at most the fraction, and keeps it") {
+  for (double const fraction : {0.1, 0.01, 0.001}) {
     CAPTURE(fraction);
-    double stated = 0;
+    std::int64_t exact_events = 0, merged_events = 0;
     for (std::uint64_t seed = 1; seed <= 5 * kCases; ++seed) {
       CAPTURE(seed);
       Draw draw(seed);
       ClusterTopology const topology(random_spec(draw, true));
       auto const flows = random_flows(draw, topology.num_ranks(), true);
-      double const exact = makespan(Fidelity::t1, topology, flows);
+      auto const exact = make_network_model(Fidelity::t1)->estimate(topology, flows);
       auto const merged = make_network_model(Fidelity::t1, {.merge_fraction = fraction})->estimate(topology, flows);
-      CHECK(std::abs(merged.makespan_us - exact) <= merged.merge_error_us + 1e-9 * exact);
+      double const slack_us = 1e-9 * exact.makespan_us;
+      CHECK(std::abs(merged.makespan_us - exact.makespan_us) <= merged.merge_error_us + slack_us);
+      CHECK(merged.merge_error_us <= fraction * merged.makespan_us);
       CHECK(merged.makespan_us >= makespan(Fidelity::t0, topology, flows) * (1 - 1e-9));
-      if (exact > 0) stated += merged.merge_error_us / exact / (5 * kCases);
+      exact_events += exact.events;
+      merged_events += merged.events;
     }
-    CHECK(stated < 3 * fraction);
+    CHECK(merged_events < exact_events);
   }
 }
 
@@ -273,8 +276,9 @@ TEST_CASE("merging the flows of a drawn layer") {
     MESSAGE("events " << exact.events << " and " << merged.events << ", off by " << off_us / exact.makespan_us
                       << " of the makespan, stated " << merged.merge_error_us / exact.makespan_us);
     CHECK(off_us <= merged.merge_error_us);
-    CHECK(merged.merge_error_us <= 0.01 * exact.makespan_us);
-    CHECK(merged.events * 2 < exact.events);
+    CHECK(merged.merge_error_us > 0);
+    CHECK(merged.merge_error_us <= 1e-3 * merged.makespan_us);
+    CHECK(merged.events < exact.events);
     CHECK(exact.merge_error_us == 0);
   }
 }

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <utility>
+
+#include "network/least_value.hpp"
 
 namespace switchyard::sim {
 namespace {
@@ -20,7 +23,7 @@ std::uint64_t mixed(std::uint64_t hash, std::uint64_t value) {
 FlowClasses::FlowClasses(FlowPaths const& paths)
     : paths_(paths),
       binding_(paths),
-      water_(paths.capacity),
+      islands_(paths.capacity),
       class_of_(paths.num_flows(), kNone),
       end_sent_(paths.num_flows()),
       first_flow_(paths.capacity.size() + 1),
@@ -53,12 +56,16 @@ void FlowClasses::start(std::uint32_t flow, double bytes) {
 }
 
 /// Active flows on links that have come to bind or have ceased to.
-void FlowClasses::find_moved_flows() {
+void FlowClasses::find_moved_flows(double now_us) {
   for (std::uint32_t const link : touched_links_) {
     touched_[link] = 0;
     std::uint8_t const binds = binding_.can_bind(link) ? 1 : 0;
     if (binds == binds_[link]) continue;
     binds_[link] = binds;
+    if (std::uint32_t const island = islands_.of_link(link); binds == 0 && island != kNone) {
+      dirty(island, now_us);
+      islands_[island].loose = true;
+    }
     for (std::uint32_t i = first_flow_[link]; i < first_flow_[link + 1]; ++i) {
       std::uint32_t const flow = flows_of_link_[i];
       if (class_of_[flow] == kNone || is_moved_[flow] != 0) continue;
@@ -69,6 +76,22 @@ void FlowClasses::find_moved_flows() {
   touched_links_.clear();
 }
 
+void FlowClasses::bring_up(std::uint32_t island, double us) {
+  Island& one = islands_[island];
+  double const by_us = us - one.at_us;
+  if (by_us <= 0) return;
+  for (std::size_t i = 0; i < one.sent.size(); ++i) one.sent[i] += one.rate[i] * by_us;
+  one.at_us = us;
+}
+
+/// Marks an island to be filled anew from `now_us`, or from where it is.
+void FlowClasses::dirty(std::uint32_t island, double now_us) {
+  bring_up(island, now_us);
+  if (islands_[island].dirty) return;
+  islands_[island].dirty = true;
+  dirty_.push_back(island);
+}
+
 std::uint32_t FlowClasses::class_for(std::uint32_t flow) {
   key_.clear();
   for (std::uint32_t const link : paths_.links_of(flow))
@@ -76,50 +99,49 @@ std::uint32_t FlowClasses::class_for(std::uint32_t flow) {
   double const limit = paths_.limit[flow];
   std::uint64_t hash = std::bit_cast<std::uint64_t>(limit);
   for (std::uint32_t const link : key_) hash = mixed(hash, link + 1);
-  auto const fresh = static_cast<std::uint32_t>(classes_.size());
+  auto const fresh = islands_.num_classes();
   auto const found = class_table_.find_or_add(hash, fresh, [&](std::uint32_t number) {
-    Class const& known = classes_[number];
-    return known.limit == limit && known.num_links == key_.size() &&
-           std::equal(key_.begin(), key_.end(), class_links_.begin() + known.first_link);
+    FlowClass const& known = islands_.class_at(number);
+    auto const links = islands_.links_of(known);
+    return known.limit == limit && std::equal(key_.begin(), key_.end(), links.begin(), links.end());
   });
   if (found != fresh) return found;
-  Class added;
-  added.first_link = static_cast<std::uint32_t>(class_links_.size());
-  added.num_links = static_cast<std::uint32_t>(key_.size());
-  added.limit = limit;
-  classes_.push_back(added);
   ends_.emplace_back();
-  class_links_.insert(class_links_.end(), key_.begin(), key_.end());
-  return found;
+  return islands_.add_class(key_, limit);
 }
 
-void FlowClasses::join(std::uint32_t flow, double bytes) {
+/// The islands of its links become one, at the time of the one that is furthest.
+void FlowClasses::join(std::uint32_t flow, double bytes, double now_us) {
   std::uint32_t const number = class_for(flow);
-  Class& to = classes_[number];
-  if (!to.live) live_.push_back(number);
-  to.live = true;
+  FlowClass& one = islands_.class_at(number);
+  islands_here_.clear();
+  if (one.island != kNone) islands_here_.push_back(one.island);
+  for (std::uint32_t const link : key_)
+    if (islands_.of_link(link) != kNone) islands_here_.push_back(islands_.of_link(link));
+  for (std::uint32_t const island : islands_here_) now_us = std::max(now_us, islands_[island].at_us);
+  for (std::uint32_t const island : islands_here_) dirty(island, now_us);
+  dirty(islands_.add_flow(number, now_us), now_us);
+  if (one.flows == 1) ends_[number].clear();
   class_of_[flow] = number;
-  end_sent_[flow] = to.sent + bytes;
-  ++to.flows;
-  if (to.flows == 1 || end_sent_[flow] < to.next) to.next = end_sent_[flow];
+  end_sent_[flow] = islands_.sent_by(one) + bytes;
+  double& next = islands_.next_of(one);
+  next = std::min(next, end_sent_[flow]);
   ends_[number].push_back({end_sent_[flow], flow});
   std::push_heap(ends_[number].begin(), ends_[number].end(), later);
 }
 
-void FlowClasses::leave(std::uint32_t flow) {
-  --classes_[class_of_[flow]].flows;
-  class_of_[flow] = kNone;
-}
-
-void FlowClasses::move(std::uint32_t flow) {
+void FlowClasses::move(std::uint32_t flow, double now_us) {
   is_moved_[flow] = 0;
   double bytes = end_sent_[flow];
   if (class_of_[flow] != kNone) {
-    bytes -= classes_[class_of_[flow]].sent;
-    classes_[class_of_[flow]].left = true;
-    leave(flow);
+    FlowClass& from = islands_.class_at(class_of_[flow]);
+    dirty(from.island, now_us);
+    now_us = islands_[from.island].at_us;
+    bytes -= islands_.sent_by(from);
+    if (!std::exchange(from.left, true)) left_.push_back(class_of_[flow]);
+    islands_.remove_flow(class_of_[flow]);
   }
-  join(flow, bytes);
+  join(flow, bytes, now_us);
 }
 
 /// Drops ends until the first one is of a flow of this class.
@@ -130,76 +152,88 @@ void FlowClasses::find_next(std::uint32_t number) {
     std::pop_heap(ends.begin(), ends.end(), later);
     ends.pop_back();
   }
-  classes_[number].left = false;
-  if (!ends.empty()) classes_[number].next = ends.front().sent;
+  FlowClass const& one = islands_.class_at(number);
+  if (!ends.empty()) islands_.next_of(one) = ends.front().sent;
 }
 
-void FlowClasses::drop_empty_classes() {
-  std::size_t kept = 0;
-  for (std::uint32_t const number : live_) {
-    Class& one = classes_[number];
-    if (one.flows > 0) {
-      if (one.left) find_next(number);
-      live_[kept++] = number;
-      continue;
-    }
-    one.live = one.left = false;
-    one.sent = 0;
-    ends_[number].clear();
+void FlowClasses::fill(std::uint32_t island) {
+  Island& one = islands_[island];
+  one.water.fill(one.rate);
+  one.end_us.resize(one.classes.size());
+  for (std::size_t i = 0; i < one.classes.size(); ++i) {
+    double const us = (one.next[i] - one.sent[i]) / one.rate[i];
+    one.end_us[i] = one.at_us + (us > 0 ? us : 0);
   }
-  live_.resize(kept);
+  one.first_end_us = least_value(one.end_us);
+  one.dirty = one.loose = false;
+  first_ends_.push({one.first_end_us, island, ++one.version});
 }
 
-void FlowClasses::fill() {
-  items_.clear();
-  for (std::uint32_t const number : live_) {
-    Class const& one = classes_[number];
-    items_.push_back({one.first_link, one.num_links, one.flows, one.limit});
-  }
-  rates_.resize(items_.size());
-  water_.fill(items_, class_links_, rates_);
-  first_end_us_ = std::numeric_limits<double>::infinity();
-  for (std::size_t i = 0; i < live_.size(); ++i) {
-    Class& one = classes_[live_[i]];
-    one.rate = rates_[i];
-    first_end_us_ = std::min(first_end_us_, std::max(0.0, (one.next - one.sent) / one.rate));
-  }
+void FlowClasses::regroup(std::uint32_t island) {
+  if (!islands_[island].dirty) return;
+  islands_.regroup(island, parts_);
+  for (std::uint32_t const part : parts_) fill(part);
 }
 
-void FlowClasses::settle() {
-  find_moved_flows();
-  for (std::uint32_t const flow : moved_) move(flow);
+void FlowClasses::settle(double now_us) {
+  find_moved_flows(now_us);
+  for (std::uint32_t const flow : moved_) move(flow, now_us);
   moved_.clear();
-  drop_empty_classes();
-  fill();
-}
-
-double FlowClasses::end_within(double us, std::vector<EndedFlow>& ended) {
-  double last = 0;
-  for (std::uint32_t const number : live_) {
-    Class& one = classes_[number];
-    while (one.flows > 0) {
-      double const end_us = std::max(0.0, (one.next - one.sent) / one.rate);
-      if (end_us > us) break;
-      std::uint32_t const flow = ends_[number].front().flow;
-      last = std::max(last, end_us);
-      ended.push_back({flow, end_us, one.rate});
-      binding_.remove(flow);
-      touch(flow);
-      leave(flow);
-      --num_active_;
-      find_next(number);
-    }
+  for (std::uint32_t const number : left_) {
+    islands_.class_at(number).left = false;
+    if (islands_.class_at(number).flows > 0) find_next(number);
   }
-  return last;
+  left_.clear();
+  for (std::size_t i = 0; i < dirty_.size(); ++i) regroup(dirty_[i]);
+  dirty_.clear();
 }
 
-void FlowClasses::advance(double us) {
-  for (std::uint32_t const number : live_) classes_[number].sent += classes_[number].rate * us;
+double FlowClasses::first_end_us() {
+  while (!first_ends_.empty() && islands_[first_ends_.top().island].version != first_ends_.top().version)
+    first_ends_.pop();
+  return first_ends_.empty() ? std::numeric_limits<double>::infinity() : first_ends_.top().us;
 }
 
-double FlowClasses::bytes_left(std::uint32_t flow) const {
-  return std::max(0.0, end_sent_[flow] - classes_[class_of_[flow]].sent);
+void FlowClasses::end_flows_of(std::uint32_t number, double closes_us, std::vector<EndedFlow>& ended) {
+  FlowClass const& one = islands_.class_at(number);
+  Island const& island = islands_[one.island];
+  while (one.flows > 0) {
+    double const us =
+        island.at_us + std::max(0.0, (island.next[one.place] - island.sent[one.place]) / island.rate[one.place]);
+    if (us > closes_us) break;
+    std::uint32_t const flow = ends_[number].front().flow;
+    ended.push_back({flow, us, island.rate[one.place]});
+    binding_.remove(flow);
+    touch(flow);
+    islands_.remove_flow(number);
+    class_of_[flow] = kNone;
+    --num_active_;
+    find_next(number);
+  }
+}
+
+double FlowClasses::end_first(double window_us, std::vector<EndedFlow>& ended) {
+  double const first_us = first_end_us();
+  std::uint32_t const island = first_ends_.top().island;
+  first_ends_.pop();
+  Island const& one = islands_[island];
+  for (std::size_t i = 0; i < one.classes.size(); ++i)
+    if (one.end_us[i] <= first_us + window_us) end_flows_of(one.classes[i], first_us + window_us, ended);
+  double late = 0, rate = 0;
+  for (EndedFlow const& end : ended) {
+    late += end.rate * (end.us - first_us);
+    rate += end.rate;
+  }
+  double const closes_us = first_us + late / rate;
+  dirty(island, closes_us);
+  return closes_us;
+}
+
+double FlowClasses::bytes_left(std::uint32_t flow, double now_us) const {
+  FlowClass const& one = islands_.class_at(class_of_[flow]);
+  Island const& island = islands_[one.island];
+  double const since_us = std::max(0.0, now_us - island.at_us);
+  return std::max(0.0, end_sent_[flow] - island.sent[one.place] - island.rate[one.place] * since_us);
 }
 
 }  // namespace switchyard::sim

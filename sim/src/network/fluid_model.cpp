@@ -2,6 +2,7 @@
 #include "network/fluid_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -13,6 +14,8 @@ namespace switchyard::sim {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
+// Merge windows as parts of the error that is allowed; below the last one events are not merged.
+constexpr double kFirstWindow = 0.25, kNarrower = 0.25, kLastWindow = 0.02;
 
 /// What a sender has paid for messages since it was last idle. Messages are counted, so that the same messages in
 /// another order end at the same time, bit for bit, and flows that depart together are one event.
@@ -53,7 +56,7 @@ struct GroupRun {
 class EventRun {
  public:
   EventRun(GroupRun& run, double merge_us)
-      : run_(run), merge_us_(merge_us), classes_(run.paths), idle_us_(run.paths.capacity.size()) {
+      : run_(run), merge_us_(merge_us), classes_(run.paths), drift_us_(run.paths.capacity.size()), most_us_(drift_us_) {
     order_.resize(run.members.size());
     std::iota(order_.begin(), order_.end(), 0U);
     std::stable_sort(order_.begin(), order_.end(),
@@ -62,63 +65,79 @@ class EventRun {
 
   void go() {
     run_.merge_us.assign(run_.members.size(), 0.0);
+    double starts_us = next_start_us();
     while (next_ < order_.size() || !classes_.empty()) {
-      if (classes_.empty()) now_us_ = std::max(now_us_, departs(order_[next_]));
-      start_due_flows();
-      if (classes_.empty()) continue;
-      classes_.settle();
-      step();
+      classes_.settle(now_us_);
+      double const end_us = classes_.first_end_us();
+      now_us_ = std::max(now_us_, std::min(end_us, starts_us));
+      if (end_us <= starts_us) end_flows();
+      if (now_us_ >= starts_us) {
+        start_flows(starts_us);
+        starts_us = next_start_us();
+      }
       ++run_.events;
     }
-    if (merge_us_ > 0) add_up_idle_times();
+    if (merge_us_ > 0) add_up_drifts();
   }
 
  private:
   [[nodiscard]] double departs(std::uint32_t flow) const { return run_.departs[run_.members[flow]]; }
 
-  void start_due_flows() {
-    for (; next_ < order_.size() && departs(order_[next_]) <= now_us_; ++next_) {
+  /// The last start within the merge window of the first.
+  [[nodiscard]] double next_start_us() const {
+    if (next_ == order_.size()) return kNever;
+    double const closes_us = departs(order_[next_]) + merge_us_;
+    double last_us = departs(order_[next_]);
+    for (std::size_t i = next_; i < order_.size() && departs(order_[i]) <= closes_us; ++i) last_us = departs(order_[i]);
+    return last_us;
+  }
+
+  void start_flows(double us) {
+    for (; next_ < order_.size() && departs(order_[next_]) <= us; ++next_) {
       std::uint32_t const flow = order_[next_];
       std::int64_t const bytes = run_.flows[run_.members[flow]].bytes;
       if (bytes == 0) {
         finish(flow, departs(flow));
         continue;
       }
-      run_.merge_us[flow] = now_us_ - departs(flow);
+      run_.merge_us[flow] = us - departs(flow);
       classes_.start(flow, static_cast<double>(bytes));
     }
   }
 
-  /// To the first start or end, and on to the last one within the merge window after it.
-  void step() {
-    double const until_start = next_ < order_.size() ? departs(order_[next_]) - now_us_ : kNever;
-    double const closes = std::min(classes_.first_end_us(), until_start) + merge_us_;
+  /// What merging does: a flow that ends at e and leaves its links at the common time m has kept them, or lacked them,
+  /// for m - e at its rate r. From m on the run is that of a flow longer by r (m - e), exactly, so that the whole run
+  /// is the unmerged one of flows changed by these amounts; m makes their sum 0 in every window. A link's drift is what
+  /// its own flows have been changed by so far.
+  void end_flows() {
     ended_.clear();
-    double last = classes_.end_within(closes, ended_);
-    double now_us = now_us_ + last;
-    for (std::size_t i = next_; i < order_.size() && departs(order_[i]) - now_us_ <= closes; ++i)
-      now_us = std::max(now_us, departs(order_[i]));
-    last = std::max(last, now_us - now_us_);
-    for (EndedFlow const& end : ended_) {
-      finish(end.flow, now_us_ + end.us);
-      for (std::uint32_t const link : run_.paths.links_of(end.flow))
-        idle_us_[link] += end.rate * (last - end.us) / run_.paths.capacity[link];
+    double const left_us = classes_.end_first(merge_us_, ended_);
+    if (merge_us_ == 0) {
+      for (EndedFlow const& end : ended_) finish(end.flow, end.us);
+      return;
     }
-    classes_.advance(last);
-    now_us_ = now_us;
+    for (EndedFlow const& end : ended_) {
+      finish(end.flow, end.us);
+      for (std::uint32_t const link : run_.paths.links_of(end.flow))
+        drift_us_[link] += end.rate * (left_us - end.us) / run_.paths.capacity[link];
+    }
+    for (EndedFlow const& end : ended_)
+      for (std::uint32_t const link : run_.paths.links_of(end.flow))
+        most_us_[link] = std::max(most_us_[link], std::abs(drift_us_[link]));
   }
 
   void finish(std::uint32_t flow, double us) { run_.finish_us[run_.members[flow]] = us + run_.paths.latency_us[flow]; }
 
-  void add_up_idle_times() {
+  void add_up_drifts() {
     for (std::uint32_t flow = 0; flow < run_.members.size(); ++flow)
-      for (std::uint32_t const link : run_.paths.links_of(flow)) run_.merge_us[flow] += idle_us_[link];
+      for (std::uint32_t const link : run_.paths.links_of(flow)) run_.merge_us[flow] += most_us_[link];
   }
 
   GroupRun& run_;
   double merge_us_;
   FlowClasses classes_;
-  std::vector<double> idle_us_;  // [links] capacity that ended flows kept until their window closed, as time
+  // [links] as time: what flows that ended early kept, less what flows that ended late took, now and at most
+  std::vector<double> drift_us_, most_us_;
   std::vector<std::uint32_t> order_;
   std::vector<EndedFlow> ended_;
   std::size_t next_ = 0;
@@ -134,8 +153,8 @@ void run_first_order(GroupRun& run) {
     items.push_back({first, run.paths.first_hop[flow + 1] - first, 1, run.paths.limit[flow]});
   }
   std::vector<double> rates(items.size());
-  WaterFill(run.paths.capacity).fill(items, run.paths.hops, rates);
-  for (std::size_t flow = 0; flow < items.size(); ++flow) {
+  WaterFill(run.paths.capacity, std::move(items), run.paths.hops).fill(rates);
+  for (std::size_t flow = 0; flow < rates.size(); ++flow) {
     std::uint32_t const member = run.members[flow];
     double const sends_us = static_cast<double>(run.flows[member].bytes) / rates[flow];
     run.finish_us[member] = run.departs[member] + sends_us + run.paths.latency_us[flow];
@@ -143,11 +162,35 @@ void run_first_order(GroupRun& run) {
   run.events = 1;
 }
 
-/// The last end when every flow is given back what merging may have cost it, see NetworkEstimate::merge_error_us.
-double unmerged_end(GroupRun const& run) {
-  double last = 0;
-  for (std::size_t flow = 0; flow < run.merge_us.size(); ++flow)
-    last = std::max(last, run.finish_us[run.members[flow]] - run.merge_us[flow]);
+/// The last end, and how early or late it may be.
+struct LastEnd {
+  double us = 0, least_us = 0, most_us = 0;
+  void add(double finish_us, double merge_us) {
+    us = std::max(us, finish_us);
+    least_us = std::max(least_us, finish_us - merge_us);
+    most_us = std::max(most_us, finish_us + merge_us);
+  }
+  [[nodiscard]] double error_us() const noexcept { return std::max(us - least_us, most_us - us); }
+};
+
+/// All groups, one after the other. @param window_us below 0: one fill and no events.
+LastEnd run_groups(ClusterTopology const& topology, std::span<Flow const> flows, FlowGroups const& groups,
+                   double window_us, NetworkEstimate& estimate) {
+  std::vector<double> const departs = departure_us(topology, flows);
+  estimate.finish_us = departs;  // of local flows
+  estimate.events = 0;
+  LastEnd last;
+  for (double const us : departs) last.add(us, 0);
+  LocalLinks local(topology);
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    FlowPaths const paths(topology, flows, groups.members(group), local);
+    GroupRun run{paths, flows, groups.members(group), departs, estimate.finish_us};
+    if (window_us < 0) run_first_order(run);
+    if (window_us >= 0) EventRun(run, window_us).go();
+    estimate.events += run.events;
+    for (std::size_t flow = 0; flow < run.members.size(); ++flow)
+      last.add(estimate.finish_us[run.members[flow]], run.merge_us.empty() ? 0 : run.merge_us[flow]);
+  }
   return last;
 }
 
@@ -167,27 +210,21 @@ std::vector<double> departure_us(ClusterTopology const& topology, std::span<Flow
 NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<Flow const> flows) const {
   LinkAccount account(topology);
   account.add(flows);
-  double const bound_us = account.lower_bound_us();
-  auto const departs = departure_us(topology, flows);
   NetworkEstimate estimate;
   estimate.bottleneck = account.bottleneck();
-  estimate.finish_us = departs;  // of local flows
-  double unmerged_us = bound_us;
-  for (double const us : departs) unmerged_us = std::max(unmerged_us, us);
   FlowGroups const groups(topology, flows);
-  LocalLinks local(topology);
-  for (std::size_t group = 0; group < groups.size(); ++group) {
-    FlowPaths const paths(topology, flows, groups.members(group), local);
-    GroupRun run{paths, flows, groups.members(group), departs, estimate.finish_us};
-    if (first_order_) run_first_order(run);
-    if (!first_order_) EventRun(run, merge_fraction_ * bound_us).go();
-    estimate.events += run.events;
-    unmerged_us = std::max(unmerged_us, unmerged_end(run));
+  if (first_order_) {
+    estimate.makespan_us = run_groups(topology, flows, groups, -1, estimate).us;
+    return estimate;
   }
-  for (double const us : estimate.finish_us) estimate.makespan_us = std::max(estimate.makespan_us, us);
-  if (merge_fraction_ > 0 && !first_order_)
-    estimate.merge_error_us = std::max(0.0, estimate.makespan_us - unmerged_us) + merge_fraction_ * bound_us;
-  return estimate;
+  double const bound_us = account.lower_bound_us();
+  for (double part = merge_fraction_ * kFirstWindow;; part *= kNarrower) {
+    if (part < merge_fraction_ * kLastWindow) part = 0;
+    LastEnd const last = run_groups(topology, flows, groups, part * bound_us, estimate);
+    estimate.makespan_us = std::max(last.us, part > 0 ? bound_us : 0);
+    estimate.merge_error_us = part > 0 ? last.error_us() + 2 * part * bound_us : 0;
+    if (estimate.merge_error_us <= merge_fraction_ * estimate.makespan_us) return estimate;
+  }
 }
 
 }  // namespace switchyard::sim

@@ -133,7 +133,7 @@ class FluidSession final : public NetworkSession {
     if (merge_fraction_ == 0) return;
     LinkAccount account(topology_);
     account.add(traffic.flows);
-    window_us_ = merge_fraction_ * account.lower_bound_us();
+    window_us_ = merge_fraction_ / 2 * account.lower_bound_us();
     merge_error_us_ += 2 * window_us_;
   }
 
@@ -141,40 +141,31 @@ class FluidSession final : public NetworkSession {
   double next_event_us() {
     double const departs = waiting_.empty() ? kNever : std::max(fluid_us_, waiting_.top().us);
     if (!flows_ || flows_->classes().empty()) return departs;
-    if (!settled_) flows_->classes().settle();
+    if (!settled_) flows_->classes().settle(event_us_);
     settled_ = true;
-    return std::min(departs, fluid_us_ + flows_->classes().first_end_us());
+    return std::min(departs, flows_->classes().first_end_us());
   }
 
   void step(double us) {
     bool const departure = !waiting_.empty() && std::max(fluid_us_, waiting_.top().us) <= us;
-    if (flows_ && !flows_->classes().empty()) {
-      double const first_end = flows_->classes().first_end_us();
-      if (fluid_us_ + first_end <= us) {
-        end_flows(first_end);
-      } else {
-        flows_->classes().advance(us - fluid_us_);
-        fluid_us_ = us;
-        settled_ = false;
-      }
-    } else {
-      fluid_us_ = std::max(fluid_us_, us);
-    }
+    bool const end = flows_ && !flows_->classes().empty() && flows_->classes().first_end_us() <= us;
+    event_us_ = us;
+    fluid_us_ = std::max(fluid_us_, us);
+    if (end) end_flows();
     if (departure) depart();
   }
 
-  /// Ends what ends within the merge window; links that it leaves idle till then are handed on at its close.
-  void end_flows(double first_end) {
+  /// Ends what ends within the merge window of one island; links that it leaves idle till then are handed on at its
+  /// close.
+  void end_flows() {
     ended_.clear();
-    double const last = flows_->classes().end_within(first_end + window_us_, ended_);
+    fluid_us_ = std::max(fluid_us_, flows_->classes().end_first(window_us_, ended_));
     for (EndedFlow const& one : ended_) {
       OpenFlows::Member& member = flows_->members()[one.flow];
       member.active = false;
-      member.at.us = fluid_us_ + one.us + flows_->latency_us(one.flow);
+      member.at.us = one.us + flows_->latency_us(one.flow);
       arriving_.push(member.at);
     }
-    flows_->classes().advance(std::max(first_end, last));
-    fluid_us_ += std::max(first_end, last);
     settled_ = false;
   }
 
@@ -202,10 +193,10 @@ class FluidSession final : public NetworkSession {
   void rebuild() {
     std::vector<OpenFlows::Member> members;
     if (flows_) {
-      if (!settled_ && !flows_->classes().empty()) flows_->classes().settle();
+      if (!settled_ && !flows_->classes().empty()) flows_->classes().settle(event_us_);
       for (std::uint32_t i = 0; i < flows_->members().size(); ++i) {
         OpenFlows::Member member = flows_->members()[i];
-        if (member.active) member.bytes_left = flows_->classes().bytes_left(i);
+        if (member.active) member.bytes_left = flows_->classes().bytes_left(i, fluid_us_);
         if (member.active || member.at.us < 0) members.push_back(member);
       }
     }
@@ -232,7 +223,8 @@ class FluidSession final : public NetworkSession {
   std::optional<OpenFlows> flows_;
   FlowQueue waiting_, arriving_;
   std::vector<EndedFlow> ended_;
-  double fluid_us_ = 0;  ///< up to here bytes are counted; ahead of now by a merge window at most
+  double event_us_ = 0;  ///< of the last step
+  double fluid_us_ = 0;  ///< how far any island has gone: ahead of the event by a merge window at most
   double now_us_ = 0;
   double window_us_ = 0, merge_error_us_ = 0;
   bool settled_ = false;

@@ -19,9 +19,10 @@ enum class Fidelity : std::uint8_t {
 [[nodiscard]] std::string_view to_string(Fidelity fidelity) noexcept;
 
 struct NetworkModelOptions {
-  /// t1: starts and ends within this fraction of the lower bound after the first of them are one event: a flow that has
-  /// ended keeps its share of the links until then, a flow that may start waits until then. The result is what links
-  /// can carry and no shorter than the lower bound. 0 = every start and end is an event of its own.
+  /// t1: the error that events may be merged for, as a part of the makespan; 0 = every start and end is an event of its
+  /// own. Flows that share links and end within a window leave together, at the mean of their ends weighted by rate;
+  /// flows that may start within one start at its close. Windows begin at a quarter of this fraction of the lower bound
+  /// and get narrower until the stated error keeps it, at last none: then the run is exact.
   double merge_fraction = 0;
   /// t1: every flow keeps the rate it has when all flows send at once. One fill instead of events: a schedule that
   /// links can carry, but one that hands no capacity on, so skewed traffic takes too long.
@@ -37,10 +38,12 @@ struct NetworkEstimate {
   std::vector<double> finish_us{};  ///< [flows] arrival of the last byte; empty for t0
   LinkId bottleneck{-1};            ///< the busiest link by bytes over capacity, -1 when nothing crosses a link
   std::int64_t events = 0;
-  /// t1: how far the makespan may be from the one without merging. Per flow: its own wait and the time for which ended
-  /// flows have kept the links of its path, in link time; the makespan less the last end after these are given back,
-  /// plus one window, since max-min rates are not monotone and indirect delays are not on the path. Not a theorem: a
-  /// property test holds it against unmerged runs.
+  /// t1: how far the makespan may be from the one without merging, at most `merge_fraction` of it. What is certain: the
+  /// run is the unmerged one of other flows, each longer or shorter by what it sends between its own end and the common
+  /// one, starting up to two windows later, and the differences of a window cancel. What follows for the makespan is no
+  /// theorem, because max-min rates are not monotone: it is taken as the most that links on a flow's path were ever
+  /// ahead or behind, as time, plus the flow's wait and two windows. A property test holds it against unmerged runs; 0
+  /// where nothing was merged.
   double merge_error_us = 0;
 };
 

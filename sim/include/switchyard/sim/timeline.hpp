@@ -32,8 +32,8 @@ struct Timeline {
   double makespan_us = 0;
   int moves_committed = 0;          ///< of the background
   std::vector<int> committed_at{};  ///< [moves committed] the poll that did it
-  /// t1: how far the makespan may be from the one without merging: two windows per exchange. Not a theorem: a property
-  /// test holds it against unmerged runs.
+  /// t1: how far the makespan may be from the one without merging: two windows per exchange, which are `merge_fraction`
+  /// of its own bound. Not a theorem: a property test holds it against unmerged runs.
   double merge_error_us = 0;
 };
 
