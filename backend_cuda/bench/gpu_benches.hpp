@@ -28,6 +28,9 @@ void bench_ranks(Results& results, int ranks, std::vector<std::int64_t> const& t
 /// one token on. @throws as bench_ranks()
 void bench_fused_steps(Results& results, int ranks,
                        std::vector<std::int64_t> const& tokens = {1, 8, 32, 128, 512, 4096});
+/// Steps over slots of fixed size, whose counts the host does not know, and steps whose splits it reads. @throws as
+/// bench_ranks()
+void bench_budget_steps(Results& results, int ranks, std::vector<std::int64_t> const& tokens = {128, 4096});
 /// Bare all-to-alls over NCCL, as the simulator's validation reads them, each beside copies of the same messages by the
 /// device itself. @param echo whether every case becomes a line on stdout. @throws as bench_ranks()
 [[nodiscard]] switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const& sizes,

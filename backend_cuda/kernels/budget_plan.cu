@@ -110,7 +110,7 @@ void launch_budget_plan(BudgetPlanParams const& params, StreamView stream) {
 }
 
 void launch_budget_gather(BudgetGatherParams const& params, StreamView stream) {
-  std::int64_t const rows = params.world * (params.max_tokens + 1);
+  std::int64_t const rows = params.world * (params.tokens + 1);
   budget_gather_kernel<<<grid_blocks(rows), kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("budget_gather_kernel");
 }

@@ -89,11 +89,11 @@ void launch_budget_plan(BudgetPlanParams const& params, StreamView stream);
 struct BudgetGatherParams {
   DevicePlanLists lists;
   std::int32_t world;
-  std::int64_t max_tokens;
+  std::int64_t tokens;          ///< of this rank's step
   std::int64_t* sent_rows;      ///< [world]
-  std::int64_t* token_of_row;   ///< [world * max_tokens]
-  std::int64_t* row_begin;      ///< [max_tokens + 1]
-  std::int64_t* rows_of_token;  ///< [world * max_tokens]
+  std::int64_t* token_of_row;   ///< [world * tokens]
+  std::int64_t* row_begin;      ///< [tokens + 1]
+  std::int64_t* rows_of_token;  ///< [world * tokens]
 };
 void launch_budget_gather(BudgetGatherParams const& params, StreamView stream);
 

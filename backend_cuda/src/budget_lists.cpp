@@ -69,7 +69,7 @@ struct Fact {
 };
 std::vector<Fact> facts_of(BudgetOptions const& options, DevicePlanner const& planner) {
   return {{"a planner configuration with the digest", static_cast<std::int64_t>(planner.configuration())},
-          {"a budget of expert rows of", planner.max_expert_rows()},
+          {"a budget of expert rows of", options.planner.max_expert_rows},
           {"slots of carried rows of", options.carried_rows},
           {"slots of single rows of", options.single_rows},
           {"rows at most as wide in bytes as", options.max_row_bytes},
