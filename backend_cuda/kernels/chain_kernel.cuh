@@ -13,17 +13,19 @@ __device__ inline TileSide side_of(ChainOperand const& operand, RowTile const& r
   return {&operand, lines, first, own ? 0 : rows.first_row, rows.expert * operand.expert_stride, rows.expert};
 }
 
+template <typename Tile>
 struct TilePanels {
-  TilePanel left[2];
-  TilePanel right[2];
+  TilePanel<Tile::kSteps, Tile::kRows> left[2];
+  TilePanel<Tile::kSteps, Tile::kColumns> right[2];
 };
 
 /// The chains of one segment, [begin, end), from +0.
-template <ChainLines kLines, bool kCoded>
+template <typename Tile, ChainLines kLines, bool kCoded>
 __device__ inline void chain_segment(TileSide const& left, TileSide const& right, std::int64_t begin, std::int64_t end,
-                                     ThreadPlace const& place, TilePanels& panels, float (&sums)[8][8]) {
-  PanelPart<kLines != ChainLines::both_across, kCoded> left_part;
-  PanelPart<kLines == ChainLines::both_along, kCoded> right_part;
+                                     ThreadPlace<Tile> const& place, TilePanels<Tile>& panels, float (&sums)[8][8]) {
+  constexpr int kSteps = Tile::kSteps;
+  PanelPart<kLines != ChainLines::both_across, kCoded, kSteps, Tile::kRows, Tile::kThreads> left_part;
+  PanelPart<kLines == ChainLines::both_along, kCoded, kSteps, Tile::kColumns, Tile::kThreads> right_part;
 #pragma unroll
   for (int i = 0; i < 8; ++i)
 #pragma unroll
@@ -54,20 +56,21 @@ __device__ inline void chain_segment(TileSide const& left, TileSide const& right
   }
 }
 
-template <ChainLines kLines, bool kCoded>
-__global__ void __launch_bounds__(kTileThreads, 2) chain_kernel(__grid_constant__ ChainProduct const product) {
-  __shared__ alignas(16) TilePanels panels;
-  ProductTile const tile = find_product_tile<kTile, kTile>(product);
+template <typename Tile, ChainLines kLines, bool kCoded>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerMultiprocessor)
+    chain_kernel(__grid_constant__ ChainProduct const product) {
+  __shared__ alignas(16) TilePanels<Tile> panels;
+  ProductTile const tile = find_product_tile<Tile::kRows, Tile::kColumns>(product);
   if (tile.rows.expert < 0) return;
   TileSide const left = side_of(product.left, tile.rows, tile.rows.begin, tile.row_count);
   TileSide const right = side_of(product.right, tile.rows, tile.first_column, tile.column_count);
-  ThreadPlace const place;
+  ThreadPlace<Tile> const place;
   float sums[8][8];
   WaitingSums<8, 8> waiting;
   std::int64_t begin = 0;
   for (int segment = 0; segment < product.segments; ++segment) {
     std::int64_t const end = product.segments == 1 ? tile.steps : product.segment_ends[segment];
-    chain_segment<kLines, kCoded>(left, right, begin, end, place, panels, sums);
+    chain_segment<Tile, kLines, kCoded>(left, right, begin, end, place, panels, sums);
     if (product.segments > 1) waiting.fold(segment, sums);
     begin = end;
   }
@@ -80,12 +83,26 @@ __global__ void __launch_bounds__(kTileThreads, 2) chain_kernel(__grid_constant_
         out.store(tile.rows.begin + place.row_of(i), tile.first_column + place.column_of(j), sums[i][j]);
 }
 
+template <typename Tile, ChainLines kLines, bool kCoded>
+void launch_tiles(ChainProduct const& product, StreamView stream) {
+  unsigned const blocks = product_blocks(product, Tile::kRows, Tile::kColumns);
+  if (blocks == 0) return;
+  chain_kernel<Tile, kLines, kCoded><<<blocks, Tile::kThreads, 0, stream.handle()>>>(product);
+  check_launch("chain_kernel");
+}
+
+/// Whether most rows of wide tiles would be empty, as far as the host knows: counts lie on the device.
+inline bool rows_are_few(ChainProduct const& product) {
+  constexpr std::int64_t kFewRows = 96;
+  return !product.over_rows && product.total_rows <= kFewRows * product.experts;
+}
+
 template <ChainLines kLines, bool kCoded>
 void launch_chains(ChainProduct const& product, StreamView stream) {
-  unsigned const blocks = product_blocks(product, kTile, kTile);
-  if (blocks == 0) return;
-  chain_kernel<kLines, kCoded><<<blocks, kTileThreads, 0, stream.handle()>>>(product);
-  check_launch("chain_kernel");
+  if constexpr (kLines != ChainLines::both_across) {
+    if (rows_are_few(product)) return launch_tiles<FlatTile, kLines, kCoded>(product, stream);
+  }
+  launch_tiles<WideTile, kLines, kCoded>(product, stream);
 }
 
 }  // namespace switchyard::cuda

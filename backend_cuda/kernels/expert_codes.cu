@@ -7,6 +7,7 @@ namespace switchyard::cuda {
 namespace {
 
 constexpr int kSide = 64;        // rows and columns of an int8 tile
+constexpr int kThreads = 256;    // 4 x 4 results each
 constexpr int kPanelWords = 16;  // 64 steps, four to a word
 
 /// Steps that share a segment of the tree, a scale of the rows and a scale of the weights end here.
@@ -116,7 +117,7 @@ void launch_coded_product(ChainProduct const& product, StreamView stream) {
 void launch_int8_product(ChainProduct const& product, StreamView stream) {
   unsigned const blocks = product_blocks(product, kSide, kSide);
   if (blocks == 0) return;
-  int8_kernel<<<blocks, kTileThreads, 0, stream.handle()>>>(product);
+  int8_kernel<<<blocks, kThreads, 0, stream.handle()>>>(product);
   check_launch("int8_kernel");
 }
 

@@ -109,5 +109,15 @@ inline ExpertMlp mlp_of(std::int64_t hidden, std::int64_t intermediate, int expe
 
 inline std::vector<RowBlock> const kStandard = {{0, 5}, {5, 0}, {5, 131}, {136, 3}};
 inline std::vector<RowBlock> const kBatched = {{0, 5}, {40, 0}, {80, 40}, {120, 3}};
+/// Enough rows for wide tiles (kernels/chain_kernel.cuh); the other two take flat ones.
+inline std::vector<RowBlock> const kLong = {{0, 5}, {5, 0}, {5, 390}, {395, 3}};
+
+/// How rows lie, in the order of the checks' names.
+struct RowCase {
+  char const* name;
+  std::vector<RowBlock> const& blocks;
+  std::int64_t rows;
+};
+inline RowCase const kRowCases[] = {{" standard", kStandard, 139}, {" batched", kBatched, 160}, {" long", kLong, 398}};
 
 }  // namespace cross_backend

@@ -85,6 +85,7 @@ void check_forms(BitReport& report, cuda::StreamView stream, bool few) {
         EngineCase c{std::string("experts ") + std::string(to_string(kind)) + " " + std::string(to_string(layout)) +
                          " " + std::string(to_string(dtype)),
                      mlp_of(37, 26, 4, dtype), kStandard, 139};
+        if (seed % 4 == 0) c.blocks = kLong, c.rows = 398;
         c.mlp.activation = {kind, layout, 1.25f};
         c.row_weights = seed % 3 == 0;
         check_forward(report, c, ++seed, stream);
@@ -99,14 +100,12 @@ void check_shapes(BitReport& report, cuda::StreamView stream, bool few) {
   if (!few) shapes.insert(shapes.end(), {{256, 512}, {200, 136}, {17, 260}, {512, 33}});
   for (Shape const& shape : shapes)
     for (int const tp : {1, 2, 4, 8})
-      for (bool const batched : {false, true}) {
+      for (RowCase const& lie : kRowCases) {
         EngineCase c{std::string("experts H ") + std::to_string(shape.hidden) + " I " +
-                         std::to_string(shape.intermediate) + " TP " + std::to_string(tp) +
-                         (batched ? " batched" : " standard"),
-                     mlp_of(shape.hidden, shape.intermediate, 4, DType::bf16), batched ? kBatched : kStandard,
-                     batched ? 160 : 139};
+                         std::to_string(shape.intermediate) + " TP " + std::to_string(tp) + lie.name,
+                     mlp_of(shape.hidden, shape.intermediate, 4, DType::bf16), lie.blocks, lie.rows};
         c.mlp.tp = {tp - 1, tp};
-        c.biased = !batched;
+        c.biased = &lie.blocks != &kBatched;
         check_forward(report, c, static_cast<std::uint64_t>(shape.hidden * 8 + tp), stream);
       }
   EngineCase none{"experts without rows", mlp_of(8, 16, 3, DType::bf16), {{0, 0}, {0, 0}, {0, 0}}, 0};
@@ -163,7 +162,8 @@ struct CodedCase {
 
 void check_codes(BitReport& report, std::string const& name, CodedCase const& coded, std::uint64_t seed,
                  cuda::StreamView stream) {
-  EngineCase c{name, mlp_of(80, 136, 4, DType::bf16), kStandard, 139};
+  RowCase const& lie = kRowCases[seed % 2 * 2];  // standard or long: flat or wide tiles
+  EngineCase c{name + lie.name, mlp_of(80, 136, 4, DType::bf16), lie.blocks, lie.rows};
   c.mlp.activation_quant = coded.activations;
   if (!coded.brought) c.mlp.input_quant = coded.rows;
   std::mt19937_64 random(seed);
@@ -201,7 +201,7 @@ void check_codes(BitReport& report, std::string const& name, CodedCase const& co
     call.row_codes = &host_view;
     on_device.row_codes = &device_view;
   }
-  compare_rows(report, name, run_cpu(c, call), run_gpu(report, c, on_device, stream), names_of(c));
+  compare_rows(report, c.name, run_cpu(c, call), run_gpu(report, c, on_device, stream), names_of(c));
 }
 
 QuantSpec spec_of(QuantScheme scheme, std::int64_t group) {

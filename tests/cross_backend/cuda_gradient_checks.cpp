@@ -125,8 +125,11 @@ void check_gradients(BitReport& report, cuda::StreamView stream, bool few) {
         c.row_weights = seed % 2 == 0;
         check_backward(report, c, ++seed, stream);
       }
-  EngineCase wide{"gradients of larger tiles", mlp_of(192, 256, 4, DType::bf16), kBatched, 160};
-  check_backward(report, wide, 17, stream);
+  for (RowCase const& lie : kRowCases) {
+    EngineCase const wide{std::string("gradients of several tiles,") + lie.name, mlp_of(192, 256, 4, DType::bf16),
+                          lie.blocks, lie.rows};
+    check_backward(report, wide, 17, stream);
+  }
 }
 
 void check_join(BitReport& report, cuda::StreamView stream) {
