@@ -35,7 +35,7 @@ using namespace switchyard;  // NOLINT: a program, not a header
 constexpr int kSamples = 30;
 constexpr int kWarmups = 3;
 constexpr int kBurst = 20;
-constexpr std::int64_t kLeast = std::int64_t{64} << 10;
+constexpr std::int64_t kLeast = std::int64_t{4} << 10;
 constexpr std::int64_t kMost = std::int64_t{256} << 20;
 
 enum class Issue { host, graph };
