@@ -65,7 +65,7 @@ void first_order(benchmark::State& state) {
   std::vector<Flow> flows;
   flows.reserve(static_cast<std::size_t>(ranks) * kGroup);
   for_each_flow(ranks, drawn_bytes(0), [&](Flow const& flow) { flows.push_back(flow); });
-  auto const model = make_network_model(Fidelity::t1, {.first_order = true});
+  auto const model = make_network_model(Fidelity::t1_first_order);
   for (auto _ : state) benchmark::DoNotOptimize(model->estimate(topology, flows).makespan_us);
   state.SetItemsProcessed(state.iterations() * std::int64_t{ranks} * kGroup);
   state.counters["peak_mib"] = peak_mib();
@@ -92,6 +92,6 @@ void fluid_layers(benchmark::State& state) {
   state.counters["makespan_us"] = makespan_us;
   state.counters["merge_error_us"] = error_us;
 }
-BENCHMARK(fluid_layers)->Args({1, 1000})->Args({58, 1000})->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(fluid_layers)->Args({1, 0})->Args({1, 1000})->Args({58, 1000})->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace

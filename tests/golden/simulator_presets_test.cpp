@@ -68,7 +68,7 @@ TEST_CASE("presets: golden times and bottlenecks") {
     };
     CHECK(time(Fidelity::t0) == golden.t0_us);
     CHECK(time(Fidelity::t1) == golden.t1_us);
-    CHECK(time(Fidelity::t1, {.first_order = true}) == golden.first_order_us);
+    CHECK(time(Fidelity::t1_first_order) == golden.first_order_us);
     CHECK(time(Fidelity::t2) == golden.t2_us);
     auto const bottleneck = make_network_model(Fidelity::t0)->estimate(topology, flows).bottleneck;
     CHECK((bottleneck.valid() ? topology.name_of(bottleneck) : "none") == golden.bottleneck);

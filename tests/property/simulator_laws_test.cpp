@@ -289,17 +289,17 @@ TEST_CASE("a first order carries all bytes, is no faster than T0, and exact wher
     Draw draw(seed);
     ClusterTopology const topology(random_spec(draw, true));
     auto const flows = random_flows(draw, topology.num_ranks(), true);
-    double const first = makespan(Fidelity::t1, topology, flows, {.first_order = true});
+    double const first = makespan(Fidelity::t1_first_order, topology, flows);
     CHECK(first >= makespan(Fidelity::t0, topology, flows) * (1 - 1e-9));
     std::vector<Flow> even(flows.begin(), flows.begin() + 1);
-    CHECK(makespan(Fidelity::t1, topology, even, {.first_order = true}) ==
+    CHECK(makespan(Fidelity::t1_first_order, topology, even) ==
           doctest::Approx(makespan(Fidelity::t1, topology, even)));
   }
   std::vector<Flow> all_pairs;  // equal sizes: all flows of a node end together
   for (int from = 0; from < 8; ++from)
     for (int to = 0; to < 8; ++to) all_pairs.push_back({RankId(from), RankId(to), 1 << 20, 0, 0});
   ClusterTopology const node(cluster_preset("dgx-h100", 1));
-  CHECK(makespan(Fidelity::t1, node, all_pairs, {.first_order = true}) ==
+  CHECK(makespan(Fidelity::t1_first_order, node, all_pairs) ==
         doctest::Approx(makespan(Fidelity::t1, node, all_pairs)));
 }
 

@@ -46,7 +46,7 @@ TEST_CASE("a group runs on every preset and fidelity; the cluster comes back as 
   CliRunner const cli;
   make_group(cli);
   for (char const* preset : {"dgx-h100", "dgx-h200", "dgx-b200", "gb200-nvl72", "dgx-a100", "l40s-8"})
-    for (char const* fidelity : {"t0", "t1", "t2"}) {
+    for (char const* fidelity : {"t0", "t1", "t1-first-order", "t2"}) {
       std::string const call = std::string("simulate group.jsonl --cluster ") + preset + " --fidelity " + fidelity;
       CAPTURE(call);
       auto const result = cli.run(call + " --cluster-out cluster.json");

@@ -213,10 +213,6 @@ NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<
   NetworkEstimate estimate;
   estimate.bottleneck = account.bottleneck();
   FlowGroups const groups(topology, flows);
-  if (first_order_) {
-    estimate.makespan_us = run_groups(topology, flows, groups, -1, estimate).us;
-    return estimate;
-  }
   double const bound_us = account.lower_bound_us();
   for (double part = merge_fraction_ * kFirstWindow;; part *= kNarrower) {
     if (part < merge_fraction_ * kLastWindow) part = 0;
@@ -225,6 +221,15 @@ NetworkEstimate FluidModel::estimate(ClusterTopology const& topology, std::span<
     estimate.merge_error_us = part > 0 ? last.error_us() + 2 * part * bound_us : 0;
     if (estimate.merge_error_us <= merge_fraction_ * estimate.makespan_us) return estimate;
   }
+}
+
+NetworkEstimate FirstOrderModel::estimate(ClusterTopology const& topology, std::span<Flow const> flows) const {
+  LinkAccount account(topology);
+  account.add(flows);
+  NetworkEstimate estimate;
+  estimate.bottleneck = account.bottleneck();
+  estimate.makespan_us = run_groups(topology, flows, FlowGroups(topology, flows), -1, estimate).us;
+  return estimate;
 }
 
 }  // namespace switchyard::sim

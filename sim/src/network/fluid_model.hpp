@@ -8,15 +8,20 @@ namespace switchyard::sim {
 
 class FluidModel final : public NetworkModel {
  public:
-  FluidModel(double merge_fraction, bool first_order) : merge_fraction_(merge_fraction), first_order_(first_order) {}
+  explicit FluidModel(double merge_fraction) : merge_fraction_(merge_fraction) {}
   [[nodiscard]] Fidelity fidelity() const noexcept override { return Fidelity::t1; }
   [[nodiscard]] NetworkEstimate estimate(ClusterTopology const& topology, std::span<Flow const> flows) const override;
   [[nodiscard]] double merge_fraction() const noexcept { return merge_fraction_; }
-  [[nodiscard]] bool first_order() const noexcept { return first_order_; }
 
  private:
   double merge_fraction_;
-  bool first_order_;
+};
+
+/// T1's rates at the moment when all flows send, kept to every flow's end.
+class FirstOrderModel final : public NetworkModel {
+ public:
+  [[nodiscard]] Fidelity fidelity() const noexcept override { return Fidelity::t1_first_order; }
+  [[nodiscard]] NetworkEstimate estimate(ClusterTopology const& topology, std::span<Flow const> flows) const override;
 };
 
 /// When every flow may start to send: its own start, after its sender has paid for the messages of the flows before it,

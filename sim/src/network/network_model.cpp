@@ -29,6 +29,7 @@ std::string_view to_string(Fidelity fidelity) noexcept {
   switch (fidelity) {
     case Fidelity::t0: return "t0";
     case Fidelity::t1: return "t1";
+    case Fidelity::t1_first_order: return "t1-first-order";
     default: return "t2";
   }
 }
@@ -44,7 +45,8 @@ std::unique_ptr<NetworkModel const> make_network_model(Fidelity fidelity, Networ
                      "{} channels of {} GB/s: give 0 for no limit or positive numbers", options.channels_per_rank,
                      options.channel_gb_per_s);
   if (fidelity == Fidelity::t0) return std::make_unique<BoundModel>();
-  if (fidelity == Fidelity::t1) return std::make_unique<FluidModel>(options.merge_fraction, options.first_order);
+  if (fidelity == Fidelity::t1) return std::make_unique<FluidModel>(options.merge_fraction);
+  if (fidelity == Fidelity::t1_first_order) return std::make_unique<FirstOrderModel>();
   return std::make_unique<ChunkModel>(options);
 }
 

@@ -103,7 +103,7 @@ std::unique_ptr<NetworkSession> make_session(ExchangeTraffic const& traffic, Clu
                                              NetworkModel const& model) {
   if (model.fidelity() == Fidelity::t0) return make_bound_session(traffic, topology);
   auto const* fluid = dynamic_cast<FluidModel const*>(&model);
-  if (fluid != nullptr && !fluid->first_order()) return make_fluid_session(traffic, topology, fluid->merge_fraction());
+  if (fluid != nullptr) return make_fluid_session(traffic, topology, fluid->merge_fraction());
   return make_flow_session(traffic, topology, model);
 }
 

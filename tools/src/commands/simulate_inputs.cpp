@@ -137,8 +137,10 @@ sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks) {
 }
 
 sim::Fidelity fidelity_of(ParsedOptions const& options) {
-  std::string const name = options.choice("fidelity", {"t0", "t1", "t2"});
-  return name == "t0" ? sim::Fidelity::t0 : name == "t1" ? sim::Fidelity::t1 : sim::Fidelity::t2;
+  std::string const name = options.choice("fidelity", {"t0", "t1", "t1-first-order", "t2"});
+  for (auto const fidelity : {sim::Fidelity::t0, sim::Fidelity::t1, sim::Fidelity::t1_first_order})
+    if (name == to_string(fidelity)) return fidelity;
+  return sim::Fidelity::t2;
 }
 
 std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
@@ -230,13 +232,13 @@ OptionTable timing_options() {
   OptionTable table{
       {"cluster", OptionKind::optional, "NAME|FILE", "", "preset or cluster file"},
       {"nodes", OptionKind::optional, "N", "", "nodes of a preset; without it as many as the plan's ranks fill"},
-      {"fidelity", OptionKind::optional, "t0|t1|t2", "t1", "how the network is modelled"},
+      {"fidelity", OptionKind::optional, "t0|t1|t1-first-order|t2", "t1", "how the network is modelled"},
       {"row-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekRowBytes),
        "one token row of a dispatch; the default is hidden 7168 in bf16"},
       {"expert-bytes", OptionKind::optional, "BYTES", fmt::format("{}", kDeepSeekExpertBytes),
        "weights of one expert of one layer, for a rebalance"},
       {"merge", OptionKind::optional, "FRACTION", "0",
-       "t1: make one event of starts and ends within this part of the lower bound; the error is in the JSON"},
+       "t1: make one event of starts and ends for an error of at most this part of the time; it is in the JSON"},
       {"chunk-bytes", OptionKind::optional, "BYTES", "65536", "t2: what is stored and forwarded as one"},
       {"channels", OptionKind::optional, "N", "0",
        "t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit"},

@@ -14,6 +14,9 @@ namespace switchyard::sim {
 enum class Fidelity : std::uint8_t {
   t0,  ///< the lower bound of LinkAccount: no schedule is faster
   t1,  ///< fluid: rates are max-min fair over links and pairs at every moment, work-conserving, event driven
+  /// t1's first moment only: every flow keeps the rate that it has when all send at once. One fill instead of events; a
+  /// schedule that links can carry, but one that hands no capacity on, so skewed traffic takes too long.
+  t1_first_order,
   t2,  ///< chunks, store and forward: round robin of a sender's flows, a window of chunks in flight per flow
 };
 [[nodiscard]] std::string_view to_string(Fidelity fidelity) noexcept;
@@ -24,9 +27,6 @@ struct NetworkModelOptions {
   /// flows that may start within one start at its close. Windows begin at a quarter of this fraction of the lower bound
   /// and get narrower until the stated error keeps it, at last none: then the run is exact.
   double merge_fraction = 0;
-  /// t1: every flow keeps the rate it has when all flows send at once. One fill instead of events: a schedule that
-  /// links can carry, but one that hands no capacity on, so skewed traffic takes too long.
-  bool first_order = false;
   std::int64_t chunk_bytes = 64 << 10;  ///< t2
   int window_chunks = 64;               ///< t2: chunks of a flow that have left and have not arrived
   int channels_per_rank = 0;            ///< t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit
