@@ -3,20 +3,23 @@
 # `make check-gpu`: CUDA build, CPU against GPU bit for bit, NCCL conformance, several processes, then benchmarks.
 # Usage: check_gpu.sh [folder for logs and JSON]   (default: SWITCHYARD_GPU_OUT, else build/gpu-report)
 #
-# SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 adds NCCL between GPUs)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits executor experts rebalance c_abi
-#                    conformance processes kernels plans ranks); try4 (4 processes on 2 GPUs) and sanitizer are run only when named
+# SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
+#                    between ranks then run on 2 and on all of them)
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits planner executor budget experts fast rebalance
+#                    c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs) and
+#                    sanitizer are run only when named
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
 #                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
 #
-# Every program runs under a deadline and leaves <stage>.log; a failed stage does not stop the ones after it. Exit 0 when
-# all stages passed, 1 when one failed or GPUs are missing.
+# Every program runs under a deadline and leaves <stage>.log; a failed stage does not stop the ones after it. What was not
+# built (no NCCL, cuBLAS or Boost here) is said and passed over. Exit 0 when all stages passed, 1 when one failed or GPUs
+# are missing.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits executor experts rebalance c_abi conformance processes planner kernels plans ranks}
+stages=${SWITCHYARD_STAGES:-build bits planner executor budget experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -26,6 +29,9 @@ if [ "$there" -lt "$gpus" ]; then
 fi
 mkdir -p "$out" || exit 1
 failed=""
+groups="" # numbers of ranks that stages between GPUs run with
+[ "$gpus" -gt 1 ] && groups=2
+[ "$gpus" -gt 2 ] && groups="2 $gpus"
 
 # stage <name> <seconds> <command...>: runs with a deadline and a log.
 stage() {
@@ -39,6 +45,13 @@ stage() {
     echo "FAILED with $? (see $out/$name.log): $(tail -n 1 "$out/$name.log")"
     failed="$failed $name"
   fi
+}
+
+# built <program>: whether it was built; says so when not.
+built() {
+  [ -x "$1" ] && return 0
+  echo "$(basename "$1") ... not built here"
+  return 1
 }
 
 # ranks_of <count> <program>: one process per rank on this host; every rank's log follows the other.
@@ -78,10 +91,11 @@ if [ "${SWITCHYARD_RANKS_OF:-}" != "" ]; then
   port=$SWITCHYARD_PORT
   hostid=${SWITCHYARD_HOSTID:-}
   victim=${SWITCHYARD_VICTIM:-none}
+  program=$programs/${SWITCHYARD_PROGRAM:-switchyard_nccl_ranks}
   if [ "$victim" != none ]; then
-    ranks_of "$SWITCHYARD_RANKS_OF" "$programs/switchyard_nccl_ranks" SWITCHYARD_DIE_AT="$victim"
+    ranks_of "$SWITCHYARD_RANKS_OF" "$program" SWITCHYARD_DIE_AT="$victim"
   else
-    ranks_of "$SWITCHYARD_RANKS_OF" "$programs/switchyard_nccl_ranks"
+    ranks_of "$SWITCHYARD_RANKS_OF" "$program"
   fi
   exit $?
 fi
@@ -97,53 +111,95 @@ fi
 nvidia-smi -L
 
 if wants build; then
-  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_experts switchyard_cuda_rebalance switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_experts"
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_budget"
+  targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance"
+  targets="$targets switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
-    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_rebalance c_abi_device_test switchyard_gpu_ranks switchyard_gpu_alltoallv"
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_budget switchyard_nccl_rebalance"
+    targets="$targets c_abi_device_test switchyard_gpu_ranks switchyard_gpu_alltoallv"
   fi
+  grep -q 'cuBLAS was not found' "$out/configure.log" || targets="$targets switchyard_cuda_fast_test switchyard_gpu_fast_experts"
+  grep -q 'Boost.Program_options was not found' "$out/configure.log" || targets="$targets switchyard_cli"
   # shellcheck disable=SC2086
   stage build 550 cmake --build "$build" --target $targets
 fi
 wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
 wants planner && stage planner 200 "$programs/switchyard_cuda_planner"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
+wants budget && built "$programs/switchyard_cuda_budget" && stage budget 200 "$programs/switchyard_cuda_budget"
 wants experts && stage experts 300 "$programs/switchyard_cuda_experts"
+wants fast && built "$programs/switchyard_cuda_fast_test" && stage fast 200 "$programs/switchyard_cuda_fast_test"
 if wants rebalance; then
   stage rebalance 200 "$programs/switchyard_cuda_rebalance"
-  [ -x "$programs/switchyard_nccl_rebalance" ] &&
-    SWITCHYARD_GPUS=$gpus stage nccl_rebalance 200 "$programs/switchyard_nccl_rebalance"
+  for group in $groups; do
+    stage "nccl_rebalance_$group" 200 env SWITCHYARD_GPUS="$group" "$programs/switchyard_nccl_rebalance"
+  done
 fi
-wants c_abi && [ -x "$programs/c_abi_device_test" ] && stage c_abi 60 "$programs/c_abi_device_test"
-wants conformance && SWITCHYARD_GPUS=$gpus stage conformance 400 "$programs/switchyard_nccl_conformance"
-if wants processes; then
-  SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=29511 stage processes 300 sh "$0" "$out"
-fi
-# One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error.
-fault() {
-  SWITCHYARD_RANKS_OF=$gpus SWITCHYARD_PORT=$2 SWITCHYARD_VICTIM=$3 SWITCHYARD_DIE_BY=$4 SWITCHYARD_DIE_IN=$5 \
-    stage "$1" 60 sh "$0" "$out"
+wants c_abi && built "$programs/c_abi_device_test" && stage c_abi 60 "$programs/c_abi_device_test"
+wants conformance && built "$programs/switchyard_nccl_conformance" &&
+  SWITCHYARD_GPUS=$gpus stage conformance 400 "$programs/switchyard_nccl_conformance"
+
+# between <stage> <seconds> <ranks> <port> [NAME=value...]: one process per rank.
+between() {
+  label=$1
+  limit=$2
+  count=$3
+  at=$4
+  shift 4
+  stage "$label" "$limit" env SWITCHYARD_RANKS_OF="$count" SWITCHYARD_PORT="$at" "$@" sh "$0" "$out"
 }
-if wants processes && [ "$gpus" -gt 1 ]; then
+if wants processes && built "$programs/switchyard_nccl_ranks"; then
+  for group in ${groups:-1}; do
+    between "processes_$group" 300 "$group" $((29530 + group))
+    built "$programs/switchyard_nccl_budget" &&
+      between "budget_$group" 200 "$group" $((29600 + group)) SWITCHYARD_PROGRAM=switchyard_nccl_budget
+  done
+fi
+# One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error that
+# names it.
+fault() {
+  between "$1" 60 "$gpus" "$2" SWITCHYARD_VICTIM="$3" SWITCHYARD_DIE_BY="$4" SWITCHYARD_DIE_IN="$5"
+}
+if wants faults && [ "$gpus" -gt 1 ]; then
+  last=$((gpus - 1))
   fault killed_peer 29512 1 KILL calls
   fault killed_rank0 29513 0 KILL calls
-  fault killed_in_exchange 29515 1 KILL exchange
+  fault killed_in_exchange 29515 "$last" KILL exchange
+  fault killed_in_fused 29520 "$last" KILL fused
   fault stopped_peer 29516 1 STOP calls
   fault stopped_rank0 29517 0 STOP calls
-  fault stopped_in_exchange 29518 1 STOP exchange
-  fault stopped_in_fused 29519 1 STOP fused
+  fault stopped_in_exchange 29518 "$last" STOP exchange
+  fault stopped_rank0_in_exchange 29521 0 STOP exchange
+  fault stopped_in_fused 29519 "$last" STOP fused
 fi
 # An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.
 if wants try4; then
-  NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_SOCKET_IFNAME=lo SWITCHYARD_HOSTID=host SWITCHYARD_RANKS_OF=4 \
-    SWITCHYARD_PORT=29514 stage try4 300 sh "$0" "$out"
+  between try4 300 4 29514 NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_SOCKET_IFNAME=lo SWITCHYARD_HOSTID=host
 fi
 wants kernels && stage kernels 120 "$programs/switchyard_gpu_kernels" "$out/kernels.json"
 wants kernels && stage expert_kernels 120 "$programs/switchyard_gpu_experts" "$out/experts.json"
+wants kernels && built "$programs/switchyard_gpu_fast_experts" &&
+  stage fast_kernels 120 "$programs/switchyard_gpu_fast_experts" "$out/fast_experts.json"
 wants plans && stage plans 120 "$programs/switchyard_gpu_planner" "$out/plans.json"
-[ "$gpus" -gt 1 ] && wants ranks && stage ranks 400 "$programs/switchyard_gpu_ranks" "$out/ranks.json" "$gpus"
-[ "$gpus" -gt 1 ] && wants ranks && stage alltoallv 120 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv.json" "$gpus"
+if wants ranks; then
+  for group in $groups; do
+    stage "ranks_$group" 300 "$programs/switchyard_gpu_ranks" "$out/ranks$group.json" "$group"
+    stage "alltoallv_$group" 200 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv$group.json" "$group"
+  done
+fi
+# The CLI measures the same; here that it starts, finds all GPUs and writes what `calibrate` reads.
+cli=$build/tools/switchyard
+if wants bench && built "$cli"; then
+  stage doctor 60 "$cli" doctor --gpus "$gpus"
+  stage bench_plan 120 "$cli" bench plan --backend cuda --json "$out/bench_plan.json"
+  [ "$gpus" -gt 1 ] && stage bench_alltoallv 200 "$cli" bench alltoallv --backend cuda --gpus "$gpus" \
+    --json "$out/bench_alltoallv.json" --csv "$out/bench_alltoallv.csv"
+  [ "$gpus" -gt 1 ] && stage bench_dispatch 200 "$cli" bench dispatch --backend cuda --gpus "$gpus" --tokens 4096 \
+    --json "$out/bench_dispatch.json"
+  stage calibrate 60 "$cli" calibrate "$out/bench_plan.json"
+fi
 if wants sanitizer; then
   for tool in memcheck racecheck initcheck synccheck; do
     SWITCHYARD_CASES=3 stage "sanitizer_$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \

@@ -115,10 +115,28 @@ struct NcclCommunicator::State {
   [[noreturn]] void expire(Duration deadline) {
     handle.abort();
     if (in_round) control.expire(seconds_of(deadline));
+    call_roll();
     throw Error(ErrorCode::timeout,
                 fmt::format("call #{} of rank {}: work on the stream took longer than the deadline of {:.3f} s: a peer "
                             "is slow or stuck, or left its call; the communicator was aborted",
                             next_sequence - 1, control.rank(), seconds_of(deadline)));
+  }
+
+  /// Moves that ranks did not compare ended in no time, and NCCL does not say whose fault it is. Ranks that wait for
+  /// the same move meet here when their deadlines pass; the group's error names who does not come. Returns when all do.
+  void call_roll() {
+    constexpr auto kRollTime = std::chrono::seconds(2);
+    CallNote note;
+    note.kind = CallKind::barrier;
+    note.sequence = next_sequence - 1;
+    note.operation = "roll call after a deadline";
+    note.check = CheckLevel::off;
+    note.single_phase = true;
+    try {
+      static_cast<void>(control.meet(note, kRollTime));
+    } catch (Error const& error) {
+      if (error.code() != ErrorCode::desync) throw;  // all are there, some of them in a later call
+    }
   }
 
   void wait(StreamView on, Duration deadline) {

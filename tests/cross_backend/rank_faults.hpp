@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// A rank that is killed or stopped in the middle of a phase, and what the others must get: a typed error within their
-/// deadlines. SWITCHYARD_DIE_AT names the rank, SWITCHYARD_DIE_BY the signal (KILL, the default, or STOP) and
-/// SWITCHYARD_DIE_IN the phase: calls (the default), exchange (unchecked moves on a stream) or fused.
+/// deadlines that names it. SWITCHYARD_DIE_AT names the rank, SWITCHYARD_DIE_BY the signal (KILL, the default, or STOP)
+/// and SWITCHYARD_DIE_IN the phase: calls (the default), exchange (unchecked moves on a stream) or fused.
 #pragma once
 
+#include <cctype>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -97,7 +99,27 @@ inline cuda::NcclOptions options_under(RankFault const& fault) {
   }
 }
 
-/// @return 0 when this rank got an error that says so
+/// Whether an error's text says which rank died, or which one did not come. The victim is never this rank.
+inline bool names_victim(std::string const& text, int victim) {
+  std::string const rank = "rank " + std::to_string(victim);
+  for (char const* const way : {"the connection to ", "missing: ", "not finished: ", "the control server of "}) {
+    auto const at = text.find(way + rank);
+    if (at != std::string::npos && std::isdigit(text[at + std::strlen(way) + rank.size()]) == 0) return true;
+  }
+  return false;
+}
+
+/// What the group knows after an error of a fused call, which names the first peer that gave up.
+inline std::string verdict_of_group(cuda::NcclCommunicator& comm) {
+  try {
+    comm.barrier({.operation = "who is there"});
+    return "all are there";
+  } catch (Error const& error) {
+    return error.what();
+  }
+}
+
+/// @return 0 when this rank got an error that says so and names the victim
 inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
   auto const start = std::chrono::steady_clock::now();
   try {
@@ -106,7 +128,13 @@ inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
     call_forever(comm, fault);
   } catch (Error const& error) {
     auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::printf("rank %d survived for %.2f s: %s\n", comm.rank().value(), seconds, error.what());
+    std::string text = error.what();
+    if (fault.phase == "fused") text += "; the group: " + verdict_of_group(comm);
+    std::printf("rank %d survived for %.2f s: %s\n", comm.rank().value(), seconds, text.c_str());
+    if (!names_victim(text, fault.victim)) {
+      std::printf("rank %d: that does not say that rank %d is gone\n", comm.rank().value(), fault.victim);
+      return 1;
+    }
     return error.code() == ErrorCode::aborted || error.code() == ErrorCode::timeout ? 0 : 1;
   }
 }
