@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "expert_steps.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/internal/expert_operands.hpp"
 #include "switchyard/internal/require.hpp"
 
@@ -211,6 +212,7 @@ std::int64_t ExactExperts::backward_workspace_bytes(std::int64_t total_rows) con
 }
 
 void ExactExperts::apply(DeviceExpertCall const& call, std::span<std::byte> workspace, StreamView stream) const {
+  NvtxRange const range("exact experts");
   check_call(state_->mlp, call, call.output);
   check_int8(state_->mlp, call);
   Workspace arena(workspace);
@@ -224,6 +226,7 @@ void ExactExperts::apply(DeviceExpertCall const& call, std::span<std::byte> work
 
 void ExactExperts::backward(DeviceExpertGradientCall const& call, std::span<std::byte> workspace,
                             StreamView stream) const {
+  NvtxRange const range("exact experts backward");
   check_backward(state_->mlp, call);
   Workspace arena(workspace);
   ExpertSpace const space = ExpertSpace::take(arena, state_->mlp, call.forward.total_rows, true);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda_error.hpp"
+#include "nvtx_range.hpp"
 #include "rebalance_state.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -41,6 +42,7 @@ RebalanceExecutor& RebalanceExecutor::operator=(RebalanceExecutor&&) noexcept = 
 
 RebalanceResult RebalanceExecutor::execute(RebalanceLinks const& links, ExpertWeights const& weights,
                                            StreamView stream) {
+  NvtxRange const range("rebalance");
   abort_on_failure(links, [&] {
     SWITCHYARD_REQUIRE(!state_->links, invalid_argument, "a layer is under way: commit it before moving the others");
     state_->join(links, weights);
@@ -56,6 +58,7 @@ RebalanceResult RebalanceExecutor::execute(RebalanceLinks const& links, ExpertWe
 }
 
 void RebalanceExecutor::begin(RebalanceLinks const& links, ExpertWeights const& weights, int layer, StreamView stream) {
+  NvtxRange const range("rebalance begin");
   abort_on_failure(links, [&] {
     SWITCHYARD_REQUIRE(!state_->links, invalid_argument, "a layer is under way: commit it before layer {}", layer);
     SWITCHYARD_REQUIRE(layer >= 0 && layer < state_->num_layers() && !state_->progress[to_size(layer)].committed,
@@ -88,6 +91,7 @@ bool RebalanceExecutor::ready() const {
 bool RebalanceExecutor::poll() {
   SWITCHYARD_REQUIRE(state_->links.has_value(), invalid_argument, "no layer is under way: call begin() first");
   if (state_->all_here) return true;
+  NvtxRange const range("rebalance poll");
   abort_on_failure(*state_->links, [&] {
     RebalanceLayer& rows = *state_->moving;
     state_->finish_round(*state_->links, rows, state_->round);
@@ -105,6 +109,7 @@ bool RebalanceExecutor::poll() {
 void RebalanceExecutor::commit(StreamView stream) {
   SWITCHYARD_REQUIRE(state_->links.has_value() && state_->all_here, invalid_argument,
                      "not every row is there: commit() follows the poll() that returns true");
+  NvtxRange const range("rebalance commit");
   RebalanceLinks const links = *state_->links;
   state_->links.reset();
   abort_on_failure(links, [&] {
@@ -116,6 +121,7 @@ void RebalanceExecutor::commit(StreamView stream) {
 
 RebalanceResult RebalanceExecutor::profile(RebalanceLinks const& links, ExpertWeights const& weights,
                                            StreamView stream) {
+  NvtxRange const range("rebalance profile");
   RebalanceResult sizes;
   abort_on_failure(links, [&] {
     SWITCHYARD_REQUIRE(!state_->links, invalid_argument, "a layer is under way: commit it before profile()");

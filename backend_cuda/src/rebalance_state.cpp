@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "nvtx_range.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 
@@ -72,12 +73,14 @@ void RebalanceExecutor::State::lead(StreamView caller) {
 }
 
 void RebalanceExecutor::State::issue_round(RebalanceLinks const& the_links, RebalanceLayer& rows, int index) {
+  NvtxRange const range("move rows");
   int const layer = rows.moves().layer;
   progress[to_size(layer)].next_round_started = true;
   rows.exchange(index, the_links.data, stream, call(fmt::format("rebalance layer {} round {}", layer, index)), true);
 }
 
 void RebalanceExecutor::State::finish_round(RebalanceLinks const& the_links, RebalanceLayer& rows, int index) {
+  NvtxRange const range("verify rows");
   the_links.data.wait(stream, options.deadline);
   rows.verify_arrivals(index, stream);
   RoundMoves const& moves = rows.moves().rounds[to_size(index)];
@@ -100,6 +103,7 @@ void RebalanceExecutor::State::run_rounds(RebalanceLinks const& the_links, Rebal
 }
 
 void RebalanceExecutor::State::write(RebalanceLayer& rows, std::span<OwnCopy const> copies) {
+  NvtxRange const range("write slots");
   rows.copy(copies, stream);
   result.bytes_copied += static_cast<std::int64_t>(copies.size()) * rows.expert_bytes();
 }

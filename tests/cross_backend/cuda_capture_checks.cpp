@@ -9,6 +9,8 @@
 #include "switchyard/cuda/convert.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/digest.hpp"
+#include "switchyard/cuda/experts.hpp"
+#include "switchyard/cuda/quantize.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/cuda/sums.hpp"
 #include "test_data.hpp"
@@ -20,6 +22,7 @@ namespace {
 namespace cuda = switchyard::cuda;
 using switchyard::bf16_t;
 using switchyard::DType;
+using switchyard::TensorView;
 
 constexpr std::int64_t kRows = 24;
 constexpr std::int64_t kColumns = 40;
@@ -30,10 +33,12 @@ struct Operands {
   explicit Operands(cuda::StreamView stream) {
     std::vector<float> values;
     std::vector<bf16_t> narrow;
+    std::vector<double> wide;
     std::vector<std::int64_t> integers;
     for (std::int64_t i = 0; i < kRows * kColumns; ++i) {
       values.push_back(wide_float(90, static_cast<std::uint64_t>(i)));
       narrow.push_back(switchyard::to_bf16(values.back()));
+      wide.push_back(values.back());
       integers.push_back(i * 7 % kRows);
     }
     std::vector<std::int64_t> pairs;
@@ -49,6 +54,7 @@ struct Operands {
     pairs.push_back(kRows);
     floats = cuda::upload(values, stream);
     halves = cuda::upload(narrow, stream);
+    doubles = cuda::upload(wide, stream);
     indices = cuda::upload(integers, stream);
     begin = cuda::upload(pairs, stream);
     sum_of_term = cuda::upload(owners, stream);
@@ -73,6 +79,13 @@ struct Operands {
             kSums,
             kColumns};
   }
+  [[nodiscard]] TensorView matrix(cuda::DeviceBuffer const& buffer, DType dtype) const {
+    return TensorView(buffer.data(), dtype, {kRows, kColumns}, switchyard::MemorySpace::device);
+  }
+  /// One float per row.
+  [[nodiscard]] TensorView column(cuda::DeviceBuffer const& buffer) const {
+    return TensorView(buffer.data(), DType::f32, {kRows, 1}, switchyard::MemorySpace::device);
+  }
   [[nodiscard]] cuda::SourceRowsParams source() const {
     return {permutation.as<std::int64_t const>(),
             sum_of_term.as<std::int64_t const>(),
@@ -84,6 +97,7 @@ struct Operands {
 
   cuda::DeviceBuffer floats;
   cuda::DeviceBuffer halves;
+  cuda::DeviceBuffer doubles;
   cuda::DeviceBuffer indices;
   cuda::DeviceBuffer begin;
   cuda::DeviceBuffer sum_of_term;
@@ -159,6 +173,19 @@ void check_sums(Captures& captures, cuda::StreamView stream) {
     sum.weights = nullptr;
     launch_sum_rows(cuda::SumStep::join_f32, sum, stream);
   });
+  captures.check("sum_rows, fp64 products", [&] {
+    cuda::SumRowsParams sum = on.sum();
+    sum.out_dtype = DType::f64;
+    sum.weights = on.doubles.data();
+    launch_sum_rows(cuda::SumStep::fp64_product, sum, stream);
+  });
+  captures.check("sum_rows, join of fp64", [&] {
+    cuda::SumRowsParams sum = on.sum();
+    sum.rows = on.doubles.data();
+    sum.row_dtype = DType::f64;
+    sum.weights = nullptr;
+    launch_sum_rows(cuda::SumStep::join_f64, sum, stream);
+  });
   captures.check("exact_rows", [&] { launch_exact_rows({on.sum(), false, nullptr}, stream); });
   captures.check("exact_partials", [&] { launch_exact_partials({on.sum(), false, nullptr}, stream); });
   captures.check("exact_join", [&] {
@@ -190,10 +217,40 @@ void check_sums(Captures& captures, cuda::StreamView stream) {
   });
 }
 
+/// Those beside the engine, whose own calls are captured where its bytes are compared.
+void check_expert_calls(Captures& captures, cuda::StreamView stream) {
+  Operands const& on = captures.operands();
+  switchyard::ExpertMlp mlp;
+  mlp.hidden = kColumns;
+  mlp.intermediate = kColumns;
+  mlp.num_local_experts = 1;
+  mlp.dtype = DType::bf16;
+  mlp.tp = {0, 2};
+  auto const block = cuda::upload(std::vector<switchyard::RowBlock>{{0, kRows}}, stream);
+  std::vector<switchyard::ConstTensorView> const partials(2, on.matrix(on.floats, DType::f32));
+  captures.check("finish_partials", [&] {
+    cuda::finish_partials(mlp, partials, block.as<switchyard::RowBlock const>(), {}, on.matrix(on.output, DType::bf16),
+                          stream);
+  });
+  captures.check("router_weight_backward", [&] {
+    cuda::router_weight_backward(on.matrix(on.halves, DType::bf16), on.column(on.floats),
+                                 on.matrix(on.halves, DType::bf16), on.matrix(on.output, DType::bf16),
+                                 TensorView(on.output.as<std::byte>() + kRows * kColumns * 2, DType::f32, {kRows, 1},
+                                            switchyard::MemorySpace::device),
+                                 stream);
+  });
+  switchyard::QuantSpec spec;
+  spec.scheme = switchyard::QuantScheme::fp8_tensor_dynamic;
+  auto codes = cuda::DeviceQuantizedMatrix::make(spec, kRows, kColumns);
+  cuda::quantize(spec, on.matrix(on.halves, DType::bf16), codes, stream);
+  captures.check("dequantize", [&] { cuda::launch_dequantize(codes.view(), on.output.as<float>(), stream); });
+}
+
 }  // namespace
 
 void check_captures(BitReport& report, cuda::StreamView stream) {
   Captures captures(report, stream);
+  check_expert_calls(captures, stream);
   check_moves(captures, stream);
   check_sums(captures, stream);
 }
