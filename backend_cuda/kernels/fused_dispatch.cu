@@ -2,6 +2,7 @@
 // Dispatch of the fused path: a token is read once, stored to the slots of its destination ranks and to its places on
 // this rank; a row that came is read from its slot and stored to its places.
 #include "cuda_error.hpp"
+#include "fused_dispatch_few.cuh"
 #include "fused_duplex.cuh"
 #include "fused_grid.cuh"
 #include "row_words.cuh"
@@ -65,11 +66,7 @@ class DispatchWork {
     take_weights(reinterpret_cast<float const*>(slot + windows.weights_offset), begin, end);
   }
 
-  __device__ void clear() const {
-    store_zeros(params_.output, params_.num_places * words_);
-    for (std::int64_t i = thread_of_block(); i < params_.num_places; i += threads_of_block())
-      params_.term_weights[i] = 0.0f;
-  }
+  __device__ void clear() const { clear_dispatched(params_); }
 
  private:
   __device__ std::byte* slot_there(std::int32_t k, std::uint64_t generation) const {
@@ -111,25 +108,29 @@ class DispatchWork {
 };
 
 __global__ void __launch_bounds__(kBlockThreads) fused_dispatch_kernel(FusedDispatchParams const params) {
+  await_kernel_before();
+  let_next_kernel_come();
   run_duplex(params.call, DispatchWork(params));
 }
-/// For few rows: a thread has a word of a row or two.
-__global__ void __launch_bounds__(kWideThreads) fused_dispatch_wide_kernel(FusedDispatchParams const params) {
-  run_duplex(params.call, DispatchWork(params));
+__global__ void __launch_bounds__(kFewThreads) fused_dispatch_few_kernel(FusedDispatchParams const params) {
+  __shared__ FewShared shared;
+  await_kernel_before();
+  let_next_kernel_come();
+  FewDispatch work(params, shared);
+  FewRows<FewDispatch>(params.call, work, shared).run();
 }
 
 }  // namespace
 
 void load_fused_dispatch() {
   load_kernel(reinterpret_cast<void const*>(&fused_dispatch_kernel));
-  load_kernel(reinterpret_cast<void const*>(&fused_dispatch_wide_kernel));
+  load_kernel(reinterpret_cast<void const*>(&fused_dispatch_few_kernel));
 }
 
 void launch_fused_dispatch(FusedDispatchParams const& params, StreamView stream) {
-  launch_duplex(&fused_dispatch_kernel, &fused_dispatch_wide_kernel, params,
-                params.row_bytes / static_cast<std::int64_t>(sizeof(uint4)), params.num_tokens + params.remote.count,
-                stream);
-  check_launch("fused_dispatch_kernel");
+  std::int64_t const words = params.row_bytes / static_cast<std::int64_t>(sizeof(uint4));
+  launch_duplex("fused_dispatch_kernel", &fused_dispatch_kernel, &fused_dispatch_few_kernel, params,
+                {words, params.num_tokens, params.remote.count}, stream);
 }
 
 }  // namespace switchyard::cuda

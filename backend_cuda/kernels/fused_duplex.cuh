@@ -8,6 +8,7 @@
 #pragma once
 
 #include "fused_agreement.cuh"
+#include "fused_close.cuh"
 
 namespace switchyard::cuda {
 
@@ -136,42 +137,12 @@ __device__ bool run_items(FusedCall const& call, Work const& work, std::uint64_t
   }
 }
 
-/// The block that ends last closes the operation: nobody starts the next one before every peer has begun this one, so
-/// that all have finished the one before, whose half of the windows the next overwrites.
-template <typename Work>
-__device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation, bool has_agreed) {
-  FusedProgress& progress = *call.windows.progress;
-  __shared__ bool is_last;
-  __threadfence();
-  __syncthreads();
-  if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;
-  __syncthreads();
-  if (!is_last) return;
-  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation, whole_block());
-  __syncthreads();
-  if (has_failed(call.windows)) {
-    send_failure(call.windows);
-    work.clear();
-  }
-  if (thread_of_block() != 0) return;
-  progress.produced = 0;
-  progress.consumed = 0;
-  progress.finished = 0;
-  progress.generation = generation + 1;
-}
-
 template <typename Work>
 __device__ void run_duplex(FusedCall const& call, Work const& work) {
   FusedState const state = load_state(call.windows);
   bool const has_failed_before = __syncthreads_or(state.error != 0 ? 1 : 0) != 0;
   bool const has_agreed = !has_failed_before && run_items(call, work, state.generation);
   close_operation(call, work, state.generation, has_agreed);
-}
-
-/// All threads of a block store zeros to `words` 16-byte words.
-__device__ inline void store_zeros(void* to, std::int64_t words) {
-  for (std::int64_t i = thread_of_block(); i < words; i += threads_of_block())
-    static_cast<uint4*>(to)[i] = uint4{0, 0, 0, 0};
 }
 
 }  // namespace switchyard::cuda

@@ -1,30 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-/// launch_duplex(): the block shape and grid of a kernel whose blocks draw rows.
+/// launch_duplex(): the block shape and grid of one direction of the fused path.
 #pragma once
 
+#include "fused_few.cuh"
 #include "fused_grid.hpp"
+#include "plan_launch.cuh"
+#include "plan_tile.cuh"
 #include "row_words.cuh"
 #include "switchyard/cuda/stream.hpp"
 
 namespace switchyard::cuda {
 
-/// Of a block that has one row of the few, or as many as the row has words.
-inline constexpr unsigned kWideThreads = 1024;
+/// Of a block that has one row of the few: as many as the row has words, and the courier's.
+inline constexpr std::int64_t kFewThreads = 1024;
 
-/// @param narrow where rows are many: threads take kWordsInFlight words of a row, and blocks hide each other's waits
-/// @param wide where every multiprocessor has a block or two: the way of one row is all that counts
+struct DuplexRows {
+  std::int64_t words;  ///< of a row
+  std::int64_t produced;
+  std::int64_t consumed;  ///< at most
+};
+
+/// @param many draws rows: threads take kWordsInFlight words of a row, and blocks hide each other's waits
+/// @param few where multiprocessors have few rows each: a row's way is all that counts
 template <typename Params>
-void launch_duplex(void (*narrow)(Params), void (*wide)(Params), Params const& params, std::int64_t row_words,
-                   std::int64_t rows, StreamView stream) {
+void launch_duplex(char const* name, void (*many)(Params), void (*few)(Params), Params const& params,
+                   DuplexRows const& rows, StreamView stream) {
   int const processors = multiprocessors();
-  bool const is_few = rows <= 2 * processors && row_words > kBlockThreads;
-  auto const whole_warps = (row_words + 31) / 32 * 32;
-  dim3 const block = !is_few                      ? block_of_rows(row_words)
-                     : whole_warps < kWideThreads ? dim3(static_cast<unsigned>(whole_warps))
-                                                  : dim3(kWideThreads);
-  auto* const kernel = is_few ? wide : narrow;
-  unsigned const blocks = resident_blocks(reinterpret_cast<void const*>(kernel), block, rows, processors);
-  kernel<<<blocks, block, 0, stream.handle()>>>(params);
+  std::int64_t const all = rows.produced + rows.consumed;
+  std::int64_t const longest = rows.produced > rows.consumed ? rows.produced : rows.consumed;
+  bool const is_few = all <= kFewRowsOfProcessor * processors && longest <= kMostClaims && rows.words > kBlockThreads &&
+                      params.call.windows.world <= kFewRanks;
+  if (is_few) {
+    // Where every row has a multiprocessor of its own, a thread per word; else blocks that fit beside each other.
+    std::int64_t const workers = longest < processors ? rows.words : (rows.words + 1) / 2;
+    std::int64_t const warps = (workers + kWarp - 1) / kWarp + 1;
+    auto const threads = static_cast<unsigned>(warps * kWarp < kFewThreads ? warps * kWarp : kFewThreads);
+    launch_close(name, few, dim3(static_cast<unsigned>(longest) + 1), dim3(threads), 0, stream, params);
+    return;
+  }
+  dim3 const block = block_of_rows(rows.words);
+  unsigned const blocks = resident_blocks(reinterpret_cast<void const*>(many), block, all, processors);
+  launch_close(name, many, dim3(blocks), block, 0, stream, params);
 }
 
 }  // namespace switchyard::cuda

@@ -85,7 +85,7 @@ struct FusedExecutor::State {
       : options(given),
         rank(comm.rank()),
         world(comm.size()),
-        progress(sizeof(FusedProgress)),
+        progress(sizeof(FusedProgress) + kMostClaims * sizeof(unsigned)),
         error_host(sizeof(std::uint64_t)) {
     windows.rank = rank.value();
     windows.world = world;
@@ -102,9 +102,10 @@ struct FusedExecutor::State {
     windows.slots_offset =
         checked_add(windows.words_offset, aligned(checked_mul(checked_mul(world, windows.words), kBothHalves)));
     windows.progress = progress.as<FusedProgress>();
+    windows.claims = reinterpret_cast<unsigned*>(windows.progress + 1);
     // Generations start at 2: windows are zero before.
     FusedProgress const start{2, 0, 0, 0, 0, 0};
-    std::vector<std::byte> bytes(sizeof start);
+    std::vector<std::byte> bytes(to_size(progress.size_bytes()));
     std::memcpy(bytes.data(), &start, sizeof start);
     Stream const stream;
     copy_to_device(bytes, progress, stream);

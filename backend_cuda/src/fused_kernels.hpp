@@ -36,11 +36,16 @@ struct alignas(16) FusedProgress {
   unsigned reserved;
 };
 
+/// Up to so many rows for each multiprocessor are few: a block has one to produce and one to consume.
+inline constexpr std::int64_t kFewRowsOfProcessor = 4;
+inline constexpr std::int64_t kMostClaims = 1024;
+
 /// The windows as kernels see them.
 struct FusedWindows {
   std::byte* const* peers;  ///< [world] every rank's window, in this rank's addresses
   std::byte* own;           ///< this rank's window
   FusedProgress* progress;
+  unsigned* claims;  ///< [kMostClaims] of a few rows to produce: whether a block has begun one, 0 between kernels
   std::int64_t tags_offset;  ///< from a window's start to [2][world * capacity] u64: whose operation's row a slot holds
   std::int64_t words_offset;  ///< from a window's start to [2][world][words] u64: choices of small batches
   std::int64_t words;         ///< choices that a rank can announce by words

@@ -20,7 +20,7 @@ struct PlanBlockShape {
 /// One thread per token and per slot, one warp per rank; sums are packed into fields of so many bits.
 inline constexpr std::int32_t kPlanBlockThreads = 1024;
 inline constexpr std::int32_t kPlanBlockWarps = kPlanBlockThreads / 32;
-inline constexpr std::int64_t kPlanBlockChoices = 8192;
+inline constexpr std::int64_t kPlanBlockChoices = 4096;
 
 [[nodiscard]] inline bool fits_one_block(PlanBlockShape const& shape) {
   std::int64_t const tokens = std::int64_t{shape.ranks} * shape.tokens;

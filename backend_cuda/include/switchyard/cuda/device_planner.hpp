@@ -18,7 +18,7 @@ namespace switchyard::cuda {
 
 /// Which kernels plan. Both give the same integers.
 enum class PlanKernels {
-  automatic,  ///< one block alone where a Flex batch without TP is small: up to 1,024 tokens and 8,192 choices of all
+  automatic,  ///< one block alone where a Flex batch without TP is small: up to 1,024 tokens and 4,096 choices of all
               ///< ranks, 1,024 slots, 32 ranks
   chain,      ///< always the kernels for any size
 };
