@@ -136,17 +136,20 @@ class BlockPlan {
   /// Turns the warps' counts of the thread's slot into what stands in front of each. @return the slot's rows
   __device__ PlanSlotRows sum_warps(std::int32_t slot) {
     if (slot >= tables_.shape.slots) return {};
+    std::uint32_t rows[kPlanBlockWarps];
+#pragma unroll
+    for (std::int32_t warp = 0; warp < kPlanBlockWarps; ++warp)
+      rows[warp] = tables_.counts[warp * tables_.pitch + slot];
+    std::int32_t const first_own = tables_.rank * tables_.warps;
     std::uint32_t sum = 0;
     std::uint32_t own_before = 0;
     std::uint32_t own_end = 0;
-#pragma unroll 8
+#pragma unroll
     for (std::int32_t warp = 0; warp < kPlanBlockWarps; ++warp) {
-      std::uint16_t& count = tables_.counts[warp * tables_.pitch + slot];
-      std::uint32_t const rows = count;
-      if (warp == tables_.rank * tables_.warps) own_before = sum;
-      count = static_cast<std::uint16_t>(sum);
-      sum += rows;
-      if (warp == tables_.rank * tables_.warps + tables_.warps - 1) own_end = sum;
+      if (warp == first_own) own_before = sum;
+      tables_.counts[warp * tables_.pitch + slot] = static_cast<std::uint16_t>(sum);
+      sum += rows[warp];
+      if (warp == first_own + tables_.warps - 1) own_end = sum;
     }
     memory_.own_before[slot] = static_cast<std::uint16_t>(own_before);
     return {own_end - own_before, tables_.is_local(slot) ? sum : 0};

@@ -20,58 +20,84 @@ class BlockPlanLists {
         finish_(finish) {}
 
   /// All threads of the block: everything of the plan, and its error word. Calls also(listed, row, column) for every
-  /// expert row, which stands at `listed` in the list by received row. @param rows of the thread's slot
+  /// expert row, which stands at `listed` in the list by received row. Rows are put in order in shared memory first:
+  /// one multiprocessor takes long to store scattered words. @param rows of the thread's slot
   template <typename Also>
   __device__ void write(PlanSlotRows const& rows, Also const& also) const {
     auto const thread = static_cast<std::int32_t>(threadIdx.x);
-    write_rows();
-    write_expert_rows(also);
+    if (thread == kPlanBlockThreads - 1) write_numbers();
+    order_rows();
+    order_expert_rows();
     write_token(thread);
     write_slot(thread, rows);
     write_counts(thread);
-    if (thread == 0) write_numbers();
+    __syncthreads();
+    write_rows();
+    write_expert_rows(also);
   }
 
  private:
+  struct Choice {
+    std::int32_t token;
+    std::int32_t column;
+  };
+  [[nodiscard]] __device__ Choice choice_at(std::int32_t i) const {
+    auto const columns = static_cast<std::uint32_t>(tables_.shape.columns);
+    std::uint32_t const token = static_cast<std::uint32_t>(i) / columns;
+    return {static_cast<std::int32_t>(token),
+            static_cast<std::int32_t>(static_cast<std::uint32_t>(i) - token * columns)};
+  }
+  [[nodiscard]] __device__ static std::uint16_t narrow(std::int32_t value) { return static_cast<std::uint16_t>(value); }
+
   /// Rows of this rank by slot.
-  __device__ void write_rows() const {
+  __device__ void order_rows() const {
     std::int32_t const first = finish_.rank * tables_.choices;
     for (auto i = static_cast<std::int32_t>(threadIdx.x); i < tables_.choices; i += kPlanBlockThreads) {
       std::int32_t const slot = tables_.slots[first + i];
       if (slot < 0) continue;
-      std::int32_t const token = i / tables_.shape.columns;
-      std::int32_t const column = i % tables_.shape.columns;
-      std::int32_t listed = memory_.before_token[finish_.rank * tables_.shape.tokens + token].kept();
-      for (std::int32_t other = 0; other < column; ++other)
-        if (tables_.slots[first + i - column + other] >= 0) ++listed;
+      Choice const at = choice_at(i);
+      std::int32_t listed = memory_.before_token[finish_.rank * tables_.shape.tokens + at.token].kept();
+      for (std::int32_t other = 0; other < at.column; ++other)
+        if (tables_.slots[first + i - at.column + other] >= 0) ++listed;
       std::int32_t const row =
           memory_.first_own[slot] + tables_.place_in_bucket(first + i, slot) - memory_.own_before[slot];
-      own_sort_.row_input[row] = token;
-      own_sort_.row_column[row] = column;
-      own_sort_.input_rows[listed] = row;
+      tables_.own_rows[row] = narrow(i);
+      tables_.own_listed[listed] = narrow(row);
     }
   }
-
-  template <typename Also>
-  __device__ void write_expert_rows(Also const& also) const {
+  __device__ void order_expert_rows() const {
     for (auto i = static_cast<std::int32_t>(threadIdx.x); i < tables_.shape.ranks * tables_.choices;
          i += kPlanBlockThreads) {
       std::int32_t const slot = tables_.slots[i];
       if (slot < 0 || !tables_.is_local(slot)) continue;
-      std::int32_t const token = i / tables_.shape.columns;
-      std::int32_t const column = i % tables_.shape.columns;
+      Choice const at = choice_at(i);
       hd::PlanChoice const choice =
-          hd::plan_choice(arrival_.keys, tables_.slots + token * tables_.shape.columns, tables_.shape.columns, column);
-      TokenSums const before = memory_.before_token[token];
-      std::int32_t const listed = before.locals() + choice.place;
+          hd::plan_choice(arrival_.keys, tables_.slots + i - at.column, tables_.shape.columns, at.column);
       std::int32_t const row = memory_.first_arrived[slot] + tables_.place_in_bucket(i, slot);
-      if (row < arrival_.max_rows) {
-        arrival_.row_input[row] = before.received();
-        arrival_.row_column[row] = column;
-      }
-      if (listed >= arrival_.max_rows) continue;
-      arrival_.input_rows[listed] = row;
-      also(listed, row, column);
+      tables_.expert_rows[row] = narrow(i);
+      tables_.expert_listed[memory_.before_token[at.token].locals() + choice.place] = narrow(row);
+    }
+  }
+
+  __device__ void write_rows() const {
+    for (auto row = static_cast<std::int32_t>(threadIdx.x); row < memory_.all.kept(); row += kPlanBlockThreads) {
+      Choice const at = choice_at(tables_.own_rows[row]);
+      own_sort_.row_input[row] = at.token;
+      own_sort_.row_column[row] = at.column;
+      own_sort_.input_rows[row] = tables_.own_listed[row];
+    }
+  }
+  template <typename Also>
+  __device__ void write_expert_rows(Also const& also) const {
+    std::int32_t const all = memory_.all.locals();
+    std::int64_t const count = all < arrival_.max_rows ? all : arrival_.max_rows;
+    for (auto i = static_cast<std::int32_t>(threadIdx.x); i < count; i += kPlanBlockThreads) {
+      Choice const at = choice_at(tables_.expert_rows[i]);
+      arrival_.row_input[i] = memory_.before_token[at.token].received();
+      arrival_.row_column[i] = at.column;
+      std::int32_t const row = tables_.expert_listed[i];
+      arrival_.input_rows[i] = row;
+      also(i, row, choice_at(tables_.expert_rows[row]).column);
     }
   }
 
@@ -141,11 +167,12 @@ class BlockPlanLists {
     arrival_.input_begin[all.received()] = all.locals();
     if (all.locals() > finish_.max_expert_rows)
       raise_plan_error(finish_.error, PlanError::overflow, static_cast<std::uint64_t>(all.locals()));
-    finish_.error[1] = atomicMax(finish_.error, 0ULL);
+    memory_.error = atomicMax(finish_.error, 0ULL);
+    finish_.error[1] = memory_.error;
   }
 
   PlanBlockTables const& tables_;
-  PlanBlockMemory const& memory_;
+  PlanBlockMemory& memory_;
   PlanSort const& own_sort_;
   PlanSort const& sent_sort_;
   PlanSort const& arrival_;

@@ -41,8 +41,7 @@ class TokenSums {
   std::uint64_t bits_ = 0;
 };
 
-/// Shared memory of the block. Lists by choice and by slot lie behind it: [ranks * tokens * columns] slots and places
-/// among the warp's choices of a slot, [warps, slots] counts.
+/// Shared memory of the block. Lists by choice and by slot lie behind it, as PlanBlockTables has them.
 struct PlanBlockMemory {
   static constexpr std::int32_t kRanks = kPlanBlockWarps;
   TokenSums warp_sums[kPlanBlockWarps];
@@ -53,6 +52,7 @@ struct PlanBlockMemory {
   std::int32_t received_start[kRanks + 1];
   std::int32_t arrived_start[kRanks + 1];  ///< expert rows of the sources in front
   std::int32_t tokens[kRanks];
+  unsigned long long error;  ///< the plan's word at its end
   TokenSums all;
   TokenSums before_token[kPlanBlockThreads];
   std::int32_t rank_of_slot[kPlanBlockThreads];
@@ -65,9 +65,9 @@ struct PlanBlockMemory {
   return (shape.slots + 1) / 2 * 2;
 }
 [[nodiscard]] SWITCHYARD_HD inline std::size_t plan_block_bytes(PlanBlockShape const& shape) {
-  auto const choices = static_cast<std::size_t>(shape.ranks) * static_cast<std::size_t>(shape.tokens) *
-                       static_cast<std::size_t>(shape.columns);
-  return sizeof(PlanBlockMemory) + choices * (sizeof(std::int32_t) + sizeof(std::uint16_t)) +
+  std::size_t const own = static_cast<std::size_t>(shape.tokens) * static_cast<std::size_t>(shape.columns);
+  std::size_t const all = static_cast<std::size_t>(shape.ranks) * own;
+  return sizeof(PlanBlockMemory) + all * sizeof(std::int32_t) + (3 * all + 2 * own) * sizeof(std::uint16_t) +
          static_cast<std::size_t>(plan_block_pitch(shape)) * kPlanBlockWarps * sizeof(std::uint16_t) +
          2 * sizeof(std::uint32_t);
 }
@@ -99,7 +99,11 @@ struct PlanBlockTables {
         pitch(plan_block_pitch(given)),
         slots(reinterpret_cast<std::int32_t*>(&memory + 1)),
         counts(reinterpret_cast<std::uint16_t*>(slots + given.ranks * choices)),
-        places(counts + pitch * kPlanBlockWarps) {}
+        places(counts + pitch * kPlanBlockWarps),
+        expert_rows(places + given.ranks * choices),
+        expert_listed(expert_rows + given.ranks * choices),
+        own_rows(expert_listed + given.ranks * choices),
+        own_listed(own_rows + choices) {}
 
   [[nodiscard]] __device__ static std::int32_t warp() { return static_cast<std::int32_t>(threadIdx.x / kWarp); }
   [[nodiscard]] __device__ bool is_local(std::int32_t slot) const {
@@ -147,12 +151,16 @@ struct PlanBlockTables {
   std::int32_t rank;
   std::int32_t first_slot;
   std::int32_t num_local;
-  std::int32_t choices;  ///< of a source
-  std::int32_t warps;    ///< of a source
-  std::int32_t pitch;    ///< of counts
-  std::int32_t* slots;
-  std::uint16_t* counts;
-  std::uint16_t* places;
+  std::int32_t choices;          ///< of a source
+  std::int32_t warps;            ///< of a source
+  std::int32_t pitch;            ///< of counts
+  std::int32_t* slots;           ///< [ranks * choices]
+  std::uint16_t* counts;         ///< [warps of the block, slots]
+  std::uint16_t* places;         ///< [ranks * choices] among the warp's choices of the slot
+  std::uint16_t* expert_rows;    ///< [ranks * choices] the choice of every expert row
+  std::uint16_t* expert_listed;  ///< [ranks * choices] expert rows by received row
+  std::uint16_t* own_rows;       ///< [choices] the choice of every row of this rank
+  std::uint16_t* own_listed;     ///< [choices] rows of this rank by token
 };
 
 }  // namespace switchyard::cuda

@@ -22,7 +22,10 @@ __device__ inline std::int64_t earlier_in_block(PlanSlotsParams const& params, s
   return count;
 }
 
-__device__ inline std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat, std::int32_t expert) {
+/// @param only only(expert): the one slot of a valid expert where the caller knows it, else negative
+template <typename Only>
+__device__ std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat, std::int32_t expert,
+                                Only const& only) {
   if (expert < 0 || expert >= params.experts) {
     if (expert != -1) raise_choice_error(params.error, PlanError::bad_id, flat);
     return -1;
@@ -32,6 +35,8 @@ __device__ inline std::int32_t slot_of(PlanSlotsParams const& params, std::int64
     if (isnan(weight)) raise_choice_error(params.error, PlanError::bad_weight, flat);
     if (params.drops_zero_weights && weight == 0.0F) return -1;
   }
+  std::int32_t const single = only(expert);
+  if (single >= 0) return single;
   std::int32_t const first = params.replica_begin[expert];
   std::int64_t const count = params.replica_begin[expert + 1] - first;
   if (count == 0) {

@@ -12,7 +12,7 @@ namespace {
 __global__ void plan_slots_kernel(PlanSlotsParams params) {
   if (first_item() == 0) *params.header = {params.tokens, params.error[1] == 0 ? params.configuration : 0};
   for (std::int64_t flat = first_item(); flat < params.tokens * params.columns; flat += item_stride())
-    params.slots[flat] = slot_of(params, flat, expert_of(params, flat));
+    params.slots[flat] = slot_of(params, flat, expert_of(params, flat), [](std::int32_t) { return -1; });
 }
 
 }  // namespace
