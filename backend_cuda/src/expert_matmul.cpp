@@ -4,7 +4,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "cuda_error.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -24,52 +23,79 @@ void const* past(void const* base, std::int64_t elements, cudaDataType_t type) {
   return static_cast<std::byte const*>(base) + elements * bytes_of(type);
 }
 
-MatmulShape shape_of(ExpertProducts const& products, switchyard::RowBlock const& block) {
+/// Experts [first, first + count) with `rows` rows each, `distance` apart.
+struct Run {
+  std::size_t first = 0;
+  std::size_t count = 1;
+  std::int64_t rows = 0;
+  std::int64_t distance = 0;
+
+  [[nodiscard]] std::int64_t total() const noexcept { return rows * static_cast<std::int64_t>(count); }
+};
+
+MatmulShape shape_of(ExpertProducts const& products, std::int64_t rows) {
   bool const over_rows = products.lines == ChainLines::both_across;
   MatmulShape shape;
   shape.lines = products.lines;
   shape.operands = products.operands;
   shape.result = products.result;
   shape.scales = products.scales;
-  shape.rows = over_rows ? products.rows : block.rows;
+  shape.rows = over_rows ? products.rows : rows;
   shape.columns = products.columns;
-  shape.steps = over_rows ? block.rows : products.steps;
+  shape.steps = over_rows ? rows : products.steps;
   return shape;
 }
 
-MatmulOperands operands_of(ExpertProducts const& products, std::size_t expert) {
-  auto const index = static_cast<std::int64_t>(expert);
-  std::int64_t const first = products.blocks[expert].first_row;
+MatmulOperands operands_of(ExpertProducts const& products, Run const& run) {
+  auto const index = static_cast<std::int64_t>(run.first);
+  std::int64_t const first = products.blocks[run.first].first_row;
   bool const over_rows = products.lines == ChainLines::both_across;
-  MatmulOperands operands;
-  operands.left = past(products.left, first * (over_rows ? products.rows : products.steps), products.operands);
-  if (!products.right_matrices.empty()) {
-    operands.right = products.right_matrices[expert];
-  } else {
-    std::int64_t const begin = over_rows ? first * products.columns : index * products.columns * products.steps;
-    operands.right = past(products.right, begin, products.operands);
-  }
-  std::int64_t const result = over_rows ? index * products.rows * products.columns : first * products.columns;
-  operands.out = const_cast<void*>(past(products.out, result, products.result));
-  if (products.scales == ScaleSpan::none) return operands;
-  operands.left_scales = products.left_scales + (products.scales == ScaleSpan::line ? first : 0);
-  operands.right_scales = products.right_scales[expert];
-  return operands;
+  std::int64_t const left_line = over_rows ? products.rows : products.steps;
+  std::int64_t const matrix = products.columns * (over_rows ? products.rows : products.steps);
+  MatmulOperands on;
+  on.left_stride = run.distance * left_line;
+  on.right_stride = over_rows ? run.distance * products.columns : matrix;
+  on.out_stride = over_rows ? matrix : run.distance * products.columns;
+  on.left = past(products.left, first * left_line, products.operands);
+  on.right = past(products.right, over_rows ? first * products.columns : index * matrix, products.operands);
+  on.out =
+      const_cast<void*>(past(products.out, over_rows ? index * matrix : first * products.columns, products.result));
+  if (products.scales == ScaleSpan::none) return on;
+  on.right = products.right_matrices[run.first];
+  on.left_scales = products.left_scales[run.first];
+  on.right_scales = products.right_scales[run.first];
+  return on;
 }
 
-/// Experts with rows, the largest first.
-std::vector<std::size_t> by_rows(std::span<switchyard::RowBlock const> blocks) {
-  std::vector<std::size_t> order(blocks.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::erase_if(order, [&](std::size_t expert) { return blocks[expert].rows == 0; });
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return blocks[a].rows > blocks[b].rows; });
-  return order;
+/// Larger products fill the GPU by themselves, and cuBLAS has faster kernels for them than for batches.
+constexpr std::int64_t kFewRows = 1024;
+
+bool extends(ExpertProducts const& products, Run const& run, std::size_t expert) {
+  if (products.scales != ScaleSpan::none || run.rows > kFewRows || run.first + run.count != expert) return false;
+  std::int64_t const distance = products.blocks[expert].first_row - products.blocks[expert - 1].first_row;
+  return products.blocks[expert].rows == run.rows && distance >= run.rows &&
+         (run.count == 1 || distance == run.distance);
+}
+
+/// All experts with rows, the longest runs first.
+std::vector<Run> runs_of(ExpertProducts const& products) {
+  std::vector<Run> runs;
+  for (std::size_t expert = 0; expert < products.blocks.size(); ++expert) {
+    auto const& block = products.blocks[expert];
+    if (block.rows == 0) continue;
+    if (!runs.empty() && extends(products, runs.back(), expert)) {
+      runs.back().distance = block.first_row - products.blocks[expert - 1].first_row;
+      ++runs.back().count;
+    } else {
+      runs.push_back({expert, 1, block.rows, 0});
+    }
+  }
+  std::stable_sort(runs.begin(), runs.end(), [](Run const& a, Run const& b) { return a.total() > b.total(); });
+  return runs;
 }
 
 void zero_results(ExpertProducts const& products, StreamView stream) {
-  std::int64_t const elements = products.rows * products.columns;
-  std::int64_t const bytes = elements * bytes_of(products.result);
+  std::int64_t const bytes = products.rows * products.columns * bytes_of(products.result);
   for (std::size_t expert = 0; expert < products.blocks.size(); ++expert)
     if (products.blocks[expert].rows == 0 && bytes > 0)
       SWITCHYARD_CUDA_TRY(
@@ -79,27 +105,23 @@ void zero_results(ExpertProducts const& products, StreamView stream) {
 
 }  // namespace
 
-ExpertMatmul::ExpertMatmul(Lanes const& lanes) : target_multiprocessors_(lanes.target_multiprocessors) {
-  for (int i = 0; i < lanes.streams; ++i) lanes_.push_back({Stream(), Event(), DeviceBuffer(kWorkspaceBytes), 0});
+ExpertMatmul::ExpertMatmul() {
+  constexpr int kLanes = 4;  // measured, docs/performance.md
+  for (int i = 0; i < kLanes; ++i) lanes_.push_back({Stream(), Event(), DeviceBuffer(kWorkspaceBytes), 0});
 }
 
 void ExpertMatmul::require_offered(ExpertProducts const& products) {
   constexpr std::int64_t kSomeRows = 16;
-  matmul_.require_offered(shape_of(products, {0, kSomeRows}), lanes_.front().workspace);
+  matmul_.require_offered(shape_of(products, kSomeRows), lanes_.front().workspace);
 }
 
-void ExpertMatmul::issue(ExpertProducts const& products, std::size_t expert, Lane& lane) {
-  MatmulShape shape = shape_of(products, products.blocks[expert]);
-  MatmulOperands const operands = operands_of(products, expert);
-  shape.alignment = alignment_of(operands);
-  shape.target_multiprocessors = target_multiprocessors_;
-  matmul_.multiply(shape, operands, lane.workspace, lane.stream);
-  lane.rows += products.blocks[expert].rows;
+ExpertMatmul::Lane& ExpertMatmul::least_busy() noexcept {
+  return *std::min_element(lanes_.begin(), lanes_.end(), [](Lane const& a, Lane const& b) { return a.rows < b.rows; });
 }
 
 void ExpertMatmul::join(StreamView stream) {
   for (Lane& lane : lanes_) {
-    if (lane.rows == 0) continue;
+    if (lane.rows == 0 || &lane == &lanes_.front()) continue;
     lane.done.view().record(lane.stream);
     stream.wait(lane.done);
   }
@@ -109,13 +131,19 @@ void ExpertMatmul::multiply(ExpertProducts const& products, StreamView stream) {
   bool const over_rows = products.lines == ChainLines::both_across;
   if (over_rows) zero_results(products, stream);
   if (products.columns == 0 || (over_rows ? products.rows : products.steps) == 0) return;
+  std::vector<Run> const runs = runs_of(products);
   for (Lane& lane : lanes_) lane.rows = 0;
-  begun_.view().record(stream);
-  for (std::size_t const expert : by_rows(products.blocks)) {
-    auto const least =
-        std::min_element(lanes_.begin(), lanes_.end(), [](Lane const& a, Lane const& b) { return a.rows < b.rows; });
-    if (least->rows == 0) least->stream.view().wait(begun_);
-    issue(products, expert, *least);
+  if (runs.size() > 1) begun_.view().record(stream);
+  for (Run const& run : runs) {
+    Lane& lane = least_busy();
+    bool const aside = &lane != &lanes_.front();
+    if (aside && lane.rows == 0) lane.stream.view().wait(begun_);
+    MatmulShape shape = shape_of(products, run.rows);
+    MatmulOperands const operands = operands_of(products, run);
+    shape.batch = static_cast<std::int32_t>(run.count);
+    shape.alignment = alignment_of(operands, bytes_of(products.operands), bytes_of(products.result));
+    matmul_.multiply(shape, operands, lane.workspace, aside ? lane.stream.view() : stream);
+    lane.rows += run.total();
   }
   join(stream);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// ExpertMatmul: one product per expert with rows, issued over side streams so that small ones share the GPU.
+/// ExpertMatmul: one product per expert with rows. Experts with equally few rows at even distances are one batch; the
+/// others are issued over side streams, so that small ones share the GPU.
 #pragma once
 
 #include <cstdint>
@@ -25,20 +26,15 @@ struct ExpertProducts {
   void const* right = nullptr;  ///< [experts, columns, steps] or [experts, steps, columns]; both_across [*, columns]
   void* out = nullptr;          ///< [*, columns]; both_across [experts, rows, columns]
   ScaleSpan scales = ScaleSpan::none;
-  float const* left_scales = nullptr;                  ///< of the flattened rows, or one
+  /// One per expert: ScaleSpan::matrix one float, the same for all; line one per row, beginning at 16 bytes.
+  std::span<float const* const> left_scales{};
   std::span<float const* const> right_scales{};        ///< [experts]
   std::span<std::byte const* const> right_matrices{};  ///< [experts], instead of `right` when not empty
 };
 
 class ExpertMatmul {
  public:
-  /// Streams that small products share, and multiprocessors that each of them counts on.
-  struct Lanes {
-    int streams = 4;
-    int target_multiprocessors = 0;  ///< 0: all
-  };
-
-  explicit ExpertMatmul(Lanes const& lanes);
+  ExpertMatmul();
 
   /// Asks cuBLAS for such products of some rows; nothing is issued, blocks and addresses are unread.
   /// @throws Error{unsupported}
@@ -50,17 +46,17 @@ class ExpertMatmul {
   void multiply(ExpertProducts const& products, StreamView stream);
 
  private:
+  /// Whoever issues a share of the products. The first one uses the caller's stream.
   struct Lane {
     Stream stream{};
     Event done{};
     DeviceBuffer workspace;
     std::int64_t rows = 0;  ///< issued by this call
   };
-  void issue(ExpertProducts const& products, std::size_t expert, Lane& lane);
+  [[nodiscard]] Lane& least_busy() noexcept;
   void join(StreamView stream);
 
   LtMatmul matmul_{};
-  int target_multiprocessors_;
   std::vector<Lane> lanes_{};
   Event begun_{};
 };

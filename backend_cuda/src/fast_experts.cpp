@@ -49,7 +49,7 @@ struct FastExperts::State {
   ExpertMlp mlp{};
   StreamView stream{};
   ScaleSpan scales = ScaleSpan::none;
-  ExpertMatmul matmul{ExpertMatmul::Lanes{}};
+  ExpertMatmul matmul{};
   DeviceScratch weighted{};  ///< rows times their router weights
   DeviceScratch hidden{};
   DeviceScratch activation{};
@@ -57,6 +57,7 @@ struct FastExperts::State {
   DeviceScratch d_hidden{};
   CodeScratch row_codes{};
   CodeScratch activation_codes{};
+  DeviceScratch aligned_scales{};  ///< of one product's rows, every block from 16 bytes on
 
   void* reserve(DeviceScratch& memory, std::int64_t rows, std::int64_t columns) const {
     return memory.reserve(checked_mul(checked_mul(rows, columns), size_of(mlp.dtype)));
@@ -69,6 +70,8 @@ struct FastExperts::State {
   [[nodiscard]] FastActivationJob activation_job(std::int64_t rows);
   RowOperand second_input(ExpertCall const& call, std::int64_t rows);
 
+  /// Where each block's scales begin, after a copy that cuBLAS's alignment asks for.
+  std::vector<float const*> left_scales(std::span<switchyard::RowBlock const> blocks, float const* of_rows);
   [[nodiscard]] ExpertProducts products(std::span<switchyard::RowBlock const> blocks) const;
   /// out = input times the matrices' transposes, of the row dtype.
   void layer(ExpertCall const& call, RowOperand const& input, WeightOperand const& weights, std::int64_t columns,
@@ -133,6 +136,23 @@ ExpertProducts FastExperts::State::products(std::span<switchyard::RowBlock const
   return on;
 }
 
+std::vector<float const*> FastExperts::State::left_scales(std::span<switchyard::RowBlock const> blocks,
+                                                          float const* of_rows) {
+  if (scales == ScaleSpan::matrix) return std::vector<float const*>(blocks.size(), of_rows);
+  constexpr std::int64_t kFloatsPer16Bytes = 4;
+  std::vector<std::int64_t> first;
+  std::int64_t total = 0;
+  for (auto const& block : blocks) {
+    first.push_back(total);
+    total += (block.rows + kFloatsPer16Bytes - 1) / kFloatsPer16Bytes * kFloatsPer16Bytes;
+  }
+  float* const aligned = aligned_scales.reserve_elements<float>(total);
+  launch_gather_blocks(blocks, first, of_rows, aligned, stream);
+  std::vector<float const*> scales_of;
+  for (std::int64_t const begin : first) scales_of.push_back(aligned + begin);
+  return scales_of;
+}
+
 void FastExperts::State::layer(ExpertCall const& call, RowOperand const& input, WeightOperand const& weights,
                                std::int64_t columns, std::int64_t steps, void* out) {
   ExpertProducts on = products(call.blocks);
@@ -142,9 +162,11 @@ void FastExperts::State::layer(ExpertCall const& call, RowOperand const& input, 
   on.right = weights.plain;
   on.out = out;
   on.scales = scales;
+  std::vector<float const*> row_scales;
   if (scales != ScaleSpan::none) {
     on.operands = CUDA_R_8F_E4M3;
-    on.left_scales = input.scales;
+    row_scales = left_scales(call.blocks, input.scales);
+    on.left_scales = row_scales;
     on.right_matrices = weights.codes;
     on.right_scales = weights.scales;
   }

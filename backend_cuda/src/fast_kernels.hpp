@@ -42,4 +42,8 @@ struct FastWeighJob {
 };
 void launch_fast_weigh(std::span<switchyard::RowBlock const> blocks, FastWeighJob const& job, StreamView stream);
 
+/// to[first[b] + i] = from[blocks[b].first_row + i] for every row i of every block b.
+void launch_gather_blocks(std::span<switchyard::RowBlock const> blocks, std::span<std::int64_t const> first,
+                          float const* from, float* to, StreamView stream);
+
 }  // namespace switchyard::cuda

@@ -37,8 +37,10 @@ ScaleSpan require_codes_offered(ExpertMlp const& mlp) {
   SWITCHYARD_REQUIRE(span_of(*mlp.activation_quant, "activations") == scales, unsupported,
                      "the fast engine with rows of {} and activations of {}: one scheme for both",
                      to_string(mlp.input_quant->scheme), to_string(mlp.activation_quant->scheme));
-  SWITCHYARD_REQUIRE(mlp.dtype != DType::f32, unsupported,
-                     "the fast engine with codes and f32 rows: results of e4m3 products are bf16 or f16");
+  SWITCHYARD_REQUIRE(mlp.dtype == DType::bf16 || (mlp.dtype == DType::f16 && scales == ScaleSpan::matrix), unsupported,
+                     "the fast engine with codes and rows of {}: results of e4m3 products are bf16, with one scale per "
+                     "matrix also f16",
+                     to_string(mlp.dtype));
   require_code_extent(mlp.hidden, "hidden size");
   require_code_extent(mlp.local_units(), "intermediate size");
   return scales;

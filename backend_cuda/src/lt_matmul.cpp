@@ -37,16 +37,19 @@ struct Descriptors {
     bool const left_along = shape.lines != ChainLines::both_across;
     set(CUBLASLT_MATMUL_DESC_TRANSA, right_along ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, left_along ? CUBLAS_OP_N : CUBLAS_OP_T);
-    if (shape.target_multiprocessors != 0)
-      set(CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, static_cast<std::int32_t>(shape.target_multiprocessors));
     layout(first, shape.operands, shape.columns, shape.steps, right_along);
     layout(second, shape.operands, shape.rows, shape.steps, left_along);
     layout(result, shape.result, shape.rows, shape.columns, true);
   }
-  void set_scales(ScaleSpan scales, MatmulOperands const& operands) {
-    if (scales == ScaleSpan::none) return;
-    std::int32_t const mode = scales == ScaleSpan::matrix ? CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F
-                                                          : CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  void set_operands(MatmulShape const& shape, MatmulOperands const& operands) {
+    if (shape.batch > 1) {
+      spread(first, shape.batch, operands.right_stride);
+      spread(second, shape.batch, operands.left_stride);
+      spread(result, shape.batch, operands.out_stride);
+    }
+    if (shape.scales == ScaleSpan::none) return;
+    std::int32_t const mode = shape.scales == ScaleSpan::matrix ? CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F
+                                                                : CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
     set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.right_scales);
@@ -58,6 +61,13 @@ struct Descriptors {
   void set(cublasLtMatmulDescAttributes_t attribute, T const& value) {
     require_cublas(cublasLtMatmulDescSetAttribute(&product, attribute, &value, sizeof(value)),
                    "cublasLtMatmulDescSetAttribute");
+  }
+  static void spread(cublasLtMatrixLayoutOpaque_t& layout, std::int32_t batch, std::int64_t stride) {
+    require_cublas(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
+                   "cublasLtMatrixLayoutSetAttribute");
+    require_cublas(
+        cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+        "cublasLtMatrixLayoutSetAttribute");
   }
   /// @param along the lines run along the steps: a column of cuBLAS's is a line
   static void layout(cublasLtMatrixLayoutOpaque_t& to, cudaDataType_t type, std::int64_t lines, std::int64_t steps,
@@ -86,9 +96,12 @@ cublasLtMatmulPreferenceOpaque_t preference_of(MatmulShape const& shape, std::ui
 
 cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, DeviceBuffer const& workspace) {
   Descriptors on(shape);
-  MatmulOperands somewhere;  // which scales there are matters, where they lie does not
+  MatmulOperands somewhere;  // which operands there are matters, where they lie does not
+  somewhere.left_stride = shape.rows * shape.steps;
+  somewhere.right_stride = shape.columns * shape.steps;
+  somewhere.out_stride = shape.rows * shape.columns;
   somewhere.left_scales = somewhere.right_scales = workspace.as<float const>();
-  on.set_scales(shape.scales, somewhere);
+  on.set_operands(shape, somewhere);
   auto preference = preference_of(shape, to_size(workspace.size_bytes()));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
@@ -111,11 +124,15 @@ void require_cublas(cublasStatus_t status, char const* call) {
                      cublasLtGetStatusName(status), cublasLtGetStatusString(status));
 }
 
-std::uint32_t alignment_of(MatmulOperands const& operands) noexcept {
+std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_bytes,
+                           std::int64_t result_bytes) noexcept {
   constexpr std::uintptr_t kMost = 256;
-  std::uintptr_t const bits = reinterpret_cast<std::uintptr_t>(operands.left) |
-                              reinterpret_cast<std::uintptr_t>(operands.right) |
-                              reinterpret_cast<std::uintptr_t>(operands.out) | kMost;
+  std::uintptr_t bits = kMost;
+  for (void const* const matrix : {operands.left, operands.right, static_cast<void const*>(operands.out)})
+    bits |= reinterpret_cast<std::uintptr_t>(matrix);
+  for (std::int64_t const bytes : {operands.left_stride * operand_bytes, operands.right_stride * operand_bytes,
+                                   operands.out_stride * result_bytes})
+    bits |= static_cast<std::uintptr_t>(bytes);
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
@@ -142,7 +159,7 @@ void LtMatmul::multiply(MatmulShape const& shape, MatmulOperands const& operands
                         StreamView stream) {
   cublasLtMatmulAlgo_t const& chosen = algorithm_of(shape, workspace);
   Descriptors on(shape);
-  on.set_scales(shape.scales, operands);
+  on.set_operands(shape, operands);
   float const one = 1.0F;
   float const zero = 0.0F;
   auto const issue = [&](cublasLtMatmulAlgo_t const* algorithm) {

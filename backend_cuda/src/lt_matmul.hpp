@@ -33,22 +33,26 @@ struct MatmulShape {
   std::int64_t rows = 0;  ///< of the result
   std::int64_t columns = 0;
   std::int64_t steps = 0;
-  std::uint32_t alignment = 256;   ///< of all three addresses, bytes
-  int target_multiprocessors = 0;  ///< how many the product may count on; 0: all
+  std::int32_t batch = 1;         ///< equal products, their operands evenly spaced; scales: none
+  std::uint32_t alignment = 256;  ///< of all three addresses, bytes
   friend auto operator<=>(MatmulShape const&, MatmulShape const&) = default;
 };
 
 /// Device memory.
 struct MatmulOperands {
-  void const* left = nullptr;   ///< [rows, steps], or [steps, rows] across
-  void const* right = nullptr;  ///< [columns, steps], or [steps, columns] across
-  void* out = nullptr;          ///< [rows, columns]
-  float const* left_scales = nullptr;
+  void const* left = nullptr;    ///< [rows, steps], or [steps, rows] across
+  void const* right = nullptr;   ///< [columns, steps], or [steps, columns] across
+  void* out = nullptr;           ///< [rows, columns]
+  std::int64_t left_stride = 0;  ///< elements from one product of a batch to the next
+  std::int64_t right_stride = 0;
+  std::int64_t out_stride = 0;
+  float const* left_scales = nullptr;  ///< at a multiple of 16 bytes, as right_scales
   float const* right_scales = nullptr;
 };
 
-/// The largest power of two up to 256 that divides all addresses of the operands.
-[[nodiscard]] std::uint32_t alignment_of(MatmulOperands const& operands) noexcept;
+/// The largest power of two up to 256 that divides the addresses of all matrices and their distances in a batch.
+[[nodiscard]] std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_bytes,
+                                         std::int64_t result_bytes) noexcept;
 
 class LtMatmul {
  public:

@@ -19,6 +19,9 @@ void check_fast_codes(BitReport& report, cuda::StreamView stream);
 
 using Bytes = std::vector<std::byte>;
 
+/// Two pairs of experts that one batch each can take, and rows between them that belong to nobody.
+inline std::vector<RowBlock> const kEven = {{0, 8}, {8, 8}, {20, 8}, {32, 8}};
+
 inline ExpertMlp squared(std::int64_t hidden, std::int64_t intermediate, int experts, DType dtype,
                          switchyard::GateLayout layout = switchyard::GateLayout::plain) {
   ExpertMlp mlp = mlp_of(hidden, intermediate, experts, dtype);

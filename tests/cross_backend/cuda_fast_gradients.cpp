@@ -163,6 +163,8 @@ void check_fast_gradients(BitReport& report, cuda::StreamView stream) {
   for (DType const dtype : {DType::bf16, DType::f16, DType::f32}) {
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, kStandard, 139, false);
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, kBatched, 160, true);
+    check_integers(report, stream, squared(64, 32, 4, dtype), 4, kEven, 40, false);
+    check_integers(report, stream, squared(70, 30, 4, dtype), 4, kEven, 40, false);
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0, false);
     check_integers(report, stream, squared(64, 32, 4, dtype, GateLayout::split), 1, kStandard, 139, true);
     check_integers(report, stream, squared(70, 30, 4, dtype, GateLayout::interleaved), 1, kStandard, 139, false);

@@ -169,6 +169,10 @@ void check_refusals(BitReport& report, cuda::StreamView stream) {
   mlp.activation_quant = spec;
   mlp.intermediate = 40;
   refused_mlp(report, stream, "codes with 40 units", mlp);
+  mlp.intermediate = 32;
+  mlp.dtype = DType::f16;
+  mlp.rounding = switchyard::ExpertRounding::every_store(DType::f16);
+  refused_mlp(report, stream, "scales per line with f16 rows", mlp);
 }
 
 int run_all() {
@@ -179,6 +183,8 @@ int run_all() {
     ExpertMlp const plain = squared(64, 32, 4, dtype);
     check_integers(report, stream, plain, kStandard, 139, false);
     check_integers(report, stream, plain, kBatched, 160, true);
+    check_integers(report, stream, plain, kEven, 40, false);
+    check_integers(report, stream, squared(70, 30, 4, dtype), kEven, 40, true);
     check_integers(report, stream, plain, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0, false);
     check_integers(report, stream, squared(64, 32, 4, dtype, GateLayout::split), kStandard, 139, false);
     check_integers(report, stream, squared(70, 30, 4, dtype, GateLayout::interleaved), kStandard, 139, true);
