@@ -119,6 +119,7 @@ if wants build; then
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
     targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_budget switchyard_nccl_rebalance"
     targets="$targets c_abi_device_test switchyard_gpu_ranks switchyard_gpu_alltoallv"
+    targets="$targets switchyard_gpu_fused switchyard_gpu_budgets"
   fi
   grep -q 'cuBLAS was not found' "$out/configure.log" || targets="$targets switchyard_cuda_fast_test switchyard_gpu_fast_experts"
   grep -q 'Boost.Program_options was not found' "$out/configure.log" || targets="$targets switchyard_cli"
@@ -186,6 +187,8 @@ wants plans && stage plans 120 "$programs/switchyard_gpu_planner" "$out/plans.js
 if wants ranks; then
   for group in $groups; do
     stage "ranks_$group" 300 "$programs/switchyard_gpu_ranks" "$out/ranks$group.json" "$group"
+    stage "fused_$group" 200 "$programs/switchyard_gpu_fused" "$out/fused$group.json" "$group"
+    stage "budgets_$group" 200 "$programs/switchyard_gpu_budgets" "$out/budgets$group.json" "$group"
     stage "alltoallv_$group" 200 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv$group.json" "$group"
   done
 fi

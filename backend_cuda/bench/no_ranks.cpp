@@ -19,6 +19,12 @@ std::string describe_ranks() {
 void bench_ranks(Results&, int, std::vector<std::int64_t> const&) {
   refuse();
 }
+void bench_fused_steps(Results&, int, std::vector<std::int64_t> const&) {
+  refuse();
+}
+void bench_budget_steps(Results&, int, std::vector<std::int64_t> const&) {
+  refuse();
+}
 switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const&, Echo) {
   refuse();
 }

@@ -40,14 +40,14 @@ std::vector<double> rounded(std::vector<double> samples) {
 }
 
 std::string line_heading() {
-  return fmt::format("{:<56} {:>13} {:>10} {:>12} {:>12} {:>10} {:>6}\n", "# case", "size (B)", "time (us)",
+  return fmt::format("{:<68} {:>13} {:>10} {:>12} {:>12} {:>10} {:>6}\n", "# case", "size (B)", "time (us)",
                      "algbw (GB/s)", "busbw (GB/s)", "floor (us)", "ratio");
 }
 
 std::string to_line(BenchRecord const& record) {
   double const time = median_of(record.samples_us);
   double const algbw = gigabytes_per_second(record.bytes, time);
-  return fmt::format("{:<56} {:>13} {:>10} {:>12} {:>12} {:>10} {:>6}\n", record.name, cell(record.bytes, 0),
+  return fmt::format("{:<68} {:>13} {:>10} {:>12} {:>12} {:>10} {:>6}\n", record.name, cell(record.bytes, 0),
                      cell(time, 1), cell(algbw, 1), cell(algbw * record.bus_factor, 1), cell(record.floor_us, 1),
                      cell(time > 0 ? record.floor_us / time : 0, 3));
 }

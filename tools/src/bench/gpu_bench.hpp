@@ -18,9 +18,9 @@ struct GpuRecords {
 };
 
 struct GpuBench {
-  std::string what{};                  ///< kernels, plan, experts or dispatch
-  int gpus = 1;                        ///< of dispatch
-  std::vector<std::int64_t> tokens{};  ///< of dispatch, per rank
+  std::string what{};                  ///< kernels, plan or experts; between ranks dispatch, fused or budget
+  int gpus = 1;                        ///< between ranks
+  std::vector<std::int64_t> tokens{};  ///< between ranks, of a rank; empty: the benchmark's own
   bool lines = true;                   ///< every case becomes a line on stdout as it is measured
 };
 

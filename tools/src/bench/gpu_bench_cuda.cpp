@@ -16,6 +16,19 @@ void run_one_gpu(std::string const& what, gpu_bench::Results& results) {
   gpu_bench::bench_experts(results, timer);
 }
 
+void run_between_gpus(GpuBench const& bench, gpu_bench::Results& results) {
+  auto const& tokens = bench.tokens;
+  bool const own = tokens.empty();
+  results.add_text("nccl", gpu_bench::describe_ranks());
+  if (bench.what == "fused")
+    return own ? gpu_bench::bench_fused_steps(results, bench.gpus)
+               : gpu_bench::bench_fused_steps(results, bench.gpus, tokens);
+  if (bench.what == "budget")
+    return own ? gpu_bench::bench_budget_steps(results, bench.gpus)
+               : gpu_bench::bench_budget_steps(results, bench.gpus, tokens);
+  own ? gpu_bench::bench_ranks(results, bench.gpus) : gpu_bench::bench_ranks(results, bench.gpus, tokens);
+}
+
 gpu_bench::Echo echo_of(bool lines) {
   return lines ? gpu_bench::Echo::lines : gpu_bench::Echo::none;
 }
@@ -33,9 +46,8 @@ int gpus_for(int wanted) {
 GpuRecords run_gpu_bench(GpuBench const& bench) {
   gpu_bench::Results results("", echo_of(bench.lines));
   results.add_text("device", cuda::describe_device());
-  if (bench.what == "dispatch") {
-    results.add_text("nccl", gpu_bench::describe_ranks());
-    gpu_bench::bench_ranks(results, bench.gpus, bench.tokens);
+  if (bench.what == "dispatch" || bench.what == "fused" || bench.what == "budget") {
+    run_between_gpus(bench, results);
   } else {
     run_one_gpu(bench.what, results);
   }

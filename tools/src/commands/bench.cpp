@@ -50,10 +50,11 @@ Report run_on_cpu(std::string const& what, ParsedOptions const& options) {
 
 Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool lines) {
   auto sizes = sizes_of(options);
-  GpuBench bench{what, 1, integer_list("tokens", options.text("tokens"), 1, kMostTokens), lines};
+  GpuBench bench{what, 1, {}, lines};
+  if (options.has("tokens")) bench.tokens = integer_list("tokens", options.text("tokens"), 1, kMostTokens);
   int const wanted = options.small_integer("gpus", 0, kMostGpus);
-  bool const has_ranks = what == "alltoallv" || what == "dispatch";
-  if (!has_ranks && wanted > 1)
+  bool const has_one = what == "kernels" || what == "plan" || what == "experts";
+  if (has_one && wanted > 1)
     throw UsageError(
         fmt::format("--gpus {}: 'bench {}' measures one GPU, the first that this process sees", wanted, what));
   sizes.ranks = bench.gpus = gpus_for(wanted);
@@ -64,7 +65,8 @@ Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool l
 
 ExitCode run_bench(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
-  std::string const what = options.choice("WHAT", {"alltoallv", "dispatch", "kernels", "plan", "experts"});
+  std::string const what =
+      options.choice("WHAT", {"alltoallv", "dispatch", "fused", "budget", "kernels", "plan", "experts"});
   bool const on_gpus = options.choice("backend", {"cpu", "cuda"}) == "cuda";
   Report const report = on_gpus ? run_on_gpus(what, options, format == "table") : run_on_cpu(what, options);
   for (char const* option : {"out", "json"})
@@ -86,16 +88,18 @@ Command bench_command() {
       "copy of the same bytes in the same run: of memory on the CPU, by the devices themselves between GPUs. algbw\n"
       "counts the busiest rank's bytes, busbw those it exchanges with others.\n"
       "With --backend cuda also dispatch (plan, permute, exchange, sort, unpermute, combine one by one, then dispatch\n"
-      "and combine over NCCL and by the fused path), kernels (row kernels), plan (the device planner) and experts\n"
-      "(quantisers and the exact engine). 'switchyard calibrate' reads all JSON (docs/formats/bench.md).\n",
-      {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv, dispatch, kernels, plan or experts"},
+      "and combine over NCCL and by the fused path), fused (the fused path, from one token on), budget (slots of "
+      "fixed\n"
+      "size), and on one GPU kernels (row kernels), plan (the device planner) and experts (quantisers and the exact\n"
+      "engine). 'switchyard calibrate' reads all JSON (docs/formats/bench.md).\n",
+      {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv, dispatch, fused, budget, kernels, plan or experts"},
        {"backend", OptionKind::optional, "cpu|cuda", "cpu", "emulated ranks, or the GPUs of this machine"},
        {"gpus", OptionKind::optional, "N", "0", "GPUs that exchange; 0: all that this process sees"},
        {"ranks", OptionKind::optional, "N", "4", "emulated ranks that exchange"},
        {"min-bytes", OptionKind::optional, "BYTES", "65536", "alltoallv: smallest size that a rank sends"},
        {"max-bytes", OptionKind::optional, "BYTES", "16777216", "alltoallv: largest size that a rank sends"},
        {"samples", OptionKind::optional, "N", "30", "alltoallv: measured exchanges of a case"},
-       {"tokens", OptionKind::optional, "LIST", "128,4096,8192", "dispatch: tokens of a rank"},
+       {"tokens", OptionKind::optional, "LIST", "", "dispatch, fused, budget: tokens of a rank"},
        {"format", OptionKind::optional, "table|json|csv", "table", "how the report on stdout is written"},
        {"json", OptionKind::optional, "FILE", "", "writes the JSON, too"},
        {"csv", OptionKind::optional, "FILE", "", "writes the CSV, too"},
