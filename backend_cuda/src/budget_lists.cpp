@@ -28,9 +28,10 @@ void require_options(BudgetOptions const& options, ExpertPlacement const& placem
                      "slots of fixed size for tp {} x ep {}: TP must be 1 and at most {} ranks exchange; use a "
                      "DevicePlan",
                      config.grid.tp, config.grid.ep, kMostBudgetRanks);
-  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse, unsupported,
-                     "slots of fixed size return rows by the inverse sort only, not as {}: use a DevicePlan",
-                     to_string(config.restore));
+  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse && config.family != DispatchFamily::megablocks,
+                     unsupported,
+                     "slots of fixed size carry {} rows restored as {}: MegaBlocks and megatron_seed need a DevicePlan",
+                     to_string(config.family), to_string(config.restore));
   SWITCHYARD_REQUIRE(options.max_row_bytes > 0 && options.carried_rows >= 0 && options.single_rows >= 0,
                      invalid_argument,
                      "slots of {} carried and {} single rows of {} bytes: rows need bytes, and sizes must not be "

@@ -132,10 +132,10 @@ PlanSlotsParams DevicePlanner::State::slots_params(DeviceRouting const& routing)
 void DevicePlanner::assign(DeviceRouting const& routing, StreamView stream) {
   State& state = *state_;
   state.require_routing(routing);
-  state.limit = state.limit_of(routing.tokens);
+  state.limit = state.is_megablocks() ? state.limit_bins(routing.tokens) : state.limit_of(routing.tokens);
   DeviceRouting const kept = state.config.capacity ? state.apply_capacity(routing, stream) : routing;
   launch_plan_slots(state.slots_params(kept), stream);
-  if (!state.is_alltoall()) return;
+  if (!state.announces_counts()) return;
   launch_plan_count(state.sorts, stream);
   launch_plan_announce(state.sorts.sort[state.own], static_cast<PlanHeader*>(announcement()), stream);
 }
@@ -175,8 +175,9 @@ void DevicePlanner::exchange(DeviceCommunicator& comm, StreamView stream) {
 void DevicePlanner::plan(StreamView stream) {
   State const& state = *state_;
   if (state.plans_in_one_block()) return launch_plan_block(state.block_shape(), state.sorts, state.finish(), stream);
-  if (!state.is_alltoall()) launch_plan_count(state.sorts, stream);
+  if (!state.announces_counts()) launch_plan_count(state.sorts, stream);
   launch_plan_place(state.sorts, state.finish(), stream);
+  if (state.is_megablocks()) launch_plan_bins(state.bins_params(), stream);
 }
 
 std::int64_t DevicePlanner::max_expert_rows() const noexcept {

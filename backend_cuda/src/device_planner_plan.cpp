@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "device_planner_state.hpp"
+#include "plan_binder.hpp"
 #include "switchyard/dispatch/allgather_planner.hpp"
 #include "switchyard/internal/plan_fields.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -48,50 +49,19 @@ DispatchPlan plan_skeleton(DevicePlannerConfig const& config, RankId rank, Exper
     std::vector<SlotTable> const tables(world, slot_table(assignment));
     return plan_allgather(gather, std::move(assignment), placement, layer, tables);
   }
+  if (config.family == DispatchFamily::megablocks) {
+    MegaBlocksConfig blocks = config.megablocks;
+    blocks.replica_rule = config.replica_rule;
+    auto assignment = assign_megablocks_rows(blocks, rank, routing, placement, layer);
+    std::vector<std::int64_t> const none(world * to_size(placement.num_slots()), 0);
+    return plan_megablocks(blocks, std::move(assignment), placement, layer, none);
+  }
   auto alltoall = config_as<AllToAllConfig>(config);
   alltoall.restore = config.restore;
   auto assignment = assign_rows(alltoall, rank, routing, placement, layer);
   std::vector<std::int64_t> const counts(world * to_size(placement.num_slots()), 0);
   return plan_alltoall(alltoall, std::move(assignment), placement, layer, counts);
 }
-
-using Vector = std::vector<std::int64_t>;
-
-/// Collects the lists of a plan's stages, field numbers ascending.
-class DevicePlanner::State::Binder {
- public:
-  explicit Binder(std::vector<BoundList>& lists) : lists_(lists) {}
-
-  void start_stage(std::uint32_t field) { field_ = field; }
-  void fixed(DeviceBuffer const& values, Vector& target) {
-    auto const count = values.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
-    add({0, -1, count, count, values.as<std::int64_t const>()}, &target, nullptr);
-  }
-  void number(std::int64_t const* value, std::int64_t* target) { add({0, -1, 1, 1, value}, nullptr, target); }
-  void gather(SortMemory const& memory, PlanNumber rows, PlanNumber inputs, RowGather& target) {
-    auto const begins = memory.input_begin.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
-    DeviceGather const device = memory.gather();
-    add({0, rows, 0, memory.max_rows, device.token_of_row}, &target.token_of_row, nullptr);
-    if (rows == kPlanSentRows)
-      add({0, -1, 0, 0, nullptr}, &target.slot_of_row, nullptr);
-    else
-      add({0, rows, 0, memory.max_rows, device.slot_of_row}, &target.slot_of_row, nullptr);
-    add({0, inputs, 1, begins, device.row_begin}, &target.row_begin, nullptr);
-    add({0, rows, 0, memory.max_rows, device.rows_of_token}, &target.rows_of_token, nullptr);
-  }
-  void plain(std::uint32_t field, DeviceBuffer const& values, Vector& target) {
-    start_stage(field - 1);
-    fixed(values, target);
-  }
-
- private:
-  void add(PlanList list, Vector* target, std::int64_t* scalar) {
-    list.field = ++field_;
-    lists_.push_back({list, target, scalar});
-  }
-  std::vector<BoundList>& lists_;
-  std::uint32_t field_ = 0;
-};
 
 /// The path of single rows.
 void DevicePlanner::State::bind_rows(Binder& binder, DispatchStage& stage) const {
@@ -131,6 +101,10 @@ std::vector<BoundList> DevicePlanner::State::bind(DispatchPlan& plan) const {
   std::vector<BoundList> lists_of_plan;
   Binder binder(lists_of_plan);
   binder.plain(internal::kFieldRowsPerSlot, rows_per_slot, plan.rows_per_slot);
+  if (is_megablocks()) {
+    bind_bins(binder, plan);
+    return lists_of_plan;
+  }
   binder.plain(internal::kFieldTokensPerLocalExpert, tokens_per_local, plan.tokens_per_local_expert);
   auto& path = is_alltoall() ? plan.stages : plan.row_return;
   std::uint32_t field = is_alltoall() ? internal::kFieldStages : internal::kFieldRowReturn;

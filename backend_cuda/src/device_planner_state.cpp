@@ -84,15 +84,26 @@ std::uint64_t digest_of(DevicePlannerConfig const& config, DispatchPlan const& s
                                 static_cast<std::int64_t>(policy.policy),
                                 policy.pad_to_capacity ? 1 : 0,
                                 policy.ratio ? policy.ratio->numerator : 0,
-                                policy.ratio ? policy.ratio->denominator : 0};
+                                policy.ratio ? policy.ratio->denominator : 0,
+                                std::bit_cast<std::int64_t>(config.megablocks.capacity_factor),
+                                static_cast<std::int64_t>(config.megablocks.zero_capacity),
+                                config.megablocks.top_k};
   FingerprintBuilder builder;
   builder.add(1, facts);
   return builder.result().value;
 }
 
 void require_config(DevicePlannerConfig const& config, ExpertPlacement const& placement) {
-  SWITCHYARD_REQUIRE(config.family != DispatchFamily::megablocks, unsupported,
-                     "MegaBlocks' bins are not planned on a device: plan on the host");
+  bool const is_megablocks = config.family == DispatchFamily::megablocks;
+  SWITCHYARD_REQUIRE(!is_megablocks || config.megablocks.world == config.grid.world(), invalid_argument,
+                     "MegaBlocks for a world of {} ranks on a grid of {}", config.megablocks.world,
+                     config.grid.world());
+  SWITCHYARD_REQUIRE(!is_megablocks || (config.grid.tp == 1 && placement.num_ranks() == config.grid.ep &&
+                                        !config.capacity && config.row_order == RowOrder::rank_major),
+                     unsupported,
+                     "MegaBlocks over tp {} x ep {} with {} expert blocks: a device plans it in rank_major order, "
+                     "without TP, hidden shards and a capacity of another family; plan on the host",
+                     config.grid.tp, config.grid.ep, placement.num_ranks());
   constexpr std::int64_t kAlignment = alignof(PlanHeader);
   SWITCHYARD_REQUIRE(config.announcement_multiple >= 0 && config.announcement_multiple % kAlignment == 0,
                      invalid_argument, "announcements in multiples of {} bytes: must be a multiple of {}",
@@ -149,9 +160,9 @@ DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, Exper
   auto const block = [&](std::int64_t bytes) {
     return checked_mul(rounded_up(checked_add(bytes, kHeader), multiple), multiple);
   };
-  block_bytes = block(is_alltoall() ? counts : table);
+  block_bytes = block(announces_counts() ? counts : table);
   announcements = DeviceBuffer(checked_mul(block_bytes, world));
-  if (is_alltoall()) own_block = DeviceBuffer(block(table));
+  if (announces_counts()) own_block = DeviceBuffer(block(table));
   if (config.capacity) {
     std::int64_t const entries = checked_mul(config.max_tokens, placement.num_experts());
     dense_map = DeviceBuffer(entries);
@@ -202,7 +213,7 @@ PlanSort DevicePlanner::State::sort_of(hd::PlanKey key) const {
                                                : skeleton.num_local_experts();
   sort.columns = columns;
   auto* const all = announcements.as<std::byte>();
-  auto* const mine = is_alltoall() ? own_block.as<std::byte>() : all + skeleton.rank.value() * block_bytes;
+  auto* const mine = announces_counts() ? own_block.as<std::byte>() : all + skeleton.rank.value() * block_bytes;
   sort.blocks = {is_arrival ? all : mine, block_bytes, configuration};
   sort.source_at = is_arrival ? source_at.as<std::int32_t const>() : nullptr;
   sort.counts_carried = is_arrival && is_flex();
@@ -233,7 +244,7 @@ void DevicePlanner::State::add_sorts() {
     unique = sorts.count;
     add_sort(sort_of(hd::PlanKey::ep_rank), checked_mul(config.max_tokens, targets), config.max_tokens, sent);
   }
-  if (!is_alltoall()) {
+  if (!announces_counts()) {
     arrival = sorts.count;
     add_sort(sort_of(hd::PlanKey::local_id), max_expert_rows, checked_mul(config.max_tokens, world), expansion);
   }
@@ -275,6 +286,7 @@ void DevicePlanner::State::add_lists() {
   lists.tp_receive = tp_receive.as<std::int64_t const>();
   lists.chunk_sizes = chunk_sizes.as<std::int64_t const>();
   lists.tokens_of_rank = tokens_of_rank.as<std::int64_t const>();
+  if (is_megablocks()) add_bins();
   if (!is_flex()) return;
   lists.rank_send = rank_send.as<std::int64_t const>();
   lists.rank_receive = rank_receive.as<std::int64_t const>();
@@ -307,7 +319,7 @@ PlanFinish DevicePlanner::State::finish() const {
   finish.rank_receive = rank_receive.as<std::int64_t>();
   finish.tokens_of_rank = tokens_of_rank.as<std::int64_t>();
   finish.numbers = numbers.as<std::int64_t>();
-  finish.max_expert_rows = max_expert_rows;
+  finish.max_expert_rows = is_megablocks() ? bins.max_sorted_rows : max_expert_rows;
   finish.error = error.as<unsigned long long>();
   return finish;
 }

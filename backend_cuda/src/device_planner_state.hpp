@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "plan_bins.hpp"
 #include "plan_block.hpp"
 #include "planner_kernels.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
@@ -34,6 +35,24 @@ struct SortMemory {
   DeviceBuffer row_column;
   DeviceBuffer input_begin;
   DeviceBuffer input_rows;
+};
+
+/// MegaBlocks' last stages.
+struct BinMemory {
+  std::int64_t max_sorted_rows = 0;
+  std::int64_t capacity = -1;  ///< of the step, as PlanBinsParams has it
+  DeviceBuffer bin_rows;
+  DeviceBuffer bin_begin;
+  DeviceBuffer kept_begin;
+  DeviceBuffer sorted_begin;
+  DeviceBuffer source_begin;
+  DeviceBuffer sort_input;
+  DeviceBuffer sort_begin;
+  DeviceBuffer sort_rows;
+  DeviceBuffer binned_input;
+  DeviceBuffer binned_column;
+  DeviceBuffer binned_begin;
+  DeviceBuffer binned_rows;
 };
 
 /// A list of a plan: where it lies on the device, how long it is, and where it goes in a DispatchPlan.
@@ -65,6 +84,14 @@ struct DevicePlanner::State {
   class Binder;
   void bind_rows(Binder& binder, DispatchStage& stage) const;
   void bind_carried(Binder& binder, DispatchStage& stage, bool is_first) const;
+  void add_bins();
+  [[nodiscard]] PlanBinsParams bins_params() const;
+  void bind_bins(Binder& binder, DispatchPlan& plan) const;
+  /// Sets the capacity of bins of a step. @return the limit that the plan names
+  std::optional<CapacityLimit> limit_bins(std::int64_t tokens);
+  [[nodiscard]] bool is_megablocks() const { return config.family == DispatchFamily::megablocks; }
+  /// Announcements hold counts, not slot tables.
+  [[nodiscard]] bool announces_counts() const { return is_alltoall() || is_megablocks(); }
   [[nodiscard]] bool is_alltoall() const { return config.family == DispatchFamily::megatron_alltoall; }
   [[nodiscard]] bool is_flex() const { return config.family == DispatchFamily::megatron_flex; }
 
@@ -99,6 +126,7 @@ struct DevicePlanner::State {
   SortMemory rows;
   SortMemory sent;
   SortMemory expansion;
+  BinMemory bins;
   DeviceBuffer rows_per_slot;
   DeviceBuffer tokens_per_local;
   DeviceBuffer chunk_sizes;

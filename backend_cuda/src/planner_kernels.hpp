@@ -43,6 +43,8 @@ enum PlanNumber : int {
   kPlanSentRows,    ///< Flex: (rank, token) rows of this rank
   kPlanInputs,      ///< AllGather, Flex: carried rows that arrive
   kPlanExpertRows,  ///< rows of the local experts
+  kPlanSortedRows,  ///< MegaBlocks: rows that arrive
+  kPlanBinnedRows,  ///< MegaBlocks: those that find room in bins
   kPlanNumberCount,
 };
 

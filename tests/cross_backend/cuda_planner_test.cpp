@@ -294,7 +294,7 @@ void check_refusals(BitReport& report) {
     }
     return false;
   };
-  report.state(refused(run.config), "MegaBlocks is refused at construction");
+  report.state(refused(run.config), "MegaBlocks for a world of another size is refused at construction");
   run.config.family = DispatchFamily::megatron_flex;
   run.config.max_tokens = std::int64_t{1} << 40;
   report.state(refused(run.config), "2^40 tokens are refused at construction");

@@ -8,3 +8,7 @@ if(SWITCHYARD_HAVE_NCCL)
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
   switchyard_use_cuda_headers(switchyard_nccl_budget)
 endif()
+
+# MegaBlocks' plans made by kernels.
+switchyard_add_gpu_program(switchyard_cuda_bins SOURCES cross_backend/cuda_bins_test.cpp LIBS switchyard::backend_cuda)
+switchyard_use_cuda_headers(switchyard_cuda_bins)

@@ -11,6 +11,7 @@
 #include "switchyard/dispatch/capacity.hpp"
 #include "switchyard/dispatch/dispatch_plan.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
+#include "switchyard/dispatch/megablocks_planner.hpp"
 #include "switchyard/placement/expert_placement.hpp"
 #include "switchyard/routing/routing_map.hpp"
 
@@ -25,7 +26,7 @@ enum class PlanKernels {
 
 /// What all ranks must pass equally.
 struct DevicePlannerConfig {
-  DispatchFamily family = DispatchFamily::megatron_flex;  ///< any but megablocks
+  DispatchFamily family = DispatchFamily::megatron_flex;
   ExpertParallelGrid grid{};
   RowOrder row_order = RowOrder::rank_major;
   ChunkRestore restore = ChunkRestore::inverse;  ///< megatron_alltoall only
@@ -39,6 +40,10 @@ struct DevicePlannerConfig {
   std::int64_t announcement_multiple = 0;                ///< announcements are filled up to a multiple of so many bytes
   std::int64_t max_expert_rows = 0;                      ///< the budget of a rank's experts; 0: as many as can come
   PlanKernels kernels = PlanKernels::automatic;
+  /// Family megablocks only: bins and what a capacity is. Its world is the grid's (TP 1), whose ranks hold whole
+  /// experts (one hidden shard); its replica rule is the one above. Without a budget, bins have room for the capacity
+  /// of max_tokens or for all rows that can come; without a factor either, each bin has: give a budget then.
+  MegaBlocksConfig megablocks{};
 };
 
 /// One rank's routing on the device, logical experts. Exactly one of `ids` and `map` is given, as config.form says.
@@ -66,7 +71,9 @@ struct DevicePlanNumbers {
   std::int64_t rows;           ///< (token, slot) rows of this rank
   std::int64_t sent_rows;      ///< Flex: (rank, token) rows of this rank
   std::int64_t received_rows;  ///< AllGather: tokens of all ranks; Flex: (rank, token) rows that arrive
-  std::int64_t expert_rows;
+  std::int64_t expert_rows;    ///< MegaBlocks: of the bins, empty rows included
+  std::int64_t sorted_rows;    ///< MegaBlocks: rows that arrive
+  std::int64_t binned_rows;    ///< MegaBlocks: those that find room
 };
 
 /// A plan's lists in device memory, valid as long as the planner, rewritten by every plan(). Null where the family has
@@ -76,6 +83,8 @@ struct DevicePlanLists {
   DeviceGather rows;       ///< first stage of AlltoAll and of the row returns
   DeviceGather sent;       ///< Flex: first stage
   DeviceGather expansion;  ///< AllGather, Flex: last stage
+  DeviceGather sort;       ///< MegaBlocks: arrived rows by local expert, where there are several
+  DeviceGather bins;       ///< MegaBlocks but for exact bins: sorted rows, or a single rank's tokens, in bins
   std::int64_t const* rows_per_slot = nullptr;
   std::int64_t const* tokens_per_local_expert = nullptr;
   std::int64_t const* lane_send = nullptr;       ///< [world] exchange of single rows
@@ -100,8 +109,8 @@ struct DevicePlanLists {
 class DevicePlanner {
  public:
   /// Allocates everything; on the current device. @throws Error{unsupported} for a family, capacity rule or size that
-  /// is not planned on a device (megablocks; 2^31 rows; more slots than shared memory counts), otherwise what core's
-  /// planner throws for the configuration, and Error{out_of_memory}, Error{cuda}.
+  /// is not planned on a device (MegaBlocks with hidden shards; 2^31 rows; more slots than shared memory counts),
+  /// otherwise what core's planner throws for the configuration, and Error{out_of_memory}, Error{cuda}.
   DevicePlanner(DevicePlannerConfig const& config, RankId rank, ExpertPlacement const& placement, int layer);
   ~DevicePlanner();
   DevicePlanner(DevicePlanner&&) noexcept;

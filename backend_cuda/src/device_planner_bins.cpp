@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// MegaBlocks on the device: memory, parameters and lists of the sort of what arrived and of the bins.
+#include <algorithm>
+#include <utility>
+
+#include "device_planner_state.hpp"
+#include "plan_binder.hpp"
+#include "switchyard/dispatch/capacity_rule.hpp"
+#include "switchyard/internal/plan_fields.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/types/counts.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+DeviceBuffer integers(std::int64_t count) {
+  return DeviceBuffer(checked_mul(count, std::int64_t{sizeof(std::int64_t)}));
+}
+
+std::int64_t* data_of(DeviceBuffer const& list) {
+  return list.as<std::int64_t>();
+}
+
+/// Rows of a bin by the factor; 0 where the factor says nothing.
+std::int64_t capacity_of(DevicePlannerConfig const& config, int num_experts, std::int64_t tokens) {
+  MegaBlocksConfig const& blocks = config.megablocks;
+  int const top_k = blocks.top_k > 0 ? blocks.top_k : config.columns;
+  return megablocks_capacity(megablocks_capacity_tokens(blocks.world, 1, tokens, top_k), top_k, num_experts,
+                             blocks.world, blocks.capacity_factor);
+}
+
+/// Rows of all bins when nobody gave a budget.
+std::int64_t rows_of_bins(DevicePlannerConfig const& config, DispatchPlan const& skeleton, std::int64_t arriving) {
+  std::int64_t const locals = skeleton.num_local_experts();
+  switch (config.megablocks.bins) {
+    case ExpertBins::exact: return arriving;
+    case ExpertBins::blocks: return checked_add(arriving, checked_mul(locals, config.megablocks.block_rows - 1));
+    case ExpertBins::capacity: break;
+  }
+  bool const is_counted =
+      config.megablocks.capacity_factor == 0 && config.megablocks.zero_capacity == ZeroCapacity::largest_count;
+  if (is_counted) return checked_mul(locals, arriving);
+  return std::max(arriving, checked_mul(locals, capacity_of(config, skeleton.setup.num_experts, config.max_tokens)));
+}
+
+}  // namespace
+
+void DevicePlanner::State::add_bins() {
+  std::int64_t const locals = skeleton.num_local_experts();
+  bins.max_sorted_rows = checked_mul(checked_mul(config.max_tokens, world), columns);
+  bool const has_bins = config.megablocks.bins != ExpertBins::exact;
+  max_expert_rows =
+      config.max_expert_rows > 0 ? config.max_expert_rows : rows_of_bins(config, skeleton, bins.max_sorted_rows);
+  SWITCHYARD_REQUIRE(std::max(max_expert_rows, bins.max_sorted_rows) <= INT32_MAX, unsupported,
+                     "bins of {} rows on rank {} for up to {} arriving ones: a device plans at most 2^31; lower "
+                     "max_tokens or give a budget of expert rows",
+                     max_expert_rows, skeleton.rank.value(), bins.max_sorted_rows);
+  bins.bin_rows = integers(locals);
+  bins.bin_begin = integers(locals + 1);
+  bins.kept_begin = integers(locals + 1);
+  bins.sorted_begin = integers(checked_mul(locals, world) + 1);
+  bins.source_begin = integers(world + 1);
+  lists.tokens_per_local_expert = data_of(bins.bin_rows);
+  if (world > 1 && locals > 1) {
+    bins.sort_input = integers(bins.max_sorted_rows);
+    bins.sort_rows = integers(bins.max_sorted_rows);
+    bins.sort_begin = integers(bins.max_sorted_rows + 1);
+    lists.sort = {data_of(bins.sort_input), nullptr, data_of(bins.sort_begin), data_of(bins.sort_rows)};
+  }
+  if (!has_bins) return;
+  bins.binned_input = integers(max_expert_rows);
+  bins.binned_rows = integers(bins.max_sorted_rows);
+  bins.binned_begin = integers((world > 1 ? bins.max_sorted_rows : config.max_tokens) + 1);
+  if (world == 1) bins.binned_column = integers(max_expert_rows);
+  lists.bins = {data_of(bins.binned_input), data_of(bins.binned_column), data_of(bins.binned_begin),
+                data_of(bins.binned_rows)};
+}
+
+std::optional<CapacityLimit> DevicePlanner::State::limit_bins(std::int64_t tokens) {
+  if (config.megablocks.bins != ExpertBins::capacity) return {};
+  std::int64_t const room = capacity_of(config, skeleton.setup.num_experts, tokens);
+  bool const is_counted = room == 0 && config.megablocks.zero_capacity == ZeroCapacity::largest_count;
+  bins.capacity = is_counted ? -1 : room;
+  if (is_counted) return {};
+  return CapacityLimit{room, false};
+}
+
+PlanBinsParams DevicePlanner::State::bins_params() const {
+  PlanBinsParams params{};
+  params.world = world;
+  params.num_local = skeleton.num_local_experts();
+  params.chunk_sizes = data_of(chunk_sizes);
+  params.arrived = data_of(tokens_per_local);
+  params.bins = config.megablocks.bins;
+  params.capacity = bins.capacity;
+  params.block_rows = config.megablocks.block_rows;
+  params.max_bin_rows = max_expert_rows;
+  params.bin_rows = data_of(bins.bin_rows);
+  params.bin_begin = data_of(bins.bin_begin);
+  params.kept_begin = data_of(bins.kept_begin);
+  params.sorted_begin = data_of(bins.sorted_begin);
+  params.source_begin = data_of(bins.source_begin);
+  params.numbers = data_of(numbers);
+  params.error = error.as<unsigned long long>();
+  params.max_sorted_rows = bins.max_sorted_rows;
+  params.sort = {data_of(bins.sort_input), nullptr, data_of(bins.sort_begin), data_of(bins.sort_rows)};
+  params.binned = {data_of(bins.binned_input), data_of(bins.binned_column), data_of(bins.binned_begin),
+                   data_of(bins.binned_rows)};
+  if (world == 1) params.own = rows.gather();
+  return params;
+}
+
+void DevicePlanner::State::bind_bins(Binder& binder, DispatchPlan& plan) const {
+  binder.plain(internal::kFieldTokensPerLocalExpert, bins.bin_rows, plan.tokens_per_local_expert);
+  bool const has_bins = config.megablocks.bins != ExpertBins::exact;
+  std::uint32_t field = internal::kFieldStages;
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    binder.start_stage(field);
+    field += internal::kFieldsPerStage;
+    auto* const gather = std::get_if<RowGather>(&plan.stages[i]);
+    if (gather == nullptr || (i == 0 && (world > 1 || !has_bins))) {
+      bind_rows(binder, plan.stages[i]);
+      continue;
+    }
+    bool const is_bins = has_bins && i + 1 == plan.stages.size();
+    PlanNumber const inputs = is_bins && world == 1 ? kPlanTokens : kPlanSortedRows;
+    binder.list(is_bins ? bins.binned_input : bins.sort_input, is_bins ? kPlanExpertRows : kPlanSortedRows, 0,
+                gather->token_of_row);
+    if (is_bins && world == 1)
+      binder.list(bins.binned_column, kPlanExpertRows, 0, gather->slot_of_row);
+    else
+      binder.empty(gather->slot_of_row);
+    binder.list(is_bins ? bins.binned_begin : bins.sort_begin, inputs, 1, gather->row_begin);
+    binder.list(is_bins ? bins.binned_rows : bins.sort_rows, is_bins ? kPlanBinnedRows : kPlanSortedRows, 0,
+                gather->rows_of_token);
+  }
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// switchyard_cuda_bins: MegaBlocks' plans made by kernels against core's, as a whole and by fingerprint.
+//
+// By hand, one rank, 2 experts, capacity 1 and tokens of expert 1, 0, 1: sorted rows are tokens 1 | 0, 2; bins are
+// {1}, {0}, token 2 finds no room: row_begin {0, 1, 2, 2}. With blocks of 2 rows bins are {1, -} and {0, 2}.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "bit_report.hpp"
+#include "cuda_planner_cases.hpp"
+#include "gpu_program.hpp"
+#include "graph_replay.hpp"
+#include "switchyard/cuda/device.hpp"
+#include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/types/error.hpp"
+
+namespace cross_backend {
+namespace {
+
+using cuda::DevicePlanner;
+
+PlannerCase bins_case(ExpertBins bins, int ranks, int experts, int columns, std::vector<std::int64_t> tokens) {
+  auto run = make_case(DispatchFamily::megablocks, {1, ranks}, experts, columns, std::move(tokens));
+  run.config.megablocks.world = ranks;
+  run.config.megablocks.bins = bins;
+  run.config.megablocks.block_rows = 4;
+  run.name += std::string(" bins ") + std::string(to_string(bins));
+  return run;
+}
+
+std::vector<DispatchPlan> plans_of_core(PlannerCase const& run, std::vector<RoutingMap> const& routings) {
+  MegaBlocksConfig config = run.config.megablocks;
+  config.replica_rule = run.config.replica_rule;
+  return plan_megablocks_group(config, routings, placement_of(run), run.layer);
+}
+
+/// All ranks on one device; announcements are copied between their planners.
+class Group {
+ public:
+  Group(PlannerCase const& run, std::vector<RoutingMap> const& routings)
+      : fingerprints_(static_cast<std::int64_t>(routings.size() * sizeof(std::uint64_t))) {
+    for (std::size_t rank = 0; rank < routings.size(); ++rank) {
+      planners_.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, placement_of(run), run.layer);
+      ids_.push_back(
+          cuda::upload(std::vector<std::int32_t>(routings[rank].ids().begin(), routings[rank].ids().end()), stream_));
+      tokens_.push_back(routings[rank].num_tokens());
+    }
+  }
+  void replace(std::vector<RoutingMap> const& routings) {
+    for (std::size_t rank = 0; rank < routings.size(); ++rank)
+      cuda::copy_to_device(std::as_bytes(routings[rank].ids()), ids_[rank], stream_);
+    stream_.view().synchronize();
+  }
+  void step() {
+    for (std::size_t rank = 0; rank < planners_.size(); ++rank)
+      planners_[rank].assign({ids_[rank].as<std::int32_t const>(), nullptr, nullptr, tokens_[rank]}, stream_);
+    for (auto& to : planners_)
+      for (std::size_t from = 0; from < planners_.size(); ++from) {
+        auto const bytes = static_cast<std::size_t>(to.announcement_bytes());
+        if (&planners_[from] == &to) continue;
+        static_cast<void>(cudaMemcpyAsync(static_cast<std::byte*>(to.announcements()) + from * bytes,
+                                          planners_[from].announcement(), bytes, cudaMemcpyDeviceToDevice,
+                                          stream_.view().handle()));
+      }
+    for (std::size_t rank = 0; rank < planners_.size(); ++rank) {
+      planners_[rank].plan(stream_);
+      planners_[rank].fingerprint(fingerprints_.as<std::uint64_t>() + rank, stream_);
+    }
+  }
+  void compare(BitReport& report, std::string const& name, std::vector<DispatchPlan> const& core) {
+    auto const digests = cuda::download<std::uint64_t>(fingerprints_, stream_);
+    for (std::size_t rank = 0; rank < core.size(); ++rank) {
+      std::string const label = name + " rank " + std::to_string(rank);
+      report.state(core[rank] == planners_[rank].download(stream_),
+                   label + ": plan of " + std::to_string(core[rank].num_expert_rows()) + " expert rows");
+      report.state(core[rank].fingerprint().value == digests[rank], label + ": fingerprint of a kernel");
+    }
+  }
+  [[nodiscard]] DevicePlanner const& planner(std::size_t rank) const { return planners_[rank]; }
+  [[nodiscard]] cuda::StreamView stream() const { return stream_; }
+
+ private:
+  cuda::Stream stream_;
+  std::vector<DevicePlanner> planners_;
+  std::vector<cuda::DeviceBuffer> ids_;
+  std::vector<std::int64_t> tokens_;
+  cuda::DeviceBuffer fingerprints_;
+};
+
+std::vector<RoutingMap> draw(PlannerCase const& run) {
+  std::vector<RoutingMap> routings;
+  for (int rank = 0; rank < run.config.grid.world(); ++rank) routings.push_back(draw_routing(run, rank));
+  return routings;
+}
+
+void check_case(BitReport& report, PlannerCase const& run, bool captures = false) {
+  auto const routings = draw(run);
+  Group group(run, routings);
+  group.step();
+  group.compare(report, run.name, plans_of_core(run, routings));
+  if (!captures) return;
+  PlannerCase other = run;
+  other.seed += 7;
+  auto const others = draw(other);
+  group.replace(others);
+  report.state(replay(group.stream(), 2, [&] { group.step(); }), run.name + ": captured in global mode and replayed");
+  group.compare(report, run.name + " replayed", plans_of_core(run, others));
+}
+
+void check_bins(BitReport& report) {
+  for (auto const bins : {ExpertBins::exact, ExpertBins::blocks, ExpertBins::capacity}) {
+    check_case(report, bins_case(bins, 2, 4, 2, {3, 5}), true);
+    check_case(report, bins_case(bins, 1, 8, 2, {33}), true);
+    check_case(report, bins_case(bins, 3, 3, 2, {0, 31, 64}));
+    check_case(report, bins_case(bins, 4, 16, 1, {0}));
+    check_case(report, bins_case(bins, 1, 1, 1, {5}));
+    check_case(report, bins_case(bins, 4, 32, 4, {300, 1, 77}));
+    auto one = bins_case(bins, 2, 8, 8, {100});
+    one.one_expert = true;
+    // Two bins of what is left: the fullest expert's rows, once per local expert.
+    one.config.max_expert_rows = 1600 * 4;
+    one.name += " one expert";
+    check_case(report, one);
+    auto replicas = bins_case(bins, 2, 6, 3, {90, 40});
+    replicas.replicas = 2;
+    replicas.config.max_expert_rows = 4000;
+    check_case(report, replicas);
+  }
+}
+
+/// Factors that drop rows, that drop none, and that truncate to a capacity of 0.
+void check_capacities(BitReport& report) {
+  for (double const factor : {0.01, 0.3, 1.0, 2.0})
+    for (auto const zero : {ZeroCapacity::largest_count, ZeroCapacity::no_rows})
+      for (int const ranks : {1, 2}) {
+        auto run = bins_case(ExpertBins::capacity, ranks, 8, 3, {50, 20});
+        run.config.megablocks.capacity_factor = factor;
+        run.config.megablocks.zero_capacity = zero;
+        run.config.max_expert_rows = 8 * 600;
+        run.name += " factor " + std::to_string(factor) + (zero == ZeroCapacity::no_rows ? " zero means none" : "");
+        check_case(report, run);
+      }
+}
+
+void check_overflow(BitReport& report) {
+  auto run = bins_case(ExpertBins::blocks, 2, 2, 1, {50});
+  run.one_expert = true;
+  run.dropped = 0;
+  run.config.max_expert_rows = 60;
+  Group group(run, draw(run));
+  group.step();
+  std::string text;
+  try {
+    group.planner(0).check(group.stream());
+  } catch (Error const& error) {
+    text = error.what();
+  }
+  report.state(text.find("would receive 100 expert rows but has room for 60") != std::string::npos,
+               "bins that do not fit say the size required: " + text);
+}
+
+int run_all() {
+  BitReport report;
+  check_bins(report);
+  check_capacities(report);
+  check_overflow(report);
+  std::printf("%s: %d checks, %d failed\n", cuda::describe_device().c_str(), report.checks(), report.failures());
+  return report.failures() == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cross_backend
+
+int main() {
+  return cross_backend::run_gpu_program(cross_backend::run_all);
+}
