@@ -88,6 +88,7 @@ void ClassIslands::absorb(std::uint32_t into, std::uint32_t from) {
   islands_[into].links.insert(islands_[into].links.end(), b.links.begin(), b.links.end());
   for (std::size_t i = 0; i < b.classes.size(); ++i) put(into, b.classes[i], b.sent[i], b.next[i]);
   islands_[into].loose = islands_[into].loose || b.loose;
+  islands_[into].grown = true;
   release(from);
 }
 
@@ -109,6 +110,7 @@ std::uint32_t ClassIslands::unite(std::uint32_t number, double at_us) {
     if (of_link_[link] != kNone) continue;
     of_link_[link] = island;
     islands_[island].links.push_back(link);
+    islands_[island].grown = true;
   }
   return island;
 }
@@ -116,9 +118,16 @@ std::uint32_t ClassIslands::unite(std::uint32_t number, double at_us) {
 std::uint32_t ClassIslands::add_flow(std::uint32_t number, double at_us) {
   std::uint32_t const island = unite(number, at_us);
   FlowClass& one = classes_[number];
-  islands_[island].grown = true;
-  if (one.island == kNone) put(island, number, 0, kNever);
-  if (one.flows++ == 0) islands_[island].sent[one.place] = 0;
+  Island& home = islands_[island];
+  if (one.island == kNone) {
+    put(island, number, 0, kNever);
+    home.grown = true;
+  } else if (one.flows == 0) {
+    home.sent[one.place] = 0;
+    --home.idle;
+  }
+  ++one.flows;
+  if (!home.grown) home.water.add_flow(one.place);
   return island;
 }
 

@@ -34,7 +34,7 @@ struct Island {
   std::uint32_t version = 0;  ///< of first_end_us
   std::uint32_t idle = 0;     ///< classes that have lost their last flow
   bool dirty = false;         ///< rates are those of other flows
-  bool grown = false;         ///< flows have joined since the classes were gathered
+  bool grown = false;         ///< classes or links have joined since the classes were gathered
   bool loose = false;         ///< a link has ceased to bind: the rest may fall apart
 };
 

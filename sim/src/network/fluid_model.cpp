@@ -46,7 +46,7 @@ struct GroupRun {
   std::span<Flow const> flows;  ///< of all groups
   std::span<std::uint32_t const> members;
   std::span<double const> departs;  ///< [flows]
-  std::span<double> finish_us;      ///< [flows]
+  std::span<double> finish_us;      ///< [flows] may be the same memory: a flow departs before it ends
   /// [members] how much of the finish may be owed to merging
   std::vector<double> merge_us{};
   std::int64_t events = 0;
@@ -176,15 +176,15 @@ struct LastEnd {
 /// All groups, one after the other. @param window_us below 0: one fill and no events.
 LastEnd run_groups(ClusterTopology const& topology, std::span<Flow const> flows, FlowGroups const& groups,
                    double window_us, NetworkEstimate& estimate) {
-  std::vector<double> const departs = departure_us(topology, flows);
-  estimate.finish_us = departs;  // of local flows
+  estimate.finish_us =
+      departure_us(topology, flows);  // which local flows keep; of others it is read before it is written
   estimate.events = 0;
   LastEnd last;
-  for (double const us : departs) last.add(us, 0);
+  for (double const us : estimate.finish_us) last.add(us, 0);
   LocalLinks local(topology);
   for (std::size_t group = 0; group < groups.size(); ++group) {
     FlowPaths const paths(topology, flows, groups.members(group), local);
-    GroupRun run{paths, flows, groups.members(group), departs, estimate.finish_us};
+    GroupRun run{paths, flows, groups.members(group), estimate.finish_us, estimate.finish_us};
     if (window_us < 0) run_first_order(run);
     if (window_us >= 0) EventRun(run, window_us).go();
     estimate.events += run.events;

@@ -53,9 +53,9 @@ void WaterFill::list_hops() {
   }
 }
 
-void WaterFill::remove_flow(std::uint32_t item) {
-  flows_of_[item] -= 1;
-  for (std::uint32_t const link : links_of(item)) flows_on_[link] -= 1;
+void WaterFill::change_flows(std::uint32_t item, double by) {
+  flows_of_[item] += by;
+  for (std::uint32_t const link : links_of(item)) flows_on_[link] += by;
 }
 
 void WaterFill::load() {

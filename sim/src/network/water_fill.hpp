@@ -23,7 +23,8 @@ class WaterFill {
   /// @param links of all items, into `capacity`.
   WaterFill(std::vector<double> capacity, std::vector<FillItem> items, std::vector<std::uint32_t> links);
 
-  void remove_flow(std::uint32_t item);
+  void add_flow(std::uint32_t item) { change_flows(item, 1); }
+  void remove_flow(std::uint32_t item) { change_flows(item, -1); }
 
   [[nodiscard]] std::size_t num_links() const noexcept { return capacity_.size(); }
   [[nodiscard]] std::span<std::uint32_t const> links_of(std::uint32_t item) const noexcept {
@@ -53,6 +54,7 @@ class WaterFill {
   static constexpr std::size_t kBlock = 64;
 
   void list_hops();
+  void change_flows(std::uint32_t item, double by);
   void load();
   [[nodiscard]] std::uint32_t least();
   void scan(std::size_t block);
