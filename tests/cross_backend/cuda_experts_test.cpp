@@ -8,12 +8,14 @@
 
 #include "cuda_experts_checks.hpp"
 #include "gpu_program.hpp"
+#include "support/nvtx_listener.hpp"
 #include "switchyard/cuda/device.hpp"
 
 namespace {
 
 int run_all() {
   std::printf("device: %s\n", switchyard::cuda::describe_device().c_str());
+  bool const listens = support::listen_to_ranges();
   cross_backend::BitReport report;
   bool const few = std::getenv("SWITCHYARD_CASES") != nullptr;
   switchyard::cuda::Stream const stream;
@@ -21,6 +23,9 @@ int run_all() {
   cross_backend::check_engine(report, stream, few);
   cross_backend::check_engine_gradients(report, stream, few);
   cross_backend::check_layers(report, few);
+  for (char const* const range : {"+exact experts;", "+exact experts backward;"})
+    if (listens)
+      report.state(support::ranges_seen().find(range) != std::string::npos, std::string("no range ") + range);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

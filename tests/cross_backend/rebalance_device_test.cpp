@@ -2,8 +2,8 @@
 // switchyard_cuda_rebalance: do both backends leave the same bytes after a rebalance? Random placements with replicas,
 // empty slots and ranks without slots; plans and schedules, with as many spare rows as slots and with one; at once,
 // layer by layer, and as a profile; dead ranks and joining ranks; a row that is damaged on its way, and ranks whose
-// plans differ. Ranks are threads that share one GPU and exchange device memory through the host. SWITCHYARD_CASES=n
-// takes n placements. Exit 0 when all is equal, 1 when not, 77 without a GPU.
+// plans differ. Profilers see every phase by its name. Ranks are threads that share one GPU and exchange device memory
+// through the host. SWITCHYARD_CASES=n takes n placements. Exit 0 when all is equal, 1 when not, 77 without a GPU.
 //
 // By hand: two ranks hold experts (0, 1) and (2, 3) and shall hold (2, 1) and (0, 3). Expert 0 goes to rank 1, expert 2
 // to rank 0, each into a spare row; after the acknowledgement each is copied into slot 0. Rows 1 are never written.
@@ -14,6 +14,7 @@
 
 #include "gpu_program.hpp"
 #include "rebalance_pair.hpp"
+#include "support/nvtx_listener.hpp"
 #include "support/random_placements.hpp"
 #include "switchyard/cpu/rank_group.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -142,14 +143,25 @@ void check_failures(PairReport& report) {
   });
 }
 
+/// Every phase has been a range by now.
+void check_ranges(PairReport& report) {
+  std::string const seen = support::ranges_seen();
+  for (char const* const name : {"rebalance", "rebalance begin", "rebalance poll", "rebalance commit",
+                                 "rebalance profile", "move rows", "verify rows", "write slots"})
+    if (seen.find(std::string("+") + name + ";") == std::string::npos)
+      report.failed(std::string("profilers do not see ") + name);
+}
+
 int run_all() {
   std::printf("device: %s\n", cuda::describe_device().c_str());
+  bool const listens = support::listen_to_ranges();
   PairReport report;
   char const* const seeds = std::getenv("SWITCHYARD_CASES");
   check_dead_rank(report);
   check_scaling(report);
   check_failures(report);
   check_random_moves(report, seeds != nullptr ? std::atoi(seeds) : 40);
+  if (listens) check_ranges(report);
   std::printf("%ld comparisons of %zu bytes, %d failed\n", report.comparisons(), report.values(), report.failures());
   return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
 }
