@@ -12,6 +12,7 @@
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/internal/alltoallv_patterns.hpp"
+#include "switchyard/types/version.hpp"
 
 namespace gpu_bench {
 namespace {
@@ -90,10 +91,10 @@ void run_rank(RankClock& clock, AllToAllTable const& table, AllToAllBench const&
 AllToAllTable bench_alltoallv(AllToAllBench const& sizes, Echo echo) {
   AllToAllTable table;
   table.machine = std::to_string(sizes.ranks) + " x " + cuda::describe_device() + ", " + cuda::describe_nccl();
-  table.provenance = "bench_alltoallv " + std::to_string(sizes.ranks) +
-                     ": one process, a thread and a GPU per rank; samples are the largest time of any rank over " +
-                     std::to_string(kExchanges) +
-                     " exchanges in a row, by events; own messages are device copies beside the exchange";
+  table.provenance =
+      std::string("switchyard ") + SWITCHYARD_VERSION_STRING +
+      " alltoallv over NCCL: one process, a thread and a GPU per rank; samples are the largest time of any rank over " +
+      std::to_string(kExchanges) + " exchanges in a row, by events; own messages are device copies beside the exchange";
   table.ranks = sizes.ranks;
   table.cases = bench::alltoallv_cases(sizes);
   AllToAllBoard board(table, echo);
