@@ -30,6 +30,7 @@ cuda::BudgetOptions options_of(BudgetBench const& shape, std::int64_t tokens, in
   options.planner.max_expert_rows = 2 * tokens * kTopK;
   options.max_row_bytes = kRowBytes;
   options.exact_splits = exact_splits;
+  options.carries_weights = shape.family == DispatchFamily::megatron_flex;
   bool const sends_singles = shape.family == DispatchFamily::megatron_alltoall;
   if (sends_singles) options.single_rows = tokens * kTopK * 5 / (4 * ranks) + kTopK;
   return options;
@@ -54,7 +55,9 @@ class Step {
     cuda::fill_bytes(rows_, 0x3c, bench.stream);
   }
 
-  void plan() { executor_.plan(plan_, {ids_.as<std::int32_t const>(), nullptr, nullptr, count_}, bench_.stream); }
+  void plan() {
+    executor_.plan(plan_, {ids_.as<std::int32_t const>(), nullptr, weights_.as<float const>(), count_}, bench_.stream);
+  }
   void run() {
     plan();
     executor_.dispatch(plan_, tokens_.view(DType::bf16, {count_, kHidden}), row_view(), bench_.stream);

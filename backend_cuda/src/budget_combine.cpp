@@ -17,8 +17,9 @@ struct Operands {
   CombineInputs const& inputs;
   ConstTensorView rows;
   TensorView out;
+  bool sends_weights;  ///< of partials; else those of the dispatch are used
 
-  [[nodiscard]] bool weights_f64() const { return inputs.weights.dtype() == DType::f64; }
+  [[nodiscard]] bool weights_f64() const { return sends_weights && inputs.weights.dtype() == DType::f64; }
 };
 
 BudgetJoinParams join_of(BudgetStep const& step, BudgetRoute const& route, BudgetExchange const& exchange) {
@@ -55,7 +56,7 @@ void combine_singles(BudgetStep const& step, Operands const& on) {
   BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
   launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
   gather_slots(step, on.rows.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
-  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), lists.slots, row_bytes);
+  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), {{lists.slots, row_bytes}});
   lists.sent_back = {&route, row_bytes};
 
   BudgetJoinParams join = join_of(step, route, exchange);
@@ -72,27 +73,19 @@ void combine_singles(BudgetStep const& step, Operands const& on) {
 }
 
 /// Brings every token's weights to its experts. @return [expert rows] in the order of the expansion
-void* send_weights(BudgetStep const& step, Operands const& on, bool as_f64) {
+void const* send_weights(BudgetStep const& step, Operands const& on, bool as_f64) {
   BudgetPlan::Lists& lists = step.lists;
+  if (!on.sends_weights) return lists.expert_weights.data();
   BudgetRoute const& route = lists.carried;
   std::int64_t const row_bytes = lists.columns * size_of(on.inputs.weights.dtype());
   BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::weights));
   launch_budget_send_tokens(exchange, route.rows.token_of_row, lists.send_map.as<std::int32_t>(), step.stream);
   gather_slots(step, on.inputs.weights.data(), lists.weight_slots.data(), lists.send_map, lists.world * route.slot_rows,
                row_bytes);
-  lists.move(step.comm, route, false, step.call("combine weights", BudgetPhase::weights), lists.weight_slots,
-             row_bytes);
-  BudgetWeightsParams params{};
-  params.exchange = exchange;
-  params.expansion = lists.planner.lists().expansion;
-  params.weights = lists.weight_slots.data();
-  params.weights_f64 = on.weights_f64();
-  params.output = lists.term_weights.data();
-  params.output_f64 = as_f64;
-  params.columns = lists.columns;
-  params.max_received = lists.world * route.slot_rows;
-  launch_budget_land_weights(params, step.stream);
-  return params.output;
+  lists.move(step.comm, route, false, step.call("combine weights", BudgetPhase::weights),
+             {{lists.weight_slots, row_bytes}});
+  land_weights(step, exchange, on.weights_f64(), lists.term_weights, as_f64);
+  return lists.term_weights.data();
 }
 
 void combine_partials(BudgetStep const& step, Operands const& on) {
@@ -124,7 +117,7 @@ void combine_partials(BudgetStep const& step, Operands const& on) {
     launch_exact_partials({add, on.weights_f64(), nullptr}, step.stream);
   else
     launch_sum_rows(wire.add, add, step.stream);
-  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), lists.slots, row_bytes);
+  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), {{lists.slots, row_bytes}});
   lists.sent_back = {&route, row_bytes};
   launch_budget_join(join_of(step, route, exchange), step.stream);
   SumRowsParams const join = sum_of_slots(step, held, nullptr, on.out);
@@ -132,48 +125,75 @@ void combine_partials(BudgetStep const& step, Operands const& on) {
   launch_sum_rows(wire.join, join, step.stream);
 }
 
-}  // namespace
-
-void CudaExecutor::combine(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
-                           CombineInputs const& inputs, TensorView out, StreamView stream,
-                           std::optional<Duration> deadline) {
-  NvtxRange const range("combine");
-  BudgetPlan::Lists& lists = plan.lists();
+/// What every combine over slots checks.
+void require_operands(BudgetPlan const& plan, CombineRecipe const& recipe, Operands const& on, bool by_partials) {
+  BudgetPlan::Lists const& lists = plan.lists();
   DispatchPlan const& known = lists.skeleton;
-  require_supported(known, recipe, inputs.route);
-  state_->require_plan(known);
-  std::int64_t const hidden = require_matrix("expert rows", expert_rows, plan.expert_rows(), known.rank);
-  require_same_hidden(hidden, require_matrix("combined tokens", out, known.num_tokens, known.rank), known.rank);
-  require_row_dtype(out.dtype(), known.rank);
-  SWITCHYARD_REQUIRE(expert_rows.dtype() == out.dtype(), unsupported,
+  std::int64_t const hidden = require_matrix("expert rows", on.rows, plan.expert_rows(), known.rank);
+  require_same_hidden(hidden, require_matrix("combined tokens", on.out, known.num_tokens, known.rank), known.rank);
+  require_row_dtype(on.out.dtype(), known.rank);
+  SWITCHYARD_REQUIRE(on.rows.dtype() == on.out.dtype(), unsupported,
                      "rank {} combines {} expert rows into {} tokens over slots of fixed size: round them first, or "
                      "use a DevicePlan",
-                     known.rank.value(), to_string(expert_rows.dtype()), to_string(out.dtype()));
-  require_weights(known, inputs.weights);
-  require_shared_rows(known, inputs, hidden, out.dtype());
-  require_join_bias(known, recipe, inputs, hidden);
-  bool const by_partials = sends_partials(known, recipe, inputs.route);
+                     known.rank.value(), to_string(on.rows.dtype()), to_string(on.out.dtype()));
+  if (on.sends_weights) require_weights(known, on.inputs.weights);
+  require_shared_rows(known, on.inputs, hidden, on.out.dtype());
+  require_join_bias(known, recipe, on.inputs, hidden);
   bool const has_slots = by_partials ? lists.carried.slot_rows > 0 : lists.single.slot_rows > 0;
   SWITCHYARD_REQUIRE(has_slots && (by_partials || recipe.order != SumOrder::rank_then_expert), unsupported,
                      "{} of rank {} needs single rows back, for which the plan has {} rows of slots, in an order at "
                      "the source: give BudgetOptions::single_rows, let partials return, or use a DevicePlan",
                      to_string(recipe), known.rank.value(), lists.single.slot_rows);
+}
+
+}  // namespace
+
+void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe,
+                                        ConstTensorView expert_rows, CombineInputs const& inputs, TensorView out,
+                                        SlotCall const& call) {
+  BudgetPlan::Lists& lists = plan.lists();
+  DispatchPlan const& known = lists.skeleton;
+  require_supported(known, recipe, inputs.route);
+  require_plan(known);
+  bool const by_partials = sends_partials(known, recipe, inputs.route);
+  Operands const operands{recipe, inputs, expert_rows, out,
+                          !by_partials || call.sends_weights || !lists.carries_weights()};
+  require_operands(plan, recipe, operands, by_partials);
+  std::int64_t const hidden = out.extent(1);
   auto const payload = internal::payload_digest(known, expert_rows.dtype(), out.dtype(), hidden);
-  bool const f64 = inputs.weights.dtype() == DType::f64;
+  bool const f64 = operands.weights_f64();
   BudgetStep const step{
-      lists, state_->comm, stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), deadline};
-  state_->last_columns = lists.columns;
-  launch_budget_watch(
-      {lists.planner.lists().rows, &lists.planner.lists().numbers->rows, known.num_tokens * lists.columns,
-       inputs.weights.data(), f64, lists.columns, state_->first_nan.as<unsigned long long>()},
-      stream);
-  Operands const operands{recipe, inputs, expert_rows, out};
+      lists, comm, call.stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), call.deadline};
+  if (operands.sends_weights) {
+    last_columns = lists.columns;
+    launch_budget_watch(
+        {lists.planner.lists().rows, &lists.planner.lists().numbers->rows, known.num_tokens * lists.columns,
+         inputs.weights.data(), f64, lists.columns, first_nan.as<unsigned long long>()},
+        call.stream);
+  }
   if (by_partials)
     combine_partials(step, operands);
   else
     combine_singles(step, operands);
   if (inputs.shared_expert.has_value() && recipe.shared_expert == SharedExpert::after_rounding)
-    launch_add_shared(out.data(), inputs.shared_expert->data(), out.shape().num_elements(), out.dtype(), stream);
+    launch_add_shared(out.data(), inputs.shared_expert->data(), out.shape().num_elements(), out.dtype(), call.stream);
+}
+
+void CudaExecutor::combine(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                           CombineInputs const& inputs, TensorView out, StreamView stream,
+                           std::optional<Duration> deadline) {
+  NvtxRange const range("combine");
+  state_->combine_slots(plan, recipe, expert_rows, inputs, out, {stream, deadline, false});
+}
+
+void CudaExecutor::dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
+                                     TensorView token_gradients, StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("dispatch backward");
+  BudgetPlan::Lists const& lists = plan.lists();
+  CombineInputs inputs;
+  inputs.weights =
+      ConstTensorView(lists.ones.data(), DType::f32, {lists.skeleton.num_tokens, lists.columns}, MemorySpace::device);
+  state_->combine_slots(plan, recipe, row_gradients, inputs, token_gradients, {stream, deadline, true});
 }
 
 }  // namespace switchyard::cuda

@@ -74,7 +74,8 @@ std::vector<Fact> facts_of(BudgetOptions const& options, DevicePlanner const& pl
           {"slots of carried rows of", options.carried_rows},
           {"slots of single rows of", options.single_rows},
           {"rows at most as wide in bytes as", options.max_row_bytes},
-          {"exact splits set to", options.exact_splits ? 1 : 0}};
+          {"exact splits set to", options.exact_splits ? 1 : 0},
+          {"weights carried by dispatch set to", options.carries_weights ? 1 : 0}};
 }
 
 DispatchPlan skeleton_of(BudgetOptions const& options, RankId rank, ExpertPlacement const& placement, int layer) {
@@ -121,6 +122,7 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
   join_begin = list_of<std::int64_t>(tokens + 1);
   join_terms = list_of<std::int64_t>(terms);
   term_weights = list_of<double>(terms);
+  if (carries_weights()) expert_weights = list_of<float>(planner.max_expert_rows());
   row_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts()) + 1);
   slot_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts() + 1));
   Stream const stream;
@@ -229,22 +231,24 @@ void BudgetPlan::Lists::read_splits(StreamView stream) {
 }
 
 void BudgetPlan::Lists::move(DeviceCommunicator& comm, BudgetRoute const& route, bool is_back, BudgetCall const& call,
-                             DeviceBuffer const& buffer, std::int64_t bytes_of_row) {
-  auto const rows = [&](std::size_t rank, bool is_sent) {
+                             std::initializer_list<BudgetSlots> all_slots) {
+  auto const rows = [&](RankId peer, bool is_sent) {
     if (!options.exact_splits) return route.slot_rows;
-    return is_sent != is_back ? route.sent_on_host[rank] : route.received_on_host[rank];
+    return (is_sent != is_back ? route.sent_on_host : route.received_on_host)[peer.index()];
   };
-  std::int64_t const slot = route.slot_rows * bytes_of_row;
-  auto* const first = buffer.as<std::byte>();
   sends.clear();
   receives.clear();
   for (RankId peer(0); peer.value() < world; ++peer) {
     if (peer == skeleton.rank) continue;
     constexpr auto kWord = static_cast<std::int64_t>(sizeof(BudgetHeader));
     sends.push_back({peer, said.as<BudgetHeader>() + peer.value(), kWord});
-    sends.push_back({peer, first + peer.value() * slot, rows(peer.index(), true) * bytes_of_row});
     receives.push_back({peer, heard.as<BudgetHeader>() + peer.value(), kWord});
-    receives.push_back({peer, first + (world + peer.value()) * slot, rows(peer.index(), false) * bytes_of_row});
+    for (auto const& [buffer, row_size] : all_slots) {
+      auto* const first = buffer.as<std::byte>();
+      std::int64_t const slot = route.slot_rows * row_size;
+      sends.push_back({peer, first + peer.value() * slot, rows(peer, true) * row_size});
+      receives.push_back({peer, first + (world + peer.value()) * slot, rows(peer, false) * row_size});
+    }
   }
   comm.exchange_on(call.stream, sends, receives, {call.operation, call.digest, call.deadline});
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,12 @@ struct BudgetSent {
   std::int64_t row_bytes = 0;
 };
 
+/// Slots that travel together.
+struct BudgetSlots {
+  DeviceBuffer const& buffer;
+  std::int64_t row_bytes;
+};
+
 /// One exchange of slots on the host's side.
 struct BudgetCall {
   std::string_view operation;
@@ -45,6 +52,12 @@ struct BudgetPlan::Lists {
   void compare_options(DeviceCommunicator& comm);
 
   [[nodiscard]] bool is_alltoall() const;
+  /// The step's weights, [tokens, columns], after a capacity.
+  [[nodiscard]] float const* kept_weights() const {
+    return options.planner.capacity ? planner.kept_weights() : weights;
+  }
+  /// Whether a dispatch brings weights along.
+  [[nodiscard]] bool carries_weights() const { return options.carries_weights && !is_alltoall(); }
   /// The route of dispatch.
   [[nodiscard]] BudgetRoute const& outward() const { return is_alltoall() ? single : carried; }
   /// @param is_back towards the tokens
@@ -54,9 +67,9 @@ struct BudgetPlan::Lists {
   void plan(StreamView stream);
   /// Waits for the stream.
   void read_splits(StreamView stream);
-  /// Sends and receives the slots of `buffer`, rows of `row_bytes`, and the words of all ranks.
+  /// Sends and receives slots, and the words of all ranks.
   void move(DeviceCommunicator& comm, BudgetRoute const& route, bool is_back, BudgetCall const& call,
-            DeviceBuffer const& buffer, std::int64_t row_bytes);
+            std::initializer_list<BudgetSlots> all_slots);
   /// @throws what the group's word says; clears it and the planner's.
   void check(StreamView stream);
   [[noreturn]] void throw_group_error(BudgetState const& found) const;
@@ -67,6 +80,7 @@ struct BudgetPlan::Lists {
   DevicePlanner planner;
   int world;
   std::int64_t columns;
+  float const* weights = nullptr;         ///< [tokens, columns] of the step's routing
   std::int32_t const* experts = nullptr;  ///< [tokens, columns] of the step's routing, for orders by expert
   BudgetRoute carried;
   BudgetRoute single;
@@ -81,8 +95,9 @@ struct BudgetPlan::Lists {
   DeviceBuffer partial_begin;
   DeviceBuffer join_begin;
   DeviceBuffer join_terms;
-  DeviceBuffer term_weights;  ///< of terms at the source or at the experts, f64 at most
-  DeviceBuffer row_begin;     ///< chunks
+  DeviceBuffer expert_weights;  ///< [expert rows] f32 in the expansion's order, of the last dispatch
+  DeviceBuffer term_weights;    ///< of terms at the source or at the experts, f64 at most
+  DeviceBuffer row_begin;       ///< chunks
   DeviceBuffer slot_begin;
   DeviceBuffer ones;  ///< [max tokens * columns] f32
   // AllGather as carried rows.

@@ -31,15 +31,33 @@ void gather_slots(BudgetStep const& step, void const* input, void* output, Devic
   launch_gather_rows(params, step.stream);
 }
 
+void land_weights(BudgetStep const& step, BudgetExchange const& exchange, bool weights_f64, DeviceBuffer const& output,
+                  bool output_f64) {
+  BudgetPlan::Lists const& lists = step.lists;
+  BudgetWeightsParams params{};
+  params.exchange = exchange;
+  params.expansion = lists.planner.lists().expansion;
+  params.weights = lists.weight_slots.data();
+  params.weights_f64 = weights_f64;
+  params.output = output.data();
+  params.output_f64 = output_f64;
+  params.columns = lists.columns;
+  params.max_received = lists.world * lists.carried.slot_rows;
+  launch_budget_land_weights(params, step.stream);
+}
+
 void CudaExecutor::plan(BudgetPlan const& plan, DeviceRouting const& routing, StreamView stream) {
   NvtxRange const range("plan");
   BudgetPlan::Lists& lists = plan.lists();
   state_->require_plan(lists.skeleton);
+  SWITCHYARD_REQUIRE(!lists.carries_weights() || routing.weights != nullptr || routing.tokens == 0, invalid_argument,
+                     "rank {} plans without weights, which its dispatch carries", lists.skeleton.rank.value());
   lists.planner.assign(routing, stream);
   lists.planner.exchange(state_->comm, stream);
   lists.planner.plan(stream);
   lists.skeleton.num_tokens = routing.tokens;
   bool const has_ids = lists.options.planner.form == RoutingForm::topk && !lists.options.planner.capacity;
+  lists.weights = routing.weights;
   lists.experts = has_ids ? routing.ids : nullptr;
   lists.plan(stream);
 }
@@ -65,7 +83,16 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::dispatch));
   launch_budget_send_tokens(exchange, route.rows.token_of_row, lists.send_map.as<std::int32_t>(), stream);
   gather_slots(step, tokens.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
-  lists.move(step.comm, route, false, step.call("dispatch slots", BudgetPhase::dispatch), lists.slots, row_bytes);
+  BudgetCall const call = step.call("dispatch slots", BudgetPhase::dispatch);
+  if (lists.carries_weights()) {
+    std::int64_t const weight_bytes = lists.columns * static_cast<std::int64_t>(sizeof(float));
+    gather_slots(step, lists.kept_weights(), lists.weight_slots.data(), lists.send_map, lists.world * route.slot_rows,
+                 weight_bytes);
+    lists.move(step.comm, route, false, call, {{lists.slots, row_bytes}, {lists.weight_slots, weight_bytes}});
+    land_weights(step, exchange, false, lists.expert_weights, false);
+  } else {
+    lists.move(step.comm, route, false, call, {{lists.slots, row_bytes}});
+  }
   auto* const map = lists.land_map.as<std::int32_t>();
   if (lists.is_alltoall()) {
     launch_budget_land_singles(exchange, lists.chunks(), plan.expert_rows(), map, stream);
@@ -74,16 +101,6 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   }
   gather_slots(step, lists.slots.data(), rows.data(), lists.land_map, plan.expert_rows(), row_bytes);
   lists.sent_out = {&route, row_bytes};
-}
-
-void CudaExecutor::dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
-                                     TensorView token_gradients, StreamView stream, std::optional<Duration> deadline) {
-  NvtxRange const range("dispatch backward");
-  BudgetPlan::Lists const& lists = plan.lists();
-  CombineInputs inputs;
-  inputs.weights =
-      ConstTensorView(lists.ones.data(), DType::f32, {lists.skeleton.num_tokens, lists.columns}, MemorySpace::device);
-  combine(plan, recipe, row_gradients, inputs, token_gradients, stream, deadline);
 }
 
 void CudaExecutor::check(BudgetPlan const& plan, StreamView stream) {

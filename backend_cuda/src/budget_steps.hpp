@@ -34,4 +34,9 @@ void require_slot_row(BudgetPlan::Lists const& lists, std::int64_t row_bytes, ch
 void gather_slots(BudgetStep const& step, void const* input, void* output, DeviceBuffer const& map, std::int64_t rows,
                   std::int64_t row_bytes);
 
+/// Writes where weights stand that travelled with (rank, token) rows, by the expert row that they are for.
+/// @param output [expert rows] in the order of the expansion, of f64 where `output_f64`
+void land_weights(BudgetStep const& step, BudgetExchange const& exchange, bool weights_f64, DeviceBuffer const& output,
+                  bool output_f64);
+
 }  // namespace switchyard::cuda

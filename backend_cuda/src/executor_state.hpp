@@ -89,6 +89,14 @@ struct CudaExecutor::State {
                            CombineInputs const& inputs, void* out);
   void sum_over_ranks(StepContext const& context, CombineRecipe const& recipe, ConstRows expert_rows, DType in_dtype,
                       DType dtype, CombineInputs const& inputs, void* out);
+  /// Of a combine over slots of fixed size.
+  struct SlotCall {
+    StreamView stream;
+    std::optional<Duration> deadline;
+    bool sends_weights;  ///< even where the dispatch brought weights along
+  };
+  void combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
+                     CombineInputs const& inputs, TensorView out, SlotCall const& call);
   /// The expansion's weights, after they travelled with the rows.
   void const* carried_weights(StepContext const& context, CombineInputs const& inputs, bool as_f64);
 

@@ -137,6 +137,7 @@ inline void compare_budgets(PairReport& report, Communicator& comm, cuda::Device
          {Dispatcher::flex, Dispatcher::alltoall_rank_major, Dispatcher::alltoall_tp_major, Dispatcher::allgather})
       for (bool const exact_splits : {false, true}) {
         BudgetCase given;
+        given.carries_weights = exact_splits == (hidden == 36);
         given.dispatcher = dispatcher;
         given.batch.hidden = hidden;
         given.batch.seed = 20 + static_cast<std::uint64_t>(hidden);

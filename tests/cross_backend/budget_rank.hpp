@@ -18,6 +18,7 @@ struct BudgetCase {
   Dispatcher dispatcher = Dispatcher::flex;
   RecipeBatch batch;
   bool exact_splits = false;
+  bool carries_weights = false;
   std::int64_t expert_rows = 0;   ///< 0: enough
   std::int64_t carried_rows = 0;  ///< 0: enough
   std::int64_t single_rows = -1;  ///< -1: enough
@@ -29,8 +30,8 @@ struct BudgetCase {
     return run;
   }
   [[nodiscard]] std::string name() const {
-    return std::string(support::name_of(dispatcher)) + (exact_splits ? " exact splits" : " slots") + " hidden " +
-           std::to_string(batch.hidden);
+    return std::string(support::name_of(dispatcher)) + (exact_splits ? " exact splits" : " slots") +
+           (carries_weights ? " with weights" : "") + " hidden " + std::to_string(batch.hidden);
   }
   [[nodiscard]] cuda::BudgetOptions options(int ranks) const {
     cuda::BudgetOptions options;
@@ -46,6 +47,7 @@ struct BudgetCase {
     options.carried_rows = carried_rows;
     options.single_rows = single_rows < 0 ? (batch.tokens + 2) * batch.top_k : single_rows;
     options.exact_splits = exact_splits;
+    options.carries_weights = carries_weights;
     return options;
   }
 };
@@ -62,6 +64,7 @@ class BudgetRank {
         cpu_(comm),
         gpu_(device_comm),
         ids_(given.batch.tokens * given.batch.top_k * 4),
+        weights_(given.batch.tokens * given.batch.top_k * 4),
         digest_(sizeof(std::uint64_t)) {
     draw(given.batch.seed, given.batch.tokens);
   }
@@ -78,11 +81,14 @@ class BudgetRank {
     if (comm_.rank().value() == bad_rank) ids.at(3) = case_.batch.experts;
     ids.resize(static_cast<std::size_t>(ids_.size_bytes()) / sizeof(std::int32_t), -1);
     cuda::copy_to_device(std::as_bytes(std::span(ids)), ids_, stream_);
+    std::vector<float> weights = weights_f32();
+    weights.resize(static_cast<std::size_t>(weights_.size_bytes()) / sizeof(float));
+    cuda::copy_to_device(std::as_bytes(std::span(weights)), weights_, stream_);
     stream_.view().synchronize();
   }
 
   void plan() {
-    gpu_.plan(budget_, {ids_.as<std::int32_t const>(), nullptr, nullptr, part_.count}, stream_);
+    gpu_.plan(budget_, {ids_.as<std::int32_t const>(), nullptr, weights_.as<float const>(), part_.count}, stream_);
     budget_.planner().fingerprint(digest_.as<std::uint64_t>(), stream_);
   }
 
@@ -129,6 +135,7 @@ class BudgetRank {
         for (bool const f64 : {false, true}) {
           CombineRecipe const recipe = *parse_recipe(name);
           if (!is_offered(recipe, route)) continue;
+          if (f64 && uses_carried(recipe, route)) continue;
           combine(recipe, route, f64, rows, shared, f64 || name == "exact_with_shared_expert");
         }
   }
@@ -136,6 +143,11 @@ class BudgetRank {
   [[nodiscard]] bool is_offered(CombineRecipe const& recipe, CombineRoute route) const {
     if (!recipe_support(plan_, recipe, route)) return false;
     return sends_partials(plan_, recipe, route) || recipe.order != SumOrder::rank_then_expert;
+  }
+
+  /// Whether a combine takes the weights that came with the dispatch.
+  [[nodiscard]] bool uses_carried(CombineRecipe const& recipe, CombineRoute route) const {
+    return case_.carries_weights && sends_partials(plan_, recipe, route);
   }
 
   template <typename T>
@@ -162,7 +174,8 @@ class BudgetRank {
     auto const out = poisoned<T>(part_.count * hidden);
     cuda::CombineInputs device;
     device.route = route;
-    device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
+    if (!uses_carried(recipe, route))
+      device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
     if (use_shared) device.shared_expert = matrix<T>(added, part_.count, hidden);
     gpu_.combine(budget_, recipe, matrix<T>(in, budget_.expert_rows(), hidden), device,
                  matrix<T>(out, part_.count, hidden), stream_);
@@ -174,21 +187,22 @@ class BudgetRank {
 
   /// The gradient of a dispatch.
   template <typename T>
-  void compare_backward(std::vector<float> const& payload) {
+  void compare_backward(CombineRecipe const& recipe, std::vector<float> const& payload) {
+    if (!is_offered(recipe, CombineRoute::automatic)) return;
     std::int64_t const hidden = case_.batch.hidden;
     auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
     std::vector<T> rows;
     for (float const value : wide) rows.push_back(support::narrowed<T>(value));
     std::vector<T> expected(static_cast<std::size_t>(part_.count * hidden), poison<T>());
-    cpu_.dispatch_backward(plan_, {}, host(rows, plan_.num_expert_rows(), hidden), experts_,
+    cpu_.dispatch_backward(plan_, recipe, host(rows, plan_.num_expert_rows(), hidden), experts_,
                            host(expected, part_.count, hidden));
     rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
     auto const in = cuda::upload(rows, stream_);
     auto const out = poisoned<T>(part_.count * hidden);
-    gpu_.dispatch_backward(budget_, {}, matrix<T>(in, budget_.expert_rows(), hidden),
+    gpu_.dispatch_backward(budget_, recipe, matrix<T>(in, budget_.expert_rows(), hidden),
                            matrix<T>(out, part_.count, hidden), stream_);
     gpu_.check(budget_, stream_);
-    compare("dispatch backward", hidden, expected, cuda::download<T>(out, stream_));
+    compare("dispatch backward " + std::string(name_of(recipe)), hidden, expected, cuda::download<T>(out, stream_));
   }
 
   void compare_all() {
@@ -198,7 +212,8 @@ class BudgetRank {
     compare_recipes<float>(names);
     compare_recipes<bf16_t>(names);
     compare_recipes<f16_t>(names);
-    compare_backward<bf16_t>(names);
+    compare_backward<bf16_t>(CombineRecipe::source_expert_order(), names);
+    compare_backward<bf16_t>(CombineRecipe::rank_partial(), names);
     compare_traffic();
   }
 
@@ -221,6 +236,10 @@ class BudgetRank {
   [[nodiscard]] cuda::CudaExecutor& gpu() { return gpu_; }
   [[nodiscard]] cpu::CpuExecutor& cpu() { return cpu_; }
   [[nodiscard]] cuda::StreamView stream() const { return stream_; }
+  /// Of the present batch, at a fixed place.
+  [[nodiscard]] ConstTensorView weights() const {
+    return {weights_.data(), DType::f32, {part_.count, case_.batch.top_k}, MemorySpace::device};
+  }
   [[nodiscard]] std::vector<float> weights_f32() const {
     return {part_.routing.weights().begin(), part_.routing.weights().end()};
   }
@@ -268,6 +287,7 @@ class BudgetRank {
   cpu::CpuExecutor cpu_;
   cuda::CudaExecutor gpu_;
   cuda::DeviceBuffer ids_;
+  cuda::DeviceBuffer weights_;
   cuda::DeviceBuffer digest_;
 };
 

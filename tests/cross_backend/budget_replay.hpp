@@ -2,6 +2,7 @@
 /// Steps over slots of fixed size as one graph: captured in global mode, replayed with other routings.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "budget_faults.hpp"
@@ -44,6 +45,7 @@ inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceC
   given.batch.hidden = 64;
   given.batch.tokens = 24;
   given.expert_rows = 24 * 6;
+  given.carries_weights = dispatcher == Dispatcher::flex;
   BudgetRank rank(report, given, comm, unchecked);
   std::int64_t const tokens = rank.part().count;
   std::int64_t const rows = rank.budget().expert_rows();
@@ -51,11 +53,10 @@ inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceC
   std::vector<bf16_t> values;
   for (std::int64_t i = 0; i < tokens * 64; ++i) values.push_back(to_bf16(static_cast<float>(i * 37 % 509) / 64.0F));
   auto const in = cuda::upload(values, stream);
-  auto const weights = rank.poisoned<float>(tokens * given.batch.top_k);
   auto const there = rank.poisoned<bf16_t>(rows * 64);
   auto const back = rank.poisoned<bf16_t>(tokens * 64);
   cuda::CombineInputs inputs;
-  inputs.weights = BudgetRank::matrix<float>(weights, tokens, given.batch.top_k);
+  if (!rank.uses_carried(recipe, CombineRoute::automatic)) inputs.weights = rank.weights();
   auto const step = [&] {
     rank.plan();
     rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<bf16_t>(in, tokens, 64),
@@ -63,20 +64,14 @@ inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceC
     rank.gpu().combine(rank.budget(), recipe, BudgetRank::matrix<bf16_t>(there, rows, 64), inputs,
                        BudgetRank::matrix<bf16_t>(back, tokens, 64), stream);
   };
-  auto const redraw = [&](std::uint64_t seed, int bad_rank) {
-    rank.draw(seed, given.batch.tokens, bad_rank);
-    auto const drawn = rank.weights_f32();
-    cuda::copy_to_device(std::as_bytes(std::span(drawn)), weights, stream);
-    stream.synchronize();
-  };
-  redraw(1, -1);
+  rank.draw(1, given.batch.tokens);
   step();
   rank.gpu().check(rank.budget(), stream);
   comm.barrier({.operation = "before capture"});
   CapturedStep const captured(stream, step);
   for (std::uint64_t seed = 2; seed < 7; ++seed) {
     bool const is_bad = seed == 4;
-    redraw(seed, is_bad ? 0 : -1);
+    rank.draw(seed, given.batch.tokens, is_bad ? 0 : -1);
     captured.launch();
     std::string const text = text_of([&] { rank.gpu().check(rank.budget(), stream); });
     expect_text(report, comm, given.name() + " replay", text, is_bad ? "token 0, slot 3 of rank 0" : "nothing");
@@ -92,6 +87,39 @@ inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceC
     rank.cpu().combine(rank.core_plan(), recipe, BudgetRank::host(expert_rows, rank.core_plan().num_expert_rows(), 64),
                        on_host, BudgetRank::host(expected, tokens, 64));
     rank.compare("replay " + std::string(name_of(recipe)), 64, expected, cuda::download<bf16_t>(back, stream));
+  }
+}
+
+/// Steps until a rank is gone, call by call or as replays of a graph. @param strike called with every step
+template <typename Strike>
+[[noreturn]] void step_forever(Communicator& comm, cuda::DeviceCommunicator& unchecked, bool as_graph,
+                               Strike const& strike) {
+  PairReport report;
+  BudgetCase given;
+  given.batch.hidden = 64;
+  BudgetRank rank(report, given, comm, unchecked);
+  std::int64_t const tokens = rank.part().count;
+  auto const in = rank.poisoned<bf16_t>(tokens * 64);
+  auto const there = rank.poisoned<bf16_t>(rank.budget().expert_rows() * 64);
+  auto const back = rank.poisoned<bf16_t>(tokens * 64);
+  cuda::CombineInputs inputs;
+  inputs.weights = rank.weights();
+  auto const rows = BudgetRank::matrix<bf16_t>(there, rank.budget().expert_rows(), 64);
+  auto const step = [&] {
+    rank.plan();
+    rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<bf16_t>(in, tokens, 64), rows, rank.stream());
+    rank.gpu().combine(rank.budget(), CombineRecipe::rank_partial(), rows, inputs,
+                       BudgetRank::matrix<bf16_t>(back, tokens, 64), rank.stream());
+  };
+  step();
+  rank.gpu().check(rank.budget(), rank.stream());
+  std::optional<CapturedStep> captured;
+  if (as_graph) captured.emplace(rank.stream(), step);
+  for (int number = 0;; ++number) {
+    strike(number);
+    if (captured) captured->launch();
+    if (!captured) step();
+    rank.gpu().check(rank.budget(), rank.stream());
   }
 }
 

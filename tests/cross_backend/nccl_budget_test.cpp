@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // switchyard_nccl_budget: one rank in one process, started as switchyard_nccl_ranks: steps over slots of fixed size
 // through NCCL give the CPU's bytes, fail alike on all ranks, and run as one graph whose replays follow the routing
-// that they find. Exit 0 when all is so, 1 when not, 77 without a GPU.
+// that they find. With a fault as in rank_faults.hpp (phases slots and replay) the other ranks end by themselves. Exit
+// 0 when all is so, 1 when not, 77 without a GPU.
 //
 // By hand: cuda_budget_test.cpp.
 #include <cuda_runtime_api.h>
@@ -11,6 +12,7 @@
 
 #include "budget_replay.hpp"
 #include "gpu_program.hpp"
+#include "rank_faults.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 
@@ -24,10 +26,15 @@ int run_rank() {
   auto group = launch::join_group(config, cuda::make_nccl_id, std::chrono::seconds(60));
   auto handle =
       cuda::NcclHandle::create(group.client->blob(), config.rank, config.world_size, std::chrono::seconds(60));
-  cuda::NcclOptions off;
+  auto const fault = asked_fault();
+  cuda::NcclOptions off = fault ? options_under(*fault) : cuda::NcclOptions{};
   off.check = CheckLevel::off;
   cuda::NcclCommunicator unchecked(handle.share(), *group.client, off);
-  cuda::NcclCommunicator comm(std::move(handle), *group.client);
+  cuda::NcclCommunicator comm(std::move(handle), *group.client, fault ? options_under(*fault) : cuda::NcclOptions{});
+  if (fault)
+    return survive_in(comm, *fault, [&] {
+      step_forever(comm, unchecked, fault->phase == "replay", [&](int step) { fault->strike(comm, step); });
+    });
   PairReport report;
   try {
     compare_budgets(report, comm, comm, {8, 36});

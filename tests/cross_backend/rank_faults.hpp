@@ -119,13 +119,13 @@ inline std::string verdict_of_group(cuda::NcclCommunicator& comm) {
   }
 }
 
-/// @return 0 when this rank got an error that says so and names the victim
-inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
+/// @param loop does not return @return 0 when this rank got an error that says so and names the victim
+template <typename Loop>
+int survive_in(cuda::NcclCommunicator& comm, RankFault const& fault, Loop const& loop) {
   auto const start = std::chrono::steady_clock::now();
   try {
-    if (fault.phase == "exchange") exchange_forever(comm, fault);
-    if (fault.phase == "fused") fuse_forever(comm, fault);
-    call_forever(comm, fault);
+    loop();
+    return 1;
   } catch (Error const& error) {
     auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::string text = error.what();
@@ -137,6 +137,14 @@ inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
     }
     return error.code() == ErrorCode::aborted || error.code() == ErrorCode::timeout ? 0 : 1;
   }
+}
+
+inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
+  return survive_in(comm, fault, [&] {
+    if (fault.phase == "exchange") exchange_forever(comm, fault);
+    if (fault.phase == "fused") fuse_forever(comm, fault);
+    call_forever(comm, fault);
+  });
 }
 
 }  // namespace cross_backend

@@ -21,6 +21,9 @@ struct BudgetOptions {
   /// (token, slot) rows that one rank may have for another one. AlltoAll: 0 means as many as can come. AllGather and
   /// Flex: the way back of recipes that sum single rows; 0 means that such recipes are not offered.
   std::int64_t single_rows = 0;
+  /// AllGather and Flex: dispatch brings the weights that plan() was given to the experts, and combines by partials use
+  /// these in place of theirs, which may then be left out: one exchange less.
+  bool carries_weights = false;
   /// The host reads the splits of every plan once, and messages hold the plan's rows only: nothing is moved in vain,
   /// but plan() waits for the stream and is not for capture.
   bool exact_splits = false;

@@ -67,7 +67,8 @@ class CudaExecutor {
   /// Makes the plan of a step from routing on the device. Kernels and exchanges of fixed size: with a communicator that
   /// does not check calls (NcclOptions::check off) this and the three calls below need no other rank's host, and with
   /// one that can be captured (NCCL) they are capturable in global mode once they have run outside a capture.
-  /// @param routing its ids stay until the last combine in source_expert_order @throws as DevicePlanner::assign(), and
+  /// @param routing its ids stay until the last combine in source_expert_order, its weights until the dispatch, where
+  /// BudgetOptions::carries_weights; @throws as DevicePlanner::assign(), and
   /// what the communicator throws
   void plan(BudgetPlan const& plan, DeviceRouting const& routing, StreamView stream);
   /// dispatch() by the plan of the last plan() call. @param rows [plan.expert_rows(), H]; those that the plan has are
