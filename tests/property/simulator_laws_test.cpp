@@ -141,6 +141,54 @@ TEST_CASE("halving the link that attains T0 lengthens T1 wherever T1 attains T0"
   CHECK(attained > kCases / 2);
 }
 
+/// The same flows as if all bytes, all capacities or all times were changed alike.
+TEST_CASE("T0 and T1 scale: bytes, capacities, order of flows") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterSpec const spec = random_spec(draw, false);
+    ClusterTopology const topology(spec);
+    auto const flows = random_flows(draw, topology.num_ranks(), false);
+    std::vector<Flow> longer = flows, turned(flows.rbegin(), flows.rend());
+    for (Flow& flow : longer) flow.bytes *= 3;
+    ClusterSpec faster = spec;
+    for (double* rate :
+         {&faster.intra_node.gpu_gb_per_s, &faster.intra_node.peer_gb_per_s, &faster.intra_node.pcie_switch_gb_per_s,
+          &faster.intra_node.host_bridge_gb_per_s, &faster.network.nic_gb_per_s, &faster.network.leaf_uplink_gb_per_s})
+      *rate *= 3;
+    for (auto const fidelity : {Fidelity::t0, Fidelity::t1, Fidelity::t1_first_order}) {
+      CAPTURE(to_string(fidelity));
+      double const us = makespan(fidelity, topology, flows);
+      CHECK(makespan(fidelity, topology, longer) == doctest::Approx(3 * us).epsilon(1e-9));
+      CHECK(makespan(fidelity, ClusterTopology(faster), flows) == doctest::Approx(us / 3).epsilon(1e-9));
+      CHECK(makespan(fidelity, topology, turned) == doctest::Approx(us).epsilon(1e-9));
+    }
+  }
+}
+
+TEST_CASE("a second box that shares no link changes nothing for the flows of the first") {
+  for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    ClusterSpec spec = random_spec(draw, true);
+    spec.nodes = 2;
+    ClusterTopology const topology(spec);
+    std::vector<Flow> first, both;
+    for (Flow const& flow : random_flows(draw, spec.gpus_per_node, true)) first.push_back(flow);
+    both = first;
+    for (Flow flow : random_flows(draw, spec.gpus_per_node, true)) {
+      flow.from = RankId(flow.from.value() + spec.gpus_per_node);
+      flow.to = RankId(flow.to.value() + spec.gpus_per_node);
+      both.push_back(flow);
+    }
+    auto const model = make_network_model(Fidelity::t1);
+    auto const alone = model->estimate(topology, first).finish_us;
+    auto beside = model->estimate(topology, both).finish_us;
+    beside.resize(first.size());
+    CHECK(beside == alone);
+  }
+}
+
 TEST_CASE("bytes are conserved globally, per rank and per node, whatever the way") {
   for (std::uint64_t seed = 1; seed <= kCases; ++seed) {
     CAPTURE(seed);

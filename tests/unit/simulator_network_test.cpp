@@ -8,8 +8,13 @@
 //   2 us, when the second has 2,000 left and the port for itself: 4 us. With latency 4 and 6 us; the port of rank 2
 //   is busy all the time, so T0 is 6 us too.
 // - 0 -> 1, 0 -> 2, 3 -> 2 with 1,000 bytes each: port out of 0 and port in of 2 are shared by two flows each, 500
-// each;
-//   all end after 2 us.
+//   each; all end after 2 us.
+// - First order, the incast: both keep 500 bytes per us, so the second ends after 6 us, 8 with latency.
+// - Merging, 1,000 and 1,100 bytes to rank 2 without latency: unmerged ends at 2 and 2.1 us, T0 2.1. With an allowed
+//   error of 0.5 the window is a quarter of that of T0, 0.2625 us: at 500 bytes per us the second would end at 2.2, in
+//   the window. Both leave at 2.1, the first 0.1 us late and the second 0.1 early: rank 2's port is even again, the
+//   ports of ranks 0 and 1 are half of 0.1 us off, at half their capacity. With two windows 0.575 us are stated, and the
+//   result is 0.1 off. An allowed error of 0.1 has a window of 0.0525 us: nothing is merged in it.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -103,6 +108,29 @@ TEST_CASE("incast: the port of the hot rank is shared, then belongs to the longe
   CHECK(run(Fidelity::t0, box(3), flows).makespan_us == doctest::Approx(6));
   ClusterTopology const topology(box(3));
   CHECK(topology.name_of(t1.bottleneck) == "gpu_in of rank 2");
+}
+
+TEST_CASE("first order: nothing is handed on") {
+  auto const first = run(Fidelity::t1_first_order, box(3), {flow(0, 2, 1000), flow(1, 2, 3000)});
+  CHECK(first.finish_us[0] == doctest::Approx(4));
+  CHECK(first.finish_us[1] == doctest::Approx(8));
+  CHECK(first.makespan_us == doctest::Approx(8));
+  CHECK(first.events == 1);
+}
+
+TEST_CASE("merging: flows leave together at the mean of their ends") {
+  std::vector<Flow> const flows{flow(0, 2, 1000), flow(1, 2, 1100)};
+  auto const time = [&](double fraction) { return run(Fidelity::t1, box(3, 0), flows, {.merge_fraction = fraction}); };
+  CHECK(time(0).makespan_us == doctest::Approx(2.1));
+  CHECK(time(0).merge_error_us == 0);
+  CHECK(time(0.5).finish_us[0] == doctest::Approx(2));
+  CHECK(time(0.5).makespan_us == doctest::Approx(2.2));
+  CHECK(time(0.5).merge_error_us == doctest::Approx(0.575));
+  CHECK(time(0.5).events < time(0).events);
+  CHECK(time(0.1).makespan_us == doctest::Approx(2.1));
+  CHECK(time(0.1).merge_error_us == doctest::Approx(0.105));
+  CHECK_THROWS_AS((void)time(1), Error);
+  CHECK_THROWS_AS((void)time(-0.1), Error);
 }
 
 TEST_CASE("chained sharing") {

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <set>
 
 #include "switchyard/dispatch/alltoall_planner.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
@@ -109,7 +110,63 @@ TEST_CASE("plans and routings send the same rows") {
   }
 }
 
-TEST_CASE("bytes are conserved globally, per rank and per node; deduplication never sends more over the network") {
+/// Rows that tokens bring to or take from each rank and node, counted token by token: as often as there are choices,
+/// other ranks with a choice, or other nodes with one.
+struct Counted {
+  std::vector<std::int64_t> from_rank = std::vector<std::int64_t>(kRanks), to_rank = from_rank;
+  std::vector<std::int64_t> out_of_node = std::vector<std::int64_t>(kRanks / 2), into_node = out_of_node;
+};
+Counted counted(std::vector<RoutingMap> const& routings, Deduplication how) {
+  Counted counts;
+  for (std::size_t from = 0; from < routings.size(); ++from)
+    for (std::int64_t token = 0; token < routings[from].num_tokens(); ++token) {
+      std::set<std::size_t> ranks, nodes;
+      for (std::size_t k = 0; k < 2; ++k) {
+        std::int32_t const expert = routings[from].ids()[static_cast<std::size_t>(2 * token) + k];
+        if (expert < 0) continue;
+        auto const to = static_cast<std::size_t>(expert / 2);
+        bool const again = how == Deduplication::per_rank && !ranks.insert(to).second;
+        bool const crosses = how == Deduplication::per_node ? nodes.insert(to / 2).second : !again;
+        counts.from_rank[from] += again ? 0 : 1;
+        counts.to_rank[to] += again ? 0 : 1;
+        if (to / 2 == from / 2 || !crosses) continue;
+        ++counts.out_of_node[from / 2];
+        ++counts.into_node[to / 2];
+      }
+    }
+  return counts;
+}
+
+TEST_CASE("every rank and every node sends and receives what its tokens say") {
+  auto const topology = two_nodes();
+  auto const placement = ExpertPlacement::contiguous(1, kExperts, kRanks);
+  auto const nic = [&](LinkClass link_class, int node) {
+    int const first = topology.first_link(link_class).value() + 2 * node;
+    return std::pair{LinkId(first), LinkId(first + 1)};
+  };
+  for (std::uint64_t seed = 1; seed <= 200; ++seed)
+    for (auto const how : {Deduplication::none, Deduplication::per_rank, Deduplication::per_node}) {
+      CAPTURE(seed);
+      CAPTURE(to_string(how));
+      auto const routings = random_routings(seed);
+      LinkAccount account(topology);
+      for (auto const& phase : routing_traffic(topology, routings, placement, 0, 6, how)) account.add(phase.flows);
+      Counted const counts = counted(routings, how);
+      for (int rank = 0; rank < kRanks && how != Deduplication::per_node; ++rank) {
+        CHECK(account.sent_bytes(RankId(rank)) == 6 * counts.from_rank[static_cast<std::size_t>(rank)]);
+        CHECK(account.received_bytes(RankId(rank)) == 6 * counts.to_rank[static_cast<std::size_t>(rank)]);
+      }
+      for (int node = 0; node < kRanks / 2; ++node) {
+        auto const [out_a, out_b] = nic(LinkClass::nic_out, node);
+        auto const [in_a, in_b] = nic(LinkClass::nic_in, node);
+        auto const of_node = static_cast<std::size_t>(node);
+        CHECK(account.link_bytes(out_a) + account.link_bytes(out_b) == 6 * counts.out_of_node[of_node]);
+        CHECK(account.link_bytes(in_a) + account.link_bytes(in_b) == 6 * counts.into_node[of_node]);
+      }
+    }
+}
+
+TEST_CASE("bytes are conserved globally; deduplication never sends more over the network") {
   auto const topology = two_nodes();
   auto const placement = ExpertPlacement::contiguous(1, kExperts, kRanks);
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
@@ -145,6 +202,33 @@ TEST_CASE("a rebalance sends each network copy once") {
   CHECK(phases.size() == 2);
   CHECK(rebalance_traffic(plan_rebalance(before, before), 100).empty());
   CHECK_THROWS_AS((void)rebalance_traffic(plan, 0), Error);
+}
+
+/// A rank receives each expert that it lacks once, however many replicas it will hold.
+TEST_CASE("a rebalance of random placements brings every rank what it lacks") {
+  ClusterTopology const topology = two_nodes();
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+    CAPTURE(seed);
+    CounterRng const rng(seed, 0);
+    auto const layout = SlotLayout::uniform(kRanks, 3);
+    std::vector<std::int32_t> maps[2];
+    for (std::uint64_t i = 0; i < 24; ++i) {  // every expert once, then four drawn ones
+      auto const drawn = static_cast<std::int32_t>(rng.below(i, kExperts));
+      maps[i / 12].push_back(i % 12 < kExperts ? static_cast<std::int32_t>((i + seed * (i / 12)) % kExperts) : drawn);
+    }
+    auto const placed = [&](std::vector<std::int32_t> const& map) {
+      return ExpertPlacement(1, kExperts, layout, std::vector<ExpertId>(map.begin(), map.end()));
+    };
+    auto const before = placed(maps[0]), after = placed(maps[1]);
+    LinkAccount account(topology);
+    for (auto const& phase : rebalance_traffic(plan_rebalance(before, after), 100)) account.add(phase.flows);
+    for (std::size_t rank = 0; rank < kRanks; ++rank) {
+      std::set<std::int32_t> lacks(maps[1].begin() + static_cast<std::ptrdiff_t>(3 * rank),
+                                   maps[1].begin() + static_cast<std::ptrdiff_t>(3 * rank + 3));
+      for (std::size_t slot = 3 * rank; slot < 3 * rank + 3; ++slot) lacks.erase(maps[0][slot]);
+      CHECK(account.received_bytes(RankId(static_cast<int>(rank))) == 100 * static_cast<std::int64_t>(lacks.size()));
+    }
+  }
 }
 
 TEST_CASE("worlds that do not fit are refused with both numbers") {
