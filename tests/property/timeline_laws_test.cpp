@@ -102,6 +102,35 @@ double chain_us(TaskGraph const& graph, Timeline const& timeline) {
   return longest;
 }
 
+/// Bytes times links that flows cross.
+std::int64_t link_bytes(ClusterTopology const& topology, std::vector<TrafficPhase> const& phases) {
+  std::int64_t sum = 0;
+  for (TrafficPhase const& phase : phases)
+    for (Flow const& flow : phase.flows) {
+      Path const path = topology.path(flow.from, flow.to);
+      sum += flow.bytes * static_cast<std::int64_t>(path.links().size());
+    }
+  return sum;
+}
+
+/// Two works of one dispatch, before and after a move, for every layer; one move per layer.
+MoeTimelineSpec random_moving_spec(Draw& draw, int ranks) {
+  MoeTimelineSpec spec;
+  spec.ranks = ranks;
+  spec.steps = 2 + draw.below(5);
+  spec.layers = 1 + draw.below(3);
+  spec.batches = 1 + draw.below(2);
+  spec.attention_us = draw.real(0, 10);
+  for (int layer = 0; layer < spec.layers; ++layer) {
+    for (int i = 0; i < 2; ++i)
+      spec.works.push_back({{random_phase(draw, ranks)}, random_times(draw, ranks), {random_phase(draw, ranks)}});
+    for (int batch = 0; batch < spec.batches; ++batch) spec.choices.push_back({2 * layer, 2 * layer + 1});
+    spec.moves.push_back(
+        {"layer " + std::to_string(layer), random_phase(draw, ranks).flows, random_times(draw, ranks), layer});
+  }
+  return spec;
+}
+
 }  // namespace
 
 TEST_CASE("no timeline beats its chains, its streams or its links; the path adds up") {
@@ -266,6 +295,39 @@ TEST_CASE("with barriers and one stream a timeline takes as long as its phases o
       }
     }
   }
+}
+
+TEST_CASE("every step sends what the maps committed before it say") {
+  int changed = 0;
+  for (std::uint64_t seed = 1; seed <= kCases / 3; ++seed) {
+    CAPTURE(seed);
+    Draw draw(seed);
+    auto const topology = random_cluster(draw);
+    auto const spec = random_moving_spec(draw, topology.num_ranks());
+    auto const graph = moe_task_graph(spec);
+    for (auto const fidelity : {Fidelity::t0, Fidelity::t1, Fidelity::t2}) {
+      auto const timeline = run(graph, topology, fidelity);
+      auto const& committed = timeline.committed_at;
+      std::int64_t expected = 0, sent = 0;
+      for (int step = 0; step < spec.steps; ++step)
+        for (std::size_t layer = 0; layer < spec.moves.size(); ++layer) {
+          bool const moved = layer < committed.size() && committed[layer] < step;
+          BatchWork const& work = spec.works[2 * layer + (moved ? 1 : 0)];
+          expected += spec.batches * (link_bytes(topology, work.dispatch) + link_bytes(topology, work.combine));
+          changed += moved ? 1 : 0;
+        }
+      // The moves that were committed, and one more that had begun by the end, on some ranks or on all.
+      std::vector<TrafficPhase> moves;
+      for (std::size_t move = 0; move < std::min(spec.moves.size(), committed.size() + 1); ++move)
+        moves.push_back({"move", spec.moves[move].flows});
+      for (LinkSpan const& span : timeline.links) sent += span.bytes;
+      std::int64_t const all = expected + link_bytes(topology, moves);
+      if (!moves.empty() && committed.size() < spec.moves.size()) moves.pop_back();
+      CHECK(sent <= all);
+      CHECK(sent >= expected + link_bytes(topology, moves));
+    }
+  }
+  CHECK(changed > kCases / 3);
 }
 
 TEST_CASE("same graph, same bits") {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-switchyard_add_test(timeline_test LABEL unit SOURCES unit/timeline_test.cpp LIBS switchyard::sim)
+switchyard_add_test(timeline_test LABEL unit SOURCES unit/simulator_gemm_test.cpp unit/timeline_test.cpp LIBS switchyard::sim)
 switchyard_add_test(timeline_laws_test LABEL property SOURCES property/timeline_laws_test.cpp LIBS switchyard::sim)
 if(TARGET switchyard_cli)
   switchyard_add_test(tools_timeline_test LABEL unit SOURCES unit/tools_timeline_test.cpp LIBS switchyard::core)

@@ -215,6 +215,20 @@ TEST_CASE("a trace file holds the worked example") {
   CHECK(support::contains(trace, R"("name":"thread_name","pid":2,"tid":1,"args":{"name":"gpu_in"})"));
 }
 
+TEST_CASE("a trace file keeps to its number of events with whole ranks, the critical path's first") {
+  auto const graph = moe_task_graph(worked_example());
+  auto const timeline = run(graph);
+  // Four events a rank; the path is rank 1's.
+  CHECK(traced_ranks(graph, timeline) == std::vector<int>{0, 1});
+  CHECK(traced_ranks(graph, timeline, 8) == std::vector<int>{0, 1});
+  CHECK(traced_ranks(graph, timeline, 7) == std::vector<int>{1});
+  CHECK(traced_ranks(graph, timeline, 1) == std::vector<int>{1});
+  std::string const trace = to_chrome_trace(graph, timeline, box(), "t", 7);
+  CHECK(support::contains(trace, R"("ranks":2,"ranks_shown":1)"));
+  CHECK_FALSE(support::contains(trace, R"("name":"rank 0")"));
+  CHECK(support::contains(trace, R"("cat":"link","pid":2)"));
+}
+
 TEST_CASE("graphs that make no sense are refused") {
   auto spec = worked_example();
   auto const refused = [](MoeTimelineSpec const& bad, char const* text) {

@@ -64,7 +64,8 @@ NetworkSpec read_network(io::JsonValue const& value) {
 }
 
 void check_header(io::JsonValue const& root) {
-  root.only_members({"format", "schema_version", "name", "nodes", "gpus_per_node", "intra_node", "network", "sources"});
+  root.only_members({"format", "schema_version", "name", "nodes", "gpus_per_node", "sms_per_gpu", "intra_node",
+                     "network", "sources"});
   if (root.at("format").as_string() != kFormat) root.at("format").fail("a cluster file says \"switchyard-topology\"");
   if (root.at("schema_version").as_int(0, kMaxCount) != ClusterSpec::kSchemaVersion)
     root.at("schema_version").fail("this version reads schema_version 1");
@@ -97,9 +98,13 @@ nlohmann::ordered_json json_of(NetworkSpec const& network) {
 }  // namespace
 
 std::string to_json(ClusterSpec const& spec) {
-  nlohmann::ordered_json json{
-      {"format", kFormat},   {"schema_version", ClusterSpec::kSchemaVersion}, {"name", spec.name},
-      {"nodes", spec.nodes}, {"gpus_per_node", spec.gpus_per_node},           {"intra_node", json_of(spec.intra_node)}};
+  nlohmann::ordered_json json{{"format", kFormat},
+                              {"schema_version", ClusterSpec::kSchemaVersion},
+                              {"name", spec.name},
+                              {"nodes", spec.nodes},
+                              {"gpus_per_node", spec.gpus_per_node}};
+  if (spec.sms_per_gpu > 0) json["sms_per_gpu"] = spec.sms_per_gpu;
+  json["intra_node"] = json_of(spec.intra_node);
   if (spec.network.nics_per_node > 0) json["network"] = json_of(spec.network);
   json["sources"] = nlohmann::ordered_json::object();
   for (auto const& [path, text] : spec.sources) json["sources"][path] = text;
@@ -113,6 +118,7 @@ ClusterSpec cluster_spec_from_json(std::string_view text, std::string const& sou
   spec.name = root.at("name").as_string();
   spec.nodes = count_of(root.at("nodes"));
   spec.gpus_per_node = count_of(root.at("gpus_per_node"));
+  if (auto const sms = root.find("sms_per_gpu")) spec.sms_per_gpu = sms->as_double();
   spec.intra_node = read_intra_node(root.at("intra_node"));
   if (auto const network = root.find("network")) spec.network = read_network(*network);
   if (auto const sources = root.find("sources"))

@@ -2,6 +2,7 @@
 // The machines people have. Every constant that is not a plain count names where it comes from.
 #include "switchyard/internal/require.hpp"
 #include "switchyard/sim/cluster_spec.hpp"
+#include "switchyard/sim/grouped_gemm.hpp"
 
 namespace switchyard::sim {
 namespace {
@@ -16,7 +17,17 @@ constexpr char const* kNetworkLatencySource = "NCCL tuner (tuning.cc), network, 
 constexpr char const* kNetworkMessageSource = "NCCL tuner: post overhead of 1 us on Intel hosts";
 constexpr char const* kMessageSource =
     "assumed: a tenth of the network's; calibrate to have it measured (docs/simulator.md)";
+constexpr char const* kSmSource = "multiprocessor count that the driver reports for this GPU";
 constexpr char const* kUplinkSource = "no oversubscription assumed: NICs per leaf times their rate";
+
+/// @return the GPU's name as its driver gives it.
+std::string_view device_of(std::string_view name) {
+  if (name == "dgx-h100") return "NVIDIA H100 80GB HBM3";
+  if (name == "dgx-h200") return "NVIDIA H200";
+  if (name == "dgx-b200") return "NVIDIA B200";
+  if (name == "dgx-a100") return "NVIDIA A100-SXM4-80GB";
+  return name == "gb200-nvl72" ? "NVIDIA GB200" : "NVIDIA L40S";
+}
 
 ClusterSpec nvlink_box(std::string name, int gpus, double gpu_gb_per_s, double peer_gb_per_s) {
   ClusterSpec spec;
@@ -99,6 +110,8 @@ std::vector<std::string> cluster_preset_names() {
 ClusterSpec cluster_preset(std::string_view name, int nodes) {
   ClusterSpec spec = one_node(name);
   spec.nodes = nodes;
+  spec.sms_per_gpu = sms_of_device(device_of(name));
+  spec.sources["sms_per_gpu"] = kSmSource;
   require_valid(spec);
   return spec;
 }

@@ -87,6 +87,9 @@ std::string_view to_string(NetworkRouting routing) noexcept {
 
 void require_valid(ClusterSpec const& spec) {
   require_sizes(spec);
+  SWITCHYARD_REQUIRE(std::isfinite(spec.sms_per_gpu) && spec.sms_per_gpu >= 0, invalid_argument,
+                     "sms_per_gpu is {}: give the streaming multiprocessors of a GPU, or leave it out",
+                     spec.sms_per_gpu);
   require_intra_node(spec);
   require_network(spec);
 }

@@ -115,18 +115,20 @@ Json json_of(GroupedGemmCost const& gemm) {
           {"token_us", gemm.token_us},
           {"tile_rows", gemm.tile_rows},
           {"tile_us", gemm.tile_us},
+          {"sms", gemm.sms},
+          {"wave_loss", gemm.wave_loss},
           {"knots_rows_us_per_expert", json_of(gemm.per_expert)}};
 }
 
 double read_time(io::JsonValue const& value) {
   double const us = value.as_double();
-  if (us < 0) value.fail("nothing takes a negative time");
+  if (us < 0) value.fail("it must not be negative");
   return us;
 }
 
 GroupedGemmCost read_gemm(io::JsonValue const& value) {
   value.only_members({"dtype", "hidden", "intermediate", "topk", "experts", "tp", "provenance", "launch_us", "token_us",
-                      "tile_rows", "tile_us", "knots_rows_us_per_expert"});
+                      "tile_rows", "tile_us", "sms", "wave_loss", "knots_rows_us_per_expert"});
   GroupedGemmCost gemm;
   gemm.key.dtype = value.at("dtype").as_string();
   gemm.key.hidden = value.at("hidden").as_int(1, kMaxCount);
@@ -140,6 +142,10 @@ GroupedGemmCost read_gemm(io::JsonValue const& value) {
   gemm.tile_rows = static_cast<int>(value.at("tile_rows").as_int(0, kMaxInt));
   gemm.tile_us = read_time(value.at("tile_us"));
   gemm.per_expert = read_curve(value.at("knots_rows_us_per_expert"));
+  // Files of earlier builds have neither: no other GPU is predicted from them, and their last waves are not rounded.
+  if (auto const sms = value.find("sms")) gemm.sms = read_time(*sms);
+  if (auto const loss = value.find("wave_loss")) gemm.wave_loss = read_time(*loss);
+  if (gemm.wave_loss > 1) value.at("wave_loss").fail("a last wave loses at most all of its idle SMs: 0 to 1");
   return gemm;
 }
 

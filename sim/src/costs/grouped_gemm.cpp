@@ -7,6 +7,7 @@
 
 #include "costs/csv_table.hpp"
 #include "costs/curve_readers.hpp"
+#include "costs/gemm_waves.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::sim {
@@ -137,23 +138,73 @@ Tiles best_tiles(std::vector<Measurement> const& points) {
   return best;
 }
 
+/// What is left per expert of the samples for which `wanted` says so. Empty where that is nothing at some sample.
+template <typename Wanted>
+std::vector<Measurement> left_per_expert(GroupedGemmCost const& cost, std::vector<GemmSample> const& samples,
+                                         Wanted const& wanted) {
+  std::vector<Measurement> left;
+  for (GemmSample const& sample : samples) {
+    if (!wanted(sample)) continue;
+    double const tiles = sample.active * std::ceil(sample.rows / cost.tile_rows);
+    double const us = sample.us - cost.launch_us - cost.token_us * static_cast<double>(sample.tokens);
+    left.push_back({sample.rows, (us - waves_us(cost, tiles, 0)) / sample.active});
+    if (left.back().us <= 0) return {};
+  }
+  return left;
+}
+
+/// [row counts] ascending.
+std::vector<double> row_counts(std::vector<GemmSample> const& samples) {
+  std::vector<double> rows;
+  for (GemmSample const& sample : samples) rows.push_back(sample.rows);
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  return rows;
+}
+
+/// Mean relative error of the samples of every second row count, predicted from the others.
+double wave_error(GroupedGemmCost cost, std::vector<GemmSample> const& samples) {
+  auto const rows = row_counts(samples);
+  double sum = 0;
+  for (int const parity : {0, 1}) {
+    auto const held_out = [&](GemmSample const& sample) {
+      return std::distance(rows.begin(), std::lower_bound(rows.begin(), rows.end(), sample.rows)) % 2 == parity;
+    };
+    auto const left = left_per_expert(cost, samples, [&](GemmSample const& sample) { return !held_out(sample); });
+    if (left.empty()) return std::numeric_limits<double>::infinity();
+    cost.per_expert = fit_curve(left).curve;
+    for (GemmSample const& sample : samples) {
+      if (!held_out(sample)) continue;
+      std::vector<std::int64_t> const equal(static_cast<std::size_t>(sample.active),
+                                            static_cast<std::int64_t>(std::llround(sample.rows)));
+      sum += std::abs(grouped_gemm_us(cost, equal, sample.tokens) - sample.us) / sample.us;
+    }
+  }
+  return sum;
+}
+
+/// Tried: a quarter, half, three quarters and all of a last wave's idle SMs.
+void fit_wave_loss(GroupedGemmCost& cost, std::vector<GemmSample> const& samples) {
+  if (cost.tile_rows == 0 || cost.sms == 0) return;
+  GroupedGemmCost best = cost;
+  double least = wave_error(cost, samples);
+  for (double const loss : {0.25, 0.5, 0.75, 1.0}) {
+    GroupedGemmCost tried = cost;
+    tried.wave_loss = loss;
+    double const error = wave_error(tried, samples);
+    if (error >= least) continue;
+    least = error;
+    tried.per_expert = fit_curve(left_per_expert(tried, samples, [](GemmSample const&) { return true; })).curve;
+    if (!tried.per_expert.knots.empty()) best = tried;
+  }
+  cost = best;
+}
+
 }  // namespace
 
 std::string to_string(GemmKey const& key) {
   return fmt::format("{} {}x{} top-{} of {} tp={}", key.dtype, key.hidden, key.intermediate, key.topk, key.experts,
                      key.tp);
-}
-
-double grouped_gemm_us(GroupedGemmCost const& cost, std::span<std::int64_t const> rows, std::int64_t tokens) {
-  SWITCHYARD_REQUIRE(tokens >= 0, invalid_argument, "{} tokens: their number is not negative", tokens);
-  double us = 0;
-  for (std::int64_t const of_expert : rows) {
-    if (of_expert == 0) continue;
-    if (us == 0) us = cost.launch_us + cost.token_us * static_cast<double>(tokens);
-    auto const count = static_cast<double>(of_expert);
-    us += cost_us(cost.per_expert, count) + us_of({cost.tile_rows, cost.tile_us}, count);
-  }
-  return us;
 }
 
 bool is_gemm_table(std::string_view text) {
@@ -194,6 +245,8 @@ GroupedGemmCost fit_gemm(MeasuredGemm const& measured) {
   cost.tile_rows = tiles.rows;
   cost.tile_us = tiles.us;
   cost.per_expert = fit_curve(without_tiles(points, tiles)).curve;
+  cost.sms = sms_of_device(measured.provenance.device);
+  fit_wave_loss(cost, measured.samples);
   return cost;
 }
 

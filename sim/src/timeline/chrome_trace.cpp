@@ -7,7 +7,9 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "switchyard/internal/to_size.hpp"
 #include "switchyard/sim/timeline_summary.hpp"
 
 namespace switchyard::sim {
@@ -30,15 +32,22 @@ std::string us_text(std::int64_t ns) {
 
 class Writer {
  public:
-  Writer(TaskGraph const& graph, Timeline const& timeline, ClusterTopology const& topology)
-      : graph_(graph), timeline_(timeline), topology_(topology), links_process_(graph.num_ranks()) {
+  Writer(TaskGraph const& graph, Timeline const& timeline, ClusterTopology const& topology, std::int64_t max_events)
+      : graph_(graph),
+        timeline_(timeline),
+        topology_(topology),
+        links_process_(graph.num_ranks()),
+        ranks_(traced_ranks(graph, timeline, max_events)),
+        is_shown_(to_size(graph.num_ranks()), false) {
+    for (int const rank : ranks_) is_shown_[to_size(rank)] = true;
     std::map<int, int> streams_of_rank;
     for (Stream const& stream : graph.streams()) track_of_stream_.push_back(streams_of_rank[stream.rank.value()]++);
   }
 
   std::string write(std::string const& name) {
     out_ = "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"name\":" + quoted(name) +
-           ",\"unit_of_ts_and_dur\":\"us\"},\n\"traceEvents\":[";
+           ",\"unit_of_ts_and_dur\":\"us\",\"ranks\":" + std::to_string(graph_.num_ranks()) +
+           ",\"ranks_shown\":" + std::to_string(ranks_.size()) + "},\n\"traceEvents\":[";
     name_tracks();
     write_tasks();
     write_links();
@@ -66,9 +75,10 @@ class Writer {
   }
 
   void name_tracks() {
-    for (int rank = 0; rank < graph_.num_ranks(); ++rank) name_process(rank, fmt::format("rank {}", rank));
+    for (int const rank : ranks_) name_process(rank, fmt::format("rank {}", rank));
     for (std::size_t i = 0; i < track_of_stream_.size(); ++i)
-      metadata("thread_name", graph_.streams()[i].rank.value(), track_of_stream_[i], graph_.streams()[i].name);
+      if (is_shown_[graph_.streams()[i].rank.index()])
+        metadata("thread_name", graph_.streams()[i].rank.value(), track_of_stream_[i], graph_.streams()[i].name);
     name_process(links_process_, "links");
     for (int c = 0; c < kNumLinkClasses; ++c)
       if (capacity_of(static_cast<LinkClass>(c)) > 0)
@@ -85,7 +95,7 @@ class Writer {
   void write_tasks() {
     std::vector<TaskId> order;
     for (TaskId task(0); task.index() < timeline_.tasks.size(); ++task)
-      if (timeline_.tasks[task.index()].ran()) order.push_back(task);
+      if (timeline_.tasks[task.index()].ran() && shows(task)) order.push_back(task);
     std::stable_sort(order.begin(), order.end(), [&](TaskId a, TaskId b) {
       return timeline_.tasks[a.index()].start_us < timeline_.tasks[b.index()].start_us;
     });
@@ -100,6 +110,8 @@ class Writer {
     slice(label.name, to_string(label.kind), graph_.rank_of(task).value(), track_of(task), start_ns, end_ns,
           fmt::format("\"task\":{}", task.value()));
   }
+
+  [[nodiscard]] bool shows(TaskId task) const { return is_shown_[graph_.rank_of(task).index()]; }
 
   [[nodiscard]] int track_of(TaskId task) const {
     return track_of_stream_[graph_.tasks()[task.index()].stream.index()];
@@ -155,7 +167,7 @@ class Writer {
     int arrow = 0;
     TaskId from(-1);
     for (PathPiece const& piece : path) {
-      if (ns_of(piece.end_us) <= ns_of(piece.start_us)) continue;
+      if (ns_of(piece.end_us) <= ns_of(piece.start_us) || !shows(piece.task)) continue;
       if (from.valid()) {
         auto const end_ns = std::min(ns_of(timeline_.tasks[from.index()].end_us), ns_of(piece.start_us));
         flow_end("s", arrow, from, end_ns - 1);
@@ -177,6 +189,8 @@ class Writer {
   Timeline const& timeline_;
   ClusterTopology const& topology_;
   int links_process_;
+  std::vector<int> ranks_;      // shown, ascending
+  std::vector<bool> is_shown_;  // [ranks]
   std::vector<int> track_of_stream_;
   std::string out_;
   bool first_ = true;
@@ -184,9 +198,30 @@ class Writer {
 
 }  // namespace
 
+std::vector<int> traced_ranks(TaskGraph const& graph, Timeline const& timeline, std::int64_t max_events) {
+  std::vector<std::int64_t> events(to_size(graph.num_ranks()), 0);
+  std::vector<int> order;
+  for (PathPiece const& piece : summarize(graph, timeline).critical_path)
+    order.push_back(graph.rank_of(piece.task).value());
+  for (int rank = 0; rank < graph.num_ranks(); ++rank) order.push_back(rank);
+  for (TaskId task(0); task.index() < timeline.tasks.size(); ++task) {
+    TaskTime const& time = timeline.tasks[task.index()];
+    if (time.ran() && ns_of(time.end_us) > ns_of(time.start_us)) ++events[graph.rank_of(task).index()];
+  }
+  std::set<int> shown;
+  std::int64_t left = max_events;
+  for (int const rank : order) {
+    if (shown.count(rank) != 0) continue;
+    left -= events[to_size(rank)];
+    if (left < 0 && !shown.empty()) break;
+    shown.insert(rank);
+  }
+  return {shown.begin(), shown.end()};
+}
+
 std::string to_chrome_trace(TaskGraph const& graph, Timeline const& timeline, ClusterTopology const& topology,
-                            std::string const& name) {
-  return Writer(graph, timeline, topology).write(name);
+                            std::string const& name, std::int64_t max_events) {
+  return Writer(graph, timeline, topology, max_events).write(name);
 }
 
 }  // namespace switchyard::sim

@@ -71,7 +71,11 @@ void require_valid(MoeTimelineSpec const& spec) {
                        spec.attention_us, spec.shared_expert_us);
   SWITCHYARD_REQUIRE(!spec.works.empty() || !spec.moves.empty(), invalid_argument,
                      "neither a dispatch nor a move: there is nothing to put on a timeline");
-  for (BatchWork const& work : spec.works) require_ranks(work.experts_us.size(), spec.ranks, "experts' times");
+  for (BatchWork const& work : spec.works) {
+    require_ranks(work.experts_us.size(), spec.ranks, "experts' times");
+    if (!work.experts_sm_bound.empty())
+      require_ranks(work.experts_sm_bound.size(), spec.ranks, "parts of experts' times");
+  }
   for (LayerMove const& move : spec.moves) require_ranks(move.commit_us.size(), spec.ranks, "commit times");
   SWITCHYARD_REQUIRE(tasks_of(spec) <= kMaxTasks, invalid_argument,
                      "{} steps of {} layers and {} batches on {} ranks are more than {} tasks: take fewer", spec.steps,
@@ -175,8 +179,10 @@ class Builder {
     BatchState& state = batches_[to_size(batch)];
     shared_stages(batch, OverlapEvent::dispatch_done);
     Serving const works = serving(batch);
-    PerRank const added = stage(batch, TaskKind::experts, "experts",
-                                [&](std::size_t rank) { return spec_.works[works.now].experts_us[rank]; });
+    BatchWork const& now = spec_.works[works.now];
+    PerRank const added = stage(
+        batch, TaskKind::experts, "experts", [&](std::size_t rank) { return now.experts_us[rank]; },
+        now.experts_sm_bound);
     for (std::size_t rank = 0; rank < added.size() && works.move >= 0; ++rank)
       graph_.change_work(added[rank], works.move, spec_.works[works.later].experts_us[rank]);
     PerRank const computed = state.ready;
@@ -205,13 +211,15 @@ class Builder {
 
   /// @return the tasks; what the next stage waits for is in the batch's state.
   template <typename Us>
-  PerRank stage(int batch, TaskKind kind, std::string const& name, Us const& us) {
+  PerRank stage(int batch, TaskKind kind, std::string const& name, Us const& us,
+                std::vector<double> const& sm_bound = {}) {
     PerRank& ready = batches_[to_size(batch)].ready;
     PerRank added;
     LabelId const label = label_of(batch, kind, name);
     for (std::size_t rank = 0; rank < work_streams_.size(); ++rank)
       added.push_back(graph_.add_work(work_streams_[rank], label, us(rank),
-                                      ready.empty() ? std::span<TaskId const>() : std::span(&ready[rank], 1)));
+                                      ready.empty() ? std::span<TaskId const>() : std::span(&ready[rank], 1),
+                                      sm_bound.empty() ? 1 : sm_bound[rank]));
     ready = joined(added);
     return added;
   }

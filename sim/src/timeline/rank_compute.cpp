@@ -16,26 +16,26 @@ constexpr double kLeastSpeed = 0.05;
 
 RankCompute::RankCompute(int ranks) : gpus_(to_size(ranks)) {}
 
-double RankCompute::speed(Gpu const& gpu) {
-  double speed = 1;
-  for (double const share : gpu.shares) speed -= share;
-  return std::max(kLeastSpeed, speed);
+double RankCompute::slowdown(Gpu const& gpu) {
+  double left = 1;
+  for (double const share : gpu.shares) left -= share;
+  return 1 / std::max(kLeastSpeed, left);
 }
 
 void RankCompute::announce(Gpu const& gpu, Running const& running, RankId rank) {
-  ends_.push({running.since_us + running.left_us / speed(gpu), running.task, rank, running.version});
+  ends_.push({running.since_us + running.left_us / speed(running, slowdown(gpu)), running.task, rank, running.version});
 }
 
-void RankCompute::start(TaskId task, RankId rank, double work_us, double now_us) {
+void RankCompute::start(TaskId task, RankId rank, double work_us, double sm_bound, double now_us) {
   Gpu& gpu = gpus_[rank.index()];
-  gpu.running.push_back({task, work_us, now_us, 0});
+  gpu.running.push_back({task, work_us, now_us, sm_bound, 0});
   announce(gpu, gpu.running.back(), rank);
 }
 
 void RankCompute::take_share(RankId rank, double share, double now_us) {
   if (share == 0) return;
   Gpu& gpu = gpus_[rank.index()];
-  double const before = speed(gpu);
+  double const before = slowdown(gpu);
   // Shares are kept one by one: adding and subtracting would leave rounding behind.
   if (share > 0) {
     gpu.shares.push_back(share);
@@ -43,7 +43,7 @@ void RankCompute::take_share(RankId rank, double share, double now_us) {
     gpu.shares.erase(std::find(gpu.shares.begin(), gpu.shares.end(), -share));
   }
   for (Running& running : gpu.running) {
-    running.left_us = std::max(0.0, running.left_us - (now_us - running.since_us) * before);
+    running.left_us = std::max(0.0, running.left_us - (now_us - running.since_us) * speed(running, before));
     running.since_us = now_us;
     ++running.version;
     announce(gpu, running, rank);

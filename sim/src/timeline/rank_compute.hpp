@@ -14,7 +14,8 @@ class RankCompute {
  public:
   explicit RankCompute(int ranks);
 
-  void start(TaskId task, RankId rank, double work_us, double now_us);
+  /// @param sm_bound as Task::sm_bound.
+  void start(TaskId task, RankId rank, double work_us, double sm_bound, double now_us);
   /// From `now_us` on an exchange takes `share` more of the rank's SMs, or gives it back when negative.
   void take_share(RankId rank, double share, double now_us);
   /// @return when the next work ends; infinity when none runs.
@@ -27,6 +28,7 @@ class RankCompute {
     TaskId task{};
     double left_us = 0;  ///< on the whole GPU, at `since_us`
     double since_us = 0;
+    double sm_bound = 1;
     std::uint32_t version = 0;
   };
   struct Gpu {
@@ -42,7 +44,11 @@ class RankCompute {
   struct Later {
     bool operator()(End const& a, End const& b) const { return a.us != b.us ? a.us > b.us : a.task > b.task; }
   };
-  [[nodiscard]] static double speed(Gpu const& gpu);
+  /// How many times longer work takes that waits for SMs alone.
+  [[nodiscard]] static double slowdown(Gpu const& gpu);
+  [[nodiscard]] static double speed(Running const& running, double slowdown) {
+    return 1 / (1 + running.sm_bound * (slowdown - 1));
+  }
   void announce(Gpu const& gpu, Running const& running, RankId rank);
   /// Drops announcements that a change of speed has overtaken.
   void drop_stale();

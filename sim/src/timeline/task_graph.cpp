@@ -88,8 +88,12 @@ void TaskGraph::require_streams(std::span<StreamId const> streams) const {
                        streams[rank].value(), rank);
 }
 
-TaskId TaskGraph::add_work(StreamId stream, LabelId label, double work_us, std::span<TaskId const> after) {
+TaskId TaskGraph::add_work(StreamId stream, LabelId label, double work_us, std::span<TaskId const> after,
+                           double sm_bound) {
+  SWITCHYARD_REQUIRE(sm_bound >= 0 && sm_bound <= 1, invalid_argument,
+                     "{} of a task's time depends on SMs: give a part from 0 to 1", sm_bound);
   Task task{stream, label, work_us};
+  task.sm_bound = static_cast<float>(sm_bound);
   TaskId const id = add_task(task, after);
   require_time(work_us, label_of(id).name);
   return id;

@@ -108,7 +108,7 @@ class Run {
       compute_.take_share(rank, graph_.exchanges()[one.exchange.index()].sm_share, now_us_);
       session_->start(one.exchange, rank, now_us_);
     } else {
-      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : work_us(one), now_us_);
+      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : work_us(one), one.sm_bound, now_us_);
     }
   }
 

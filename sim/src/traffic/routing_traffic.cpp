@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "switchyard/dispatch/replica_rule.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/sim/plan_traffic.hpp"
@@ -27,25 +28,31 @@ void require_fit(ClusterTopology const& topology, std::span<RoutingMap const> ro
   require_experts(routings, placement);
 }
 
-/// [experts] each expert's first slot.
-std::vector<SlotId> home_slots(ExpertPlacement const& placement, int layer) {
-  ReplicaTable const replicas(placement, layer);
-  std::vector<SlotId> homes;
-  for (int expert = 0; expert < placement.num_experts(); ++expert) {
-    auto const slots = replicas.replicas(ExpertId(expert));
-    SWITCHYARD_REQUIRE(!slots.empty(), invalid_placement, "expert {} of layer {} has no slot: no token can reach it",
-                       expert, layer);
-    homes.push_back(slots.front());
+/// Which slot a choice of an expert goes to: replicas by token, rank and layer, as dispatch plans choose them.
+class Homes {
+ public:
+  Homes(ExpertPlacement const& placement, int layer)
+      : layout_(placement.layout()), replicas_(placement, layer), layer_(layer) {
+    for (int expert = 0; expert < placement.num_experts(); ++expert)
+      SWITCHYARD_REQUIRE(!replicas_.replicas(ExpertId(expert)).empty(), invalid_placement,
+                         "expert {} of layer {} has no slot: no token can reach it", expert, layer);
   }
-  return homes;
-}
 
-/// [experts] the rank of that slot.
-std::vector<int> home_ranks(ExpertPlacement const& placement, int layer) {
-  std::vector<int> ranks;
-  for (SlotId const slot : home_slots(placement, layer)) ranks.push_back(placement.layout().rank_of(slot).value());
-  return ranks;
-}
+  [[nodiscard]] SlotId slot(int expert, std::int64_t token, int source) const {
+    auto const slots = replicas_.replicas(ExpertId(expert));
+    if (slots.size() == 1) return slots.front();
+    return slots[to_size(choose_replica(ReplicaRule::token_rank_layer, TokenIndex(token), RankId(source), layer_,
+                                        static_cast<std::int64_t>(slots.size())))];
+  }
+  [[nodiscard]] int rank(int expert, std::int64_t token, int source) const {
+    return layout_.rank_of(slot(expert, token, source)).value();
+  }
+
+ private:
+  SlotLayout const& layout_;
+  ReplicaTable replicas_;
+  int layer_;
+};
 
 /// Counts the places of one token at a time.
 class PlaceSet {
@@ -74,14 +81,14 @@ void append_flows(std::vector<Flow>& flows, RankId from, std::vector<std::int64_
     if (rows[to] > 0) flows.push_back({from, RankId(static_cast<int>(to)), checked_mul(rows[to], row_bytes), 1, 0});
 }
 
-std::vector<TrafficPhase> straight(std::span<RoutingMap const> routings, std::vector<int> const& homes, int ranks,
+std::vector<TrafficPhase> straight(std::span<RoutingMap const> routings, Homes const& homes, int ranks,
                                    std::int64_t row_bytes, bool once_per_rank) {
   TrafficPhase phase{"exchange", {}};
   for (std::size_t from = 0; from < routings.size(); ++from) {
     std::vector<std::int64_t> rows(to_size(ranks), 0);
     PlaceSet seen(ranks);
     for_each_choice(routings[from], [&](std::int64_t token, int expert) {
-      int const to = homes[to_size(expert)];
+      int const to = homes.rank(expert, token, static_cast<int>(from));
       if (!once_per_rank || seen.add(to, token)) ++rows[to_size(to)];
     });
     append_flows(phase.flows, RankId(static_cast<int>(from)), rows, row_bytes);
@@ -92,7 +99,7 @@ std::vector<TrafficPhase> straight(std::span<RoutingMap const> routings, std::ve
 /// Two hops: the GPU of a node that stands where the source stands in its own takes the node's copy of a token and
 /// hands it on; on the source's node that GPU is the source itself.
 std::vector<TrafficPhase> by_node(ClusterTopology const& topology, std::span<RoutingMap const> routings,
-                                  std::vector<int> const& homes, std::int64_t row_bytes) {
+                                  Homes const& homes, std::int64_t row_bytes) {
   int const ranks = topology.num_ranks();
   int const per_node = topology.spec().gpus_per_node;
   TrafficPhase to_nodes{"to nodes", {}};
@@ -102,7 +109,7 @@ std::vector<TrafficPhase> by_node(ClusterTopology const& topology, std::span<Rou
     PlaceSet nodes(topology.spec().nodes);
     PlaceSet finals(ranks);
     for_each_choice(routings[to_size(from)], [&](std::int64_t token, int expert) {
-      int const to = homes[to_size(expert)];
+      int const to = homes.rank(expert, token, from);
       int const forwarder = to / per_node * per_node + from % per_node;
       if (nodes.add(to / per_node, token)) ++rows[to_size(forwarder)];
       if (!finals.add(to, token)) return;
@@ -138,7 +145,7 @@ std::vector<TrafficPhase> routing_traffic(ClusterTopology const& topology, std::
                                           Deduplication deduplication) {
   SWITCHYARD_REQUIRE(row_bytes >= 1, invalid_argument, "a row of {} bytes moves nothing: give its size", row_bytes);
   require_fit(topology, routings, placement);
-  auto const homes = home_ranks(placement, layer);
+  Homes const homes(placement, layer);
   if (deduplication == Deduplication::per_node) return by_node(topology, routings, homes, row_bytes);
   return straight(routings, homes, topology.num_ranks(), row_bytes, deduplication == Deduplication::per_rank);
 }
@@ -146,10 +153,12 @@ std::vector<TrafficPhase> routing_traffic(ClusterTopology const& topology, std::
 std::vector<std::vector<std::int64_t>> routed_expert_rows(std::span<RoutingMap const> routings,
                                                           ExpertPlacement const& placement, int layer) {
   require_experts(routings, placement);
-  auto const homes = home_slots(placement, layer);
+  Homes const homes(placement, layer);
   std::vector<std::int64_t> rows_of_slot(to_size(placement.num_slots()), 0);
-  for (RoutingMap const& routing : routings)
-    for_each_choice(routing, [&](std::int64_t, int expert) { ++rows_of_slot[homes[to_size(expert)].index()]; });
+  for (std::size_t from = 0; from < routings.size(); ++from)
+    for_each_choice(routings[from], [&](std::int64_t token, int expert) {
+      ++rows_of_slot[homes.slot(expert, token, static_cast<int>(from)).index()];
+    });
   std::vector<std::vector<std::int64_t>> rows;
   auto next = rows_of_slot.begin();
   for (int rank = 0; rank < placement.num_ranks(); ++rank) {

@@ -54,6 +54,7 @@ struct ClusterSpec {
   std::string name{};
   int nodes = 1;
   int gpus_per_node = 1;
+  double sms_per_gpu = 0;  ///< streaming multiprocessors, for the experts' times; 0 = not said
   IntraNodeSpec intra_node{};
   NetworkSpec network{};
   std::map<std::string, std::string> sources{};  ///< path of a constant, "network.nic_gb_per_s" -> where it is from

@@ -15,6 +15,7 @@ struct BatchWork {
   std::vector<TrafficPhase> dispatch{};
   std::vector<double> experts_us{};  ///< [ranks]
   std::vector<TrafficPhase> combine{};
+  std::vector<double> experts_sm_bound{};  ///< [ranks] part of it that grows as SMs are taken; empty: all of it
 };
 
 /// One layer of a rebalance: its transfers and what a rank's commit takes.

@@ -42,15 +42,14 @@ enum class Deduplication : std::uint8_t {
 
 /// A dispatch straight from the routing of all ranks, without a plan. per_node gives two phases, "to nodes" and
 /// "inside nodes".
-/// @param placement one slot per expert (its first replica is used). @throws Error{shape_mismatch} when ranks, experts
-/// or
-///        the cluster do not fit.
+/// @param placement where experts lie; of replicas a token takes the one that ReplicaRule::token_rank_layer names, as
+///        dispatch plans do. @throws Error{shape_mismatch} when ranks, experts or the cluster do not fit.
 [[nodiscard]] std::vector<TrafficPhase> routing_traffic(ClusterTopology const& topology,
                                                         std::span<RoutingMap const> routings,
                                                         ExpertPlacement const& placement, int layer,
                                                         std::int64_t row_bytes, Deduplication deduplication);
 
-/// [ranks][local slots] rows that the experts of a layer compute when every choice goes to an expert's first replica.
+/// [ranks][local slots] rows that the experts of a layer compute, replicas chosen as in routing_traffic().
 /// @throws Error{shape_mismatch} when the routings' experts are not the placement's.
 [[nodiscard]] std::vector<std::vector<std::int64_t>> routed_expert_rows(std::span<RoutingMap const> routings,
                                                                         ExpertPlacement const& placement, int layer);

@@ -47,8 +47,10 @@ struct Task {
   LabelId label{};
   double work_us = 0;  ///< on the whole GPU; 0 for a part of an exchange
   ExchangeId exchange{-1};
-  int poll = -1;       ///< number of the poll that it belongs to
-  int change = -1;     ///< number of the change that work_us has
+  int poll = -1;    ///< number of the poll that it belongs to
+  int change = -1;  ///< number of the change that work_us has
+  /// Part of the time that grows as SMs are taken: 1 for arithmetic, less where memory or a launch is waited for.
+  float sm_bound = 1;
   bool gated = false;  ///< waits for the commit of the background move before it, too
 };
 
@@ -94,7 +96,9 @@ class TaskGraph {
 
   /// Below: @param after tasks added before. @throws Error{invalid_argument} for ids that do not exist, times that are
   /// negative or not finite, an SM share outside [0, 1).
-  TaskId add_work(StreamId stream, LabelId label, double work_us, std::span<TaskId const> after = {});
+  /// @param sm_bound 0 to 1, see Task.
+  TaskId add_work(StreamId stream, LabelId label, double work_us, std::span<TaskId const> after = {},
+                  double sm_bound = 1);
   /// @param streams [ranks] of ranks ascending. @param after [ranks] lists, or none at all.
   /// @return the parts, ranks ascending.
   std::vector<TaskId> add_exchange(std::span<StreamId const> streams, LabelId label, TrafficId traffic, double sm_share,
