@@ -177,27 +177,43 @@ TEST_CASE("lines of a benchmark that do not say where they are from are refused"
   CHECK(contains(refused(std::string(kDevice) + "{\"name\": \"a\"}\n"), "bytes"));
 }
 
-TEST_CASE("a pair's two directions share its channels; ports carry what more ranks showed") {
-  // 20 us, then 100 bytes per us and direction between two ranks, 150 out of a port with four.
+TEST_CASE("a pair's two directions go as even ones do, the rest of the fuller one alone; ports and channels bind") {
+  // 20 us, then 100 GB/s and direction between two ranks, 150 out of a port with four.
   FittedCurve pair, four;
   pair.key = {"alltoall", "box", 2, "", SizeUnit::bytes_per_rank};
-  pair.fit.curve.knots = {{0, 20}, {2000, 30}, {200000, 1020}};  // half leaves: 1,000 bytes in 10 us
+  pair.fit.curve.knots = {{0, 20}, {2e6, 30}, {2e8, 1020}};  // half leaves: 1 MB in 10 us
   four.key = {"alltoall", "box", 4, "", SizeUnit::bytes_per_rank};
-  four.fit.curve.knots = {{0, 20}, {200000, 1020}};  // three quarters leave: 150 bytes per us
+  four.fit.curve.knots = {{0, 20}, {2e8, 1020}};  // three quarters leave: 150 GB/s
   ClusterSpec spec;
   spec.name = "box";
   spec.gpus_per_node = 2;
-  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 0.18;  // 82 % of it are less than 150
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 180;  // 82 % of it are less than 150
   auto const time_us = [&](std::vector<Flow> const& flows) {
     ClusterTopology const topology(calibrated_cluster(spec, std::array{pair, four}, flows));
     return make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
   };
-  Flow const there{RankId(0), RankId(1), 60000, 1, 0}, back{RankId(1), RankId(0), 60000, 1, 0};
+  Flow const there{RankId(0), RankId(1), 60000000, 1, 0}, back{RankId(1), RankId(0), 60000000, 1, 0};
+  Flow const little{RankId(1), RankId(0), 15000000, 1, 0};
   CHECK(time_us({there, back}) == Approx(620));
-  CHECK(time_us({there}) == Approx(20 + 60000 / 150.0));
-  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 0.25;
-  CHECK(time_us({there}) == Approx(20 + 60000 / 200.0));  // the channels bind, 100 each way, not the port of 206
+  CHECK(time_us({there}) == Approx(20 + 60e6 / 150e3));
+  CHECK(time_us({there, little}) == Approx(20 + 150 + 45e6 / 150e3));
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 250;
+  double const channels_bytes_per_us = 2e8 / 1020;  // both ways at the largest size, less than the port's 206 GB/s
+  CHECK(time_us({there}) == Approx(20 + 60e6 / channels_bytes_per_us));
   CHECK(time_us({there, back}) == Approx(620));
+
+  // Among four ranks a pair has 8 channels of the 16, until parts exceed 16 MiB. Small messages
+  // go by another protocol: as fast as two ranks' small ones do, 100 GB/s each way over 16 channels.
+  spec.gpus_per_node = 4;
+  CHECK(time_us({there}) == Approx(20 + 60e6 / (channels_bytes_per_us / 2)));
+  Flow const large{RankId(0), RankId(1), 200000000, 1, 0}, small{RankId(0), RankId(1), 400000, 1, 0};
+  CHECK(time_us({large}) == Approx(20 + 200e6 / channels_bytes_per_us));
+  CHECK(time_us({small}) == Approx(20 + 400e3 / (2 * 100e3 / 2)));
+  CHECK(time_us({there, back}) == Approx(20 + 2 * 600).epsilon(1e-9));
+
+  // Incast is what a port carries one way.
+  Flow const second{RankId(2), RankId(1), 60000000, 1, 0}, third{RankId(3), RankId(1), 60000000, 1, 0};
+  CHECK(time_us({there, second, third}) == Approx(20 + 180e6 / (250e3 * 20.6 / 25)));
 }
 
 TEST_CASE("tiles of an expert and the tokens of a batch are found, and cost what they were made of") {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Costs fitted to measurements, and what is predicted from them.
 //
-// Worked example: nccl-tests times of 2 GPUs that follow 10 us + bytes/100 exactly, with one slow stray of 900 us among
-// them. The stray goes; half of a rank's bytes leave it, so a port moves 50 bytes per us after a latency of 10 us, and
-// a single message of 1,000 bytes from rank 0 to rank 1 takes what an all-to-all of 2,000 bytes a rank takes, 30 us.
+// Worked example: nccl-tests times of 2 GPUs that follow 10 us + 10 us per MB exactly, with one slow stray of 900 us
+// among them. The stray goes; half of a rank's bytes leave it, so a port moves 50 GB/s after a latency of 10 us, and a
+// single message of 1 MB from rank 0 to rank 1 takes 30 us.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -28,8 +28,8 @@ constexpr char const* kHeader =
 
 std::string nccl_csv() {
   std::string text = kHeader;
-  for (int bytes = 1000; bytes <= 64000; bytes *= 2) {
-    double const ms = bytes == 4000 ? 0.9 : (10 + bytes / 100.0) / 1000;
+  for (int bytes = 1000000; bytes <= 64000000; bytes *= 2) {
+    double const ms = bytes == 4000000 ? 0.9 : (10 + bytes / 100e3) / 1000;
     text += "box,TRTLLM,2.29,Box GPU,alltoall,NCCL,int8,2," + std::to_string(bytes) + "," + std::to_string(ms) + "\n";
   }
   return text;
@@ -43,8 +43,7 @@ ClusterSpec box() {
   ClusterSpec spec;
   spec.name = "box";
   spec.gpus_per_node = 2;
-  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s =
-      0.06;  // 82 % of it are less than the 50 bytes per us measured
+  spec.intra_node.gpu_gb_per_s = spec.intra_node.peer_gb_per_s = 60;  // 82 % of it are less than the 50 GB/s measured
   return spec;
 }
 
@@ -71,12 +70,12 @@ TEST_CASE("the worked example: a stray goes, the rest is met exactly") {
   CHECK(measured[0].provenance.version == "NCCL 2.29");
   FittedCurve const curve = fitted_box();
   REQUIRE(curve.fit.rejected.size() == 1);
-  CHECK(curve.fit.rejected[0].sample.size == 4000);
+  CHECK(curve.fit.rejected[0].sample.size == 4e6);
   CHECK(curve.fit.rejected[0].reason == RejectReason::too_slow);
-  CHECK(cost_us(curve.fit.curve, 4000) == Approx(50));
+  CHECK(cost_us(curve.fit.curve, 4e6) == Approx(50));
   CHECK(cost_us(curve.fit.curve, 0) == Approx(20));
-  CHECK(cost_us(curve.fit.curve, 128000) == Approx(1290));
-  std::array const flows{Flow{RankId(0), RankId(1), 1000, 1, 0}};
+  CHECK(cost_us(curve.fit.curve, 128e6) == Approx(1290));
+  std::array const flows{Flow{RankId(0), RankId(1), 1000000, 1, 0}};
   ClusterTopology const topology(calibrated_cluster(box(), std::span(&curve, 1), flows));
   for (auto const fidelity : {Fidelity::t0, Fidelity::t1})
     CHECK(make_network_model(fidelity)->estimate(topology, flows).makespan_us == Approx(30));
@@ -99,8 +98,8 @@ TEST_CASE("times that fall are pooled, fast strays go, curves never fall") {
 TEST_CASE("phases without traffic between ranks keep the cluster; ones inside and between nodes are timed") {
   FittedCurve const curve = fitted_box();
   std::array const local{Flow{RankId(1), RankId(1), 1000, 1, 0}};
-  CHECK(calibrated_cluster(box(), std::span(&curve, 1), local).intra_node.gpu_gb_per_s == 0.06);
-  std::vector<TrafficPhase> const phases{{"one", {{RankId(0), RankId(1), 1000, 1, 0}}}, {"none", {}}};
+  CHECK(calibrated_cluster(box(), std::span(&curve, 1), local).intra_node.gpu_gb_per_s == 60);
+  std::vector<TrafficPhase> const phases{{"one", {{RankId(0), RankId(1), 1000000, 1, 0}}}, {"none", {}}};
   auto const cost = calibrated_cost_of(box(), std::span(&curve, 1), phases, *make_network_model(Fidelity::t1));
   CHECK(cost.time_us == Approx(30));
   CHECK(cost.phases.size() == 2);
@@ -173,12 +172,12 @@ TEST_CASE("the published all-to-all curves keep their gates") {
 TEST_CASE("skewed patterns are predicted from the uniform one alone") {
   std::string text = R"({"schema": "switchyard.alltoallv_samples/1", "machine": "box", "provenance": "by hand",
     "patterns": {}, "ranks": 2, "cases": [)";
-  for (int bytes = 1000; bytes <= 64000; bytes *= 2)
+  for (int bytes = 1000000; bytes <= 64000000; bytes *= 2)
     for (char const* pattern : {"uniform", "one_direction"}) {
-      double const us = 10 + bytes / (pattern == std::string("uniform") ? 100.0 : 50.0);
+      double const us = 10 + bytes / (pattern == std::string("uniform") ? 100e3 : 50e3);
       text += std::string("{\"pattern\": \"") + pattern + "\", \"total_bytes\": " + std::to_string(bytes) +
               ", \"samples_us\": [" + std::to_string(us) + "]}" +
-              (bytes == 64000 && pattern != std::string("uniform") ? "]}" : ",");
+              (bytes == 64000000 && pattern != std::string("uniform") ? "]}" : ",");
     }
   auto const skewed = validate_skewed(read_measured_curves(text, "box.json"));
   REQUIRE(skewed.size() == 1);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "costs/p2p_channels.hpp"
+#include "costs/exchange_model.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/sim/cost_file.hpp"
@@ -12,13 +12,6 @@ namespace switchyard::sim {
 namespace {
 
 constexpr double kBytesPerUsPerGbPerS = 1000;
-
-/// Bytes that a GPU's port, or a pair of GPUs, moves in its two directions.
-struct BothWays {
-  double one = 0, other = 0;
-  [[nodiscard]] double fuller() const { return std::max(one, other); }
-  [[nodiscard]] double mean() const { return (one + other) / 2; }
-};
 
 struct NodeTraffic {
   std::vector<BothWays> ports{};  ///< [ranks]
@@ -44,52 +37,10 @@ NodeTraffic traffic_of(ClusterTopology const& topology, std::span<Flow const> fl
   return traffic;
 }
 
-/// The curve of the most ranks up to `ranks`, or of the fewest.
-FittedCurve const& curve_for(std::span<FittedCurve const> curves, int ranks) {
-  SWITCHYARD_REQUIRE(!curves.empty(), invalid_argument, "a cluster of {} GPUs a node has no all-to-all curve: fit one",
-                     ranks);
-  FittedCurve const* best = &curves.front();
-  for (FittedCurve const& curve : curves)
-    if (curve.key.ranks <= ranks && curve.key.ranks > best->key.ranks) best = &curve;
-  return *best;
-}
-
-/// The part of a rank's bytes that leaves it when all ranks get equal shares.
-double leaving_share(FittedCurve const& curve) {
-  SWITCHYARD_REQUIRE(curve.key.ranks >= 2, invalid_argument, "{}: an all-to-all of {} ranks has no peers",
-                     to_string(curve.key), curve.key.ranks);
-  return static_cast<double>(curve.key.ranks - 1) / curve.key.ranks;
-}
-
-double us_of_port(FittedCurve const& curve, double bytes) {
-  return cost_us(curve.fit.curve, bytes / leaving_share(curve));
-}
-
-double final_bytes_per_us(FittedCurve const& curve) {
-  double const rate = final_size_per_us(curve.fit.curve) * leaving_share(curve);
-  SWITCHYARD_REQUIRE(rate > 0, invalid_argument, "{}: its time never grows with size: measure larger messages",
-                     to_string(curve.key));
-  return rate;
-}
-
-/// What is left of a link's rate for payload: NCCL's tuner counts 20.6 of 25 GB/s of a Hopper NVLink and direction
-/// (src/graph/topo.h).
-constexpr double kPayloadPart = 20.6 / 25;
-
-/// What a port carries one way: the payload part of what the cluster says, or more where an exchange moved more.
-double port_bytes_per_us(ClusterSpec const& spec, std::span<FittedCurve const> curves) {
-  double most = spec.intra_node.gpu_gb_per_s * kBytesPerUsPerGbPerS * kPayloadPart;
-  for (FittedCurve const& curve : curves) most = std::max(most, final_bytes_per_us(curve));
+double fullest(std::vector<BothWays> const& all) {
+  double most = 0;
+  for (BothWays const& one : all) most = std::max(most, one.fuller());
   return most;
-}
-
-/// What a pair takes among `ranks`: its two directions share its channels, and where it has fewer of them than a pair
-/// of two ranks each carries more.
-double us_of_pair(FittedCurve const& of_two, int ranks, BothWays const& pair) {
-  double const more = of_two.key.ranks == 2
-                          ? static_cast<double>(p2p_channels(2, pair.fuller())) / p2p_channels(ranks, pair.fuller())
-                          : 1.0;
-  return us_of_port(of_two, pair.mean() * more);
 }
 
 }  // namespace
@@ -114,31 +65,22 @@ std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string cons
 
 ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve const> curves,
                                std::span<Flow const> flows) {
-  FittedCurve const& of_node = curve_for(curves, spec.gpus_per_node);
+  ExchangeModel const model(spec, curves);
   auto const [ports, pairs] = traffic_of(ClusterTopology(spec), flows);
-  auto const fullest = [](std::vector<BothWays> const& all) {
-    double most = 0;
-    for (BothWays const& one : all) most = std::max(most, one.fuller());
-    return most;
-  };
-  double const port_bytes = fullest(ports);
+  double const port_bytes = fullest(ports), pair_bytes = fullest(pairs);
   if (port_bytes == 0) return spec;
-  double const rate = final_bytes_per_us(of_node);
-  double const shared = rate / port_bytes_per_us(spec, curves);
-  double known = 0;
-  for (BothWays const& port : ports) known = std::max({known, port.mean(), port.fuller() * shared});
-  double const us = us_of_port(of_node, known);
+  auto const busiest = std::max_element(ports.begin(), ports.end(), [&](BothWays const& a, BothWays const& b) {
+    return model.port_us(a) < model.port_us(b);
+  });
   ClusterSpec calibrated = spec;
   IntraNodeSpec& node = calibrated.intra_node;
-  node.latency_us = std::max(0.0, us - known / rate);
-  double const port_rate = port_bytes / (us - node.latency_us);
+  node.latency_us = model.latency_us(*busiest);
+  double const port_rate = port_bytes / (model.port_us(*busiest) - node.latency_us);
   node.gpu_gb_per_s = node.peer_gb_per_s = port_rate / kBytesPerUsPerGbPerS;
   node.message_us = 0;
-  double const pair_bytes = fullest(pairs);
   if (pair_bytes == 0) return calibrated;
   double pair_us = pair_bytes / port_rate;
-  for (BothWays const& pair : pairs)
-    pair_us = std::max(pair_us, us_of_pair(curve_for(curves, 2), spec.gpus_per_node, pair) - node.latency_us);
+  for (BothWays const& pair : pairs) pair_us = std::max(pair_us, model.pair_us(pair) - node.latency_us);
   node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair_bytes / pair_us / kBytesPerUsPerGbPerS);
   return calibrated;
 }

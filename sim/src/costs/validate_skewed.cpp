@@ -11,10 +11,17 @@
 namespace switchyard::sim {
 namespace {
 
+/// What a host takes to issue an exchange, where that is longer than GPUs take for a small one.
+struct HostIssue {
+  double exchange_us = 0;
+  double with_copy_us = 0;  ///< and a copy of the rank's own rows
+};
+
 /// What uniform traffic tells of a fixture's machine.
 struct UniformCosts {
   std::vector<FittedCurve> exchanges{};  ///< of as many ranks as the fixture first, then of others
   OwnCopies own{};
+  HostIssue issue{};
 };
 
 bool is_known(std::string const& pattern, int ranks) {
@@ -60,8 +67,11 @@ double predicted_us(UniformCosts const& costs, std::string const& pattern, doubl
   ClusterTopology const topology(
       calibrated_cluster(node_of(ranks, of_fixture.provenance.device), costs.exchanges, flows));
   double us = make_network_model(Fidelity::t1)->estimate(topology, flows).makespan_us;
-  for (int rank = 0; rank < ranks; ++rank)
-    us = std::max(us, costs.own.alone_us(total_bytes * pattern_share(pattern, ranks, rank, rank)));
+  us = std::max(us, costs.issue.exchange_us);
+  for (int rank = 0; rank < ranks; ++rank) {
+    double const own_bytes = total_bytes * pattern_share(pattern, ranks, rank, rank);
+    us = std::max({us, costs.own.alone_us(own_bytes), own_bytes > 0 ? costs.issue.with_copy_us : 0});
+  }
   return us;
 }
 
@@ -97,26 +107,56 @@ MeasuredCurve const* of_run(std::span<MeasuredCurve const> curves, MeasuredCurve
   return nullptr;
 }
 
+bool same_gpus(MeasuredCurve const& a, MeasuredCurve const& b) {
+  return gpu_of(a.provenance.device) == gpu_of(b.provenance.device);
+}
+
+/// The uniform pattern as replays of a graph, with its parts, where exchanges of `uniform` were issued by a host.
+MeasuredCurve const* graph_of(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
+  for (MeasuredCurve const& one : curves)
+    if (is_pattern(one, "uniform") && one.key.system == uniform.key.system + "-graph" &&
+        one.key.ranks == uniform.key.ranks && same_gpus(one, uniform) && of_run(curves, one, "peers") != nullptr)
+      return &one;
+  return nullptr;
+}
+
 /// Whether `other` is even traffic of another number of ranks on the same GPUs: patterns issued in the same way, or
 /// all-to-alls of any program.
 bool tells_of(MeasuredCurve const& other, MeasuredCurve const& exchange) {
   if (other.key.ranks == exchange.key.ranks || other.key.ranks < 2) return false;
   if (is_pattern(other, exchange.key.variant.c_str()))
-    return other.key.system == exchange.key.system &&
-           gpu_of(other.provenance.device) == gpu_of(exchange.provenance.device);
+    return other.key.system == exchange.key.system && same_gpus(other, exchange);
   return other.key.operation == "alltoall" && other.key.variant.empty() &&
          exchange.provenance.device.find(other.provenance.device) != std::string::npos;
 }
 
-UniformCosts uniform_costs(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
+UniformCosts gpu_costs(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
   MeasuredCurve const* const peers = of_run(curves, uniform, "peers");
   MeasuredCurve const& exchange = peers != nullptr ? *peers : uniform;
-  UniformCosts costs{{fit(exchange)}, {}};
+  UniformCosts costs{{fit(exchange)}, {}, {}};
   for (bool const same_program : {true, false})
     for (MeasuredCurve const& other : curves)
       if ((other.key.operation == "alltoallv") == same_program && tells_of(other, exchange))
         costs.exchanges.push_back(fit(other));
   if (peers != nullptr) costs.own = fit_own_copies(uniform, *peers, of_run(curves, uniform, "own"));
+  return costs;
+}
+
+/// The median over the smaller half of the sizes, where GPUs wait for the host.
+double issue_us(MeasuredCurve const& curve) {
+  auto const points = medians_by_size(split_outliers(curve.samples).kept);
+  std::vector<double> times;
+  for (std::size_t i = 0; i < (points.size() + 1) / 2; ++i) times.push_back(points[i].us);
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+UniformCosts uniform_costs(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {
+  MeasuredCurve const* const graph = graph_of(uniform, curves);
+  if (graph == nullptr) return gpu_costs(uniform, curves);
+  UniformCosts costs = gpu_costs(*graph, curves);
+  costs.issue.with_copy_us = issue_us(uniform);
+  if (auto const* const peers = of_run(curves, uniform, "peers")) costs.issue.exchange_us = issue_us(*peers);
   return costs;
 }
 

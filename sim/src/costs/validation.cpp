@@ -113,4 +113,22 @@ CurveValidation validate_gemm(MeasuredGemm const& measured, GemmHeldOut held_out
                     {}, 0);
 }
 
+Validation validate(std::span<MeasuredCurve const> curves, std::span<MeasuredGemm const> gemms) {
+  Validation all;
+  for (MeasuredCurve const& curve : curves) {
+    if (curve.key.operation == "alltoallv" && !is_uniform_part(curve.key)) continue;
+    if (can_hold_out(curve))
+      all.curves.push_back(validate_held_out(curve));
+    else
+      all.too_short.push_back(to_string(curve.key));
+  }
+  for (MeasuredGemm const& gemm : gemms)
+    for (auto const held_out : {GemmHeldOut::ep_sizes, GemmHeldOut::row_counts})
+      all.curves.push_back(validate_gemm(gemm, held_out));
+  auto const skewed = validate_skewed(curves);
+  all.curves.insert(all.curves.end(), skewed.begin(), skewed.end());
+  all.verdicts = verdict_agreement(all.curves);
+  return all;
+}
+
 }  // namespace switchyard::sim

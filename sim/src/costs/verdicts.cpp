@@ -13,6 +13,16 @@ bool same_verdict(Prediction const& a, Prediction const& b) {
   return (a.measured_us > b.measured_us) == (a.predicted_us > b.predicted_us) && a.predicted_us != b.predicted_us;
 }
 
+/// How likely noise leaves the sign of a measured difference right: the difference in deviations of a normal
+/// distribution, of which a spread is half the middle 80 %. Medians vary less than samples do, so this is a lower
+/// bound.
+double chance_of_sign(Prediction const& a, Prediction const& b) {
+  constexpr double kDeviationsPerSpread = 1.2816;
+  double const noise = std::hypot(a.spread * a.measured_us, b.spread * b.measured_us) / kDeviationsPerSpread;
+  if (noise <= 0) return 1;
+  return std::erfc(-std::abs(a.measured_us - b.measured_us) / noise / std::sqrt(2.0)) / 2;
+}
+
 void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreement& agreement) {
   agreement.spread_known = agreement.spread_known && a.spread > 0 && b.spread > 0;
   for (Prediction const& left : a.points)
@@ -21,6 +31,7 @@ void compare(CurveValidation const& a, CurveValidation const& b, VerdictAgreemen
       if (left.size != right.size || std::abs(left.measured_us - right.measured_us) <= noise) continue;
       ++agreement.compared;
       agreement.agreed += same_verdict(left, right) ? 1 : 0;
+      agreement.noise_bound += chance_of_sign(left, right);
     }
 }
 
@@ -28,7 +39,7 @@ VerdictAgreement& agreement_of(std::vector<VerdictAgreement>& all, std::string c
   auto const found =
       std::find_if(all.begin(), all.end(), [&](VerdictAgreement const& one) { return one.kind == kind; });
   if (found != all.end()) return *found;
-  all.push_back({kind, 0, 0, true});
+  all.push_back({kind, 0, 0, true, 0});
   return all.back();
 }
 

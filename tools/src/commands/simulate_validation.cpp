@@ -12,30 +12,6 @@
 namespace switchyard::cli {
 namespace {
 
-struct ValidationReport {
-  std::vector<sim::CurveValidation> curves{};
-  std::vector<sim::VerdictAgreement> verdicts{};
-  std::vector<std::string> too_short{};  ///< curves with too few sizes to hold some out
-};
-
-ValidationReport validate(CalibrationData const& data) {
-  ValidationReport report;
-  for (auto const& curve : data.curves) {
-    if (curve.key.operation == "alltoallv" && !sim::is_uniform_part(curve.key)) continue;
-    if (sim::can_hold_out(curve))
-      report.curves.push_back(sim::validate_held_out(curve));
-    else
-      report.too_short.push_back(to_string(curve.key));
-  }
-  for (auto const& gemm : data.gemms)
-    for (auto const held_out : {sim::GemmHeldOut::ep_sizes, sim::GemmHeldOut::row_counts})
-      report.curves.push_back(sim::validate_gemm(gemm, held_out));
-  auto const skewed = sim::validate_skewed(data.curves);
-  report.curves.insert(report.curves.end(), skewed.begin(), skewed.end());
-  report.verdicts = sim::verdict_agreement(report.curves);
-  return report;
-}
-
 std::string percent(double fraction) {
   return fmt::format("{:.1f}", fraction * 100);
 }
@@ -44,7 +20,7 @@ char const* name_of(sim::RejectReason reason) {
   return reason == sim::RejectReason::too_slow ? "too slow" : "too fast";
 }
 
-std::string rejects_of(ValidationReport const& report) {
+std::string rejects_of(sim::Validation const& report) {
   std::string text;
   for (auto const& curve : report.curves)
     for (auto const& one : curve.rejected)
@@ -61,11 +37,13 @@ std::string verdict_line(sim::VerdictAgreement const& verdict) {
   if (!verdict.spread_known)
     return text + pairs + " whose times differ at all; their spread is not known, so there is no gate\n";
   return text + pairs +
-         fmt::format(" whose times differ by more than twice the spread, gate {:.0f} % {}\n", sim::kVerdictGate * 100,
-                     within_gate(verdict) ? "kept" : "NOT kept");
+         fmt::format(
+             " whose times differ by more than twice the spread, gate {:.0f} % {}; noise would let a perfect "
+             "model be right in {:.1f}\n",
+             sim::kVerdictGate * 100, within_gate(verdict) ? "kept" : "NOT kept", verdict.noise_bound);
 }
 
-std::string to_table(ValidationReport const& report) {
+std::string to_table(sim::Validation const& report) {
   TextTable table({"curve", "points", "rejected", "median %", "p90 %", "max %", "spread %", "gates %", "kept"});
   std::int64_t kept = 0;
   for (auto const& curve : report.curves) {
@@ -102,7 +80,7 @@ nlohmann::ordered_json json_of(sim::CurveValidation const& curve) {
           {"rejected", rejected}};
 }
 
-std::string to_json(ValidationReport const& report) {
+std::string to_json(sim::Validation const& report) {
   nlohmann::ordered_json root{{"schema_version", 1}};
   root["curves"] = nlohmann::ordered_json::array();
   for (auto const& curve : report.curves) root["curves"].push_back(json_of(curve));
@@ -111,7 +89,8 @@ std::string to_json(ValidationReport const& report) {
     root["verdicts"].push_back({{"kind", verdict.kind},
                                 {"compared", verdict.compared},
                                 {"agreed", verdict.agreed},
-                                {"spread_known", verdict.spread_known}});
+                                {"spread_known", verdict.spread_known},
+                                {"noise_bound", verdict.noise_bound}});
   root["too_short"] = report.too_short;
   return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
@@ -134,7 +113,8 @@ CalibrationData read_calibration(std::vector<std::string> const& files) {
 }
 
 ExitCode run_validation(std::vector<std::string> const& files, bool json) {
-  auto const report = validate(read_calibration(files));
+  CalibrationData const data = read_calibration(files);
+  auto const report = sim::validate(data.curves, data.gemms);
   fmt::print("{}", json ? to_json(report) : to_table(report));
   bool const all = std::all_of(report.curves.begin(), report.curves.end(),
                                [](sim::CurveValidation const& curve) { return curve.within_gates; });

@@ -43,12 +43,13 @@ struct CostFile {
 [[nodiscard]] std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system);
 
 /// The cluster whose intra-node constants make `flows` take what all-to-all curves say. Capacity is what a curve
-/// reaches at large sizes, latency the rest; message costs are in the curve and become 0.
-/// - Ports: the curve of as many ranks as a node has (the largest measured count up to it, else the smallest), at half
-///   of what the busiest port moves both ways, since its directions share the GPU; but no less than what the port takes
-///   one way: 82 % of what the cluster says, NCCL's figure for payload, or the best of all curves if that is more.
-/// - Pairs: the two-rank curve at half of what the busiest pair moves both ways, since its directions share channels,
-///   times how many more channels NCCL gives a pair of two ranks than one of a node.
+/// reaches at large sizes, latency the rest; message costs are in the curve and become 0. What goes both ways goes as
+/// in an even exchange, what the fuller direction has left goes on alone.
+/// - Ports: the curve of as many ranks as a node has (the largest measured count up to it, else the smallest), then
+///   what a port carries one way: 82 % of what the cluster says, NCCL's figure for payload, or the best of all curves
+///   if that is more.
+/// - Pairs: the two-rank curve, at as many more bytes as NCCL gives a pair of two ranks more channels than one of a
+///   node; then the pair's channels, each as fast as in the largest exchange of that curve, small messages apart.
 /// Between nodes nothing changes. Flows that stay on their rank count for nothing; without others the cluster is `spec`
 /// itself.
 /// @throws Error{invalid_argument} for no curves or a curve that never rises.

@@ -79,6 +79,7 @@ struct VerdictAgreement {
   int compared = 0;
   int agreed = 0;
   bool spread_known = true;  ///< false: curves measured once are among them, any difference of theirs counts
+  double noise_bound = 0;    ///< pairs in which noise would let a perfect model agree, at least
 };
 inline constexpr double kVerdictGate = 0.95;
 /// @return whether at least kVerdictGate of the compared pairs agree; true without pairs, or where the gate says
@@ -90,5 +91,14 @@ inline constexpr double kVerdictGate = 0.95;
 /// GPU counts of a system, SM or node counts of a kernel.
 /// @return one entry per kind of operation, in order of first appearance.
 [[nodiscard]] std::vector<VerdictAgreement> verdict_agreement(std::span<CurveValidation const> curves);
+
+/// The whole table.
+struct Validation {
+  std::vector<CurveValidation> curves{};  ///< held-out sizes, then grouped GEMMs, then skewed patterns
+  std::vector<VerdictAgreement> verdicts{};
+  std::vector<std::string> too_short{};  ///< curves with too few sizes to hold some out
+};
+/// @throws as validate_held_out(), validate_gemm() and validate_skewed()
+[[nodiscard]] Validation validate(std::span<MeasuredCurve const> curves, std::span<MeasuredGemm const> gemms);
 
 }  // namespace switchyard::sim
