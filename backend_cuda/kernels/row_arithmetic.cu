@@ -58,6 +58,7 @@ __global__ void weigh_rows_kernel(SourceRowsParams params, T const* gradients, f
   for (std::int64_t i = first_item(); i < params.count * params.columns; i += item_stride()) {
     std::int64_t const entry = i / params.columns;
     std::int64_t const column = i % params.columns;
+    if (params.rows[entry] < 0) continue;
     output[params.rows[entry] * params.columns + column] =
         hd::RowProduct::product(weights[entry], gradients[params.tokens[entry] * params.columns + column]);
   }
@@ -69,6 +70,7 @@ __global__ void dot_rows_kernel(SourceRowsParams params, T const* gradients, T c
   std::int64_t const lane = threadIdx.x % hd::kSumLanes;
   for (std::int64_t entry = first_item() / hd::kSumLanes; entry < params.count;
        entry += item_stride() / hd::kSumLanes) {
+    if (params.rows[entry] < 0) continue;
     T const* const result = results + params.rows[entry] * params.columns;
     T const* const gradient = gradients + params.tokens[entry] * params.columns;
     float sum = 0;

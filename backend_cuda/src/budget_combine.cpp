@@ -148,6 +148,16 @@ void require_operands(BudgetPlan const& plan, CombineRecipe const& recipe, Opera
 
 }  // namespace
 
+void CudaExecutor::State::watch_slot_weights(BudgetPlan const& plan, ConstTensorView const& weights,
+                                             StreamView stream) {
+  BudgetPlan::Lists const& lists = plan.lists();
+  DevicePlanLists const& planned = lists.planner.lists();
+  last_columns = lists.columns;
+  launch_budget_watch({planned.rows, &planned.numbers->rows, lists.skeleton.num_tokens * lists.columns, weights.data(),
+                       weights.dtype() == DType::f64, lists.columns, first_nan.as<unsigned long long>()},
+                      stream);
+}
+
 void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe,
                                         ConstTensorView expert_rows, CombineInputs const& inputs, TensorView out,
                                         SlotCall const& call) {
@@ -164,13 +174,7 @@ void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe co
   bool const f64 = operands.weights_f64();
   BudgetStep const step{
       lists, comm, call.stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), call.deadline};
-  if (operands.sends_weights) {
-    last_columns = lists.columns;
-    launch_budget_watch(
-        {lists.planner.lists().rows, &lists.planner.lists().numbers->rows, known.num_tokens * lists.columns,
-         inputs.weights.data(), f64, lists.columns, first_nan.as<unsigned long long>()},
-        call.stream);
-  }
+  if (operands.sends_weights) watch_slot_weights(plan, inputs.weights, call.stream);
   if (by_partials)
     combine_partials(step, operands);
   else

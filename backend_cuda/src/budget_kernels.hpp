@@ -147,6 +147,23 @@ struct BudgetJoinParams {
 /// The group's verdict, and the terms.
 void launch_budget_join(BudgetJoinParams const& params, StreamView stream);
 
+/// Only the words: what stands in the slots was written another way.
+void launch_budget_say(BudgetExchange const& exchange, StreamView stream);
+
+/// Gradients at the source rank, an entry for each of its choices: where the choice's row stands in the slots, negative
+/// for a dropped one, and for all of them after an error.
+struct BudgetChoicesParams {
+  BudgetExchange exchange;  ///< that brought the rows home
+  DeviceGather rows;
+  std::int64_t const* planned;  ///< tokens of the plan
+  std::int64_t tokens;
+  std::int64_t columns;
+  std::int64_t* arrived;  ///< [tokens * columns] among the slots received
+  std::int64_t* sent;     ///< [tokens * columns] among the slots to send
+};
+/// The group's verdict, and the entries.
+void launch_budget_choices(BudgetChoicesParams const& params, StreamView stream);
+
 /// Least token * columns + column of a row with a NaN weight, by atomic minimum.
 struct BudgetWatchParams {
   DeviceGather rows;

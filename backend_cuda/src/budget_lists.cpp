@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "cuda_error.hpp"
@@ -93,7 +94,7 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
   options = completed(given, placement, columns);
   DevicePlanLists const& lists = planner.lists();
   std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
-  std::int64_t const choices = checked_mul(tokens, columns);
+  std::int64_t const choices_of_step = checked_mul(tokens, columns);
   std::int64_t const carried_terms = checked_mul(tokens, world);
   single = {options.single_rows, lists.lane_send, lists.lane_receive, lists.rows, {}, {}};
   carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {}, {}};
@@ -108,7 +109,7 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
                     gather_places.as<std::int64_t const>()};
   }
   std::int64_t const widest = checked_mul(world, std::max(single.slot_rows, carried.slot_rows));
-  std::int64_t const terms = std::max({choices, planner.max_expert_rows(), carried_terms});
+  std::int64_t const terms = std::max({choices_of_step, planner.max_expert_rows(), carried_terms});
   state = DeviceBuffer(sizeof(BudgetState));
   said = list_of<BudgetHeader>(world);
   heard = list_of<BudgetHeader>(world);
@@ -126,7 +127,16 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
   row_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts()) + 1);
   slot_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts() + 1));
   Stream const stream;
-  ones = upload(std::vector<float>(to_size(choices), 1.0F), stream);
+  if (single.slot_rows > 0) {
+    Integers numbers(to_size(choices_of_step));
+    std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
+    choices = upload(numbers, stream);
+    for (std::int64_t& choice : numbers) choice /= columns;
+    token_of_choice = upload(numbers, stream);
+    arrived_choice = list_of<std::int64_t>(choices_of_step);
+    sent_choice = list_of<std::int64_t>(choices_of_step);
+  }
+  ones = upload(std::vector<float>(to_size(choices_of_step), 1.0F), stream);
   for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots}) fill_bytes(*buffer, 0, stream);
   stream.view().synchronize();
 }

@@ -99,7 +99,11 @@ struct BudgetPlan::Lists {
   DeviceBuffer term_weights;    ///< of terms at the source or at the experts, f64 at most
   DeviceBuffer row_begin;       ///< chunks
   DeviceBuffer slot_begin;
-  DeviceBuffer ones;  ///< [max tokens * columns] f32
+  DeviceBuffer arrived_choice;  ///< [tokens * columns], as the three below, where single rows travel
+  DeviceBuffer sent_choice;
+  DeviceBuffer token_of_choice;
+  DeviceBuffer choices;  ///< 0, 1, ...
+  DeviceBuffer ones;     ///< [max tokens * columns] f32
   // AllGather as carried rows.
   DeviceBuffer gather_rows;
   DeviceBuffer gather_begin;

@@ -10,7 +10,7 @@
 
 namespace switchyard::cuda {
 
-enum class BudgetPhase : std::uint32_t { dispatch = 1, weights, combine };
+enum class BudgetPhase : std::uint32_t { dispatch = 1, weights, combine, results, gradients };
 
 /// One call of an executor.
 struct BudgetStep {

@@ -95,6 +95,8 @@ struct CudaExecutor::State {
     std::optional<Duration> deadline;
     bool sends_weights;  ///< even where the dispatch brought weights along
   };
+  /// A NaN weight of a row is an error: see check().
+  void watch_slot_weights(BudgetPlan const& plan, ConstTensorView const& weights, StreamView stream);
   void combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                      CombineInputs const& inputs, TensorView out, SlotCall const& call);
   /// The expansion's weights, after they travelled with the rows.

@@ -205,6 +205,44 @@ class BudgetRank {
     compare("dispatch backward " + std::string(name_of(recipe)), hidden, expected, cuda::download<T>(out, stream_));
   }
 
+  /// The gradients of a combine.
+  template <typename T>
+  void compare_combine_backward(std::vector<float> const& payload, bool f64) {
+    std::int64_t const hidden = case_.batch.hidden;
+    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
+    std::vector<T> rows;
+    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
+    std::vector<T> gradients;
+    for (int token = 0; token < part_.count; ++token)
+      for (std::int64_t column = 0; column < hidden; ++column)
+        gradients.push_back(support::shared_element<T>(case_.batch, part_.first + token + 100, column));
+    std::vector<T> row_gradients(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
+    std::vector<float> weight_gradients(part_.routing.weights().size(), -1.0F);
+    cpu::CombineInputs inputs;
+    if (f64)
+      inputs.weights_f64 = std::span<double const>(part_.weights);
+    else
+      inputs.weights = part_.routing.weights();
+    cpu_.combine_backward(plan_, host(gradients, part_.count, hidden), host(rows, plan_.num_expert_rows(), hidden),
+                          inputs, host(row_gradients, plan_.num_expert_rows(), hidden), weight_gradients);
+
+    rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
+    auto const results = cuda::upload(rows, stream_);
+    auto const in = cuda::upload(gradients, stream_);
+    auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
+    auto const gpu_rows = poisoned<T>(budget_.expert_rows() * hidden);
+    auto const gpu_weights = poisoned<float>(part_.count * plan_.slot_columns);
+    cuda::CombineInputs device;
+    device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
+    gpu_.combine_backward(budget_, matrix<T>(in, part_.count, hidden),
+                          matrix<T>(results, budget_.expert_rows(), hidden), device,
+                          matrix<T>(gpu_rows, budget_.expert_rows(), hidden),
+                          matrix<float>(gpu_weights, part_.count, plan_.slot_columns), stream_);
+    gpu_.check(budget_, stream_);
+    compare("row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
+    compare("weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
+  }
+
   void compare_all() {
     plan();
     compare_plan();
@@ -214,6 +252,8 @@ class BudgetRank {
     compare_recipes<f16_t>(names);
     compare_backward<bf16_t>(CombineRecipe::source_expert_order(), names);
     compare_backward<bf16_t>(CombineRecipe::rank_partial(), names);
+    compare_combine_backward<float>(names, false);
+    compare_combine_backward<bf16_t>(names, true);
     compare_traffic();
   }
 

@@ -82,6 +82,10 @@ class CudaExecutor {
                CombineInputs const& inputs, TensorView out, StreamView stream, std::optional<Duration> deadline = {});
   void dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
                          TensorView token_gradients, StreamView stream, std::optional<Duration> deadline = {});
+  /// Needs slots for single rows. @param expert_rows, row_gradients [plan.expert_rows(), H] of out_gradients' dtype
+  void combine_backward(BudgetPlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
+                        CombineInputs const& inputs, TensorView row_gradients, TensorView weight_gradients,
+                        StreamView stream, std::optional<Duration> deadline = {});
   /// Waits for the stream and raises what kernels of any rank found since the last check, the same on every rank; the
   /// plan is usable again. All ranks call it between the same steps. @throws Error{shape_mismatch} with the sizes
   /// required when a budget was too small, Error{desync, split_mismatch} for calls that do not match, what

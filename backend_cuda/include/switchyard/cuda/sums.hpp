@@ -83,7 +83,7 @@ void launch_tree_sum(TreeSumParams const& params, StreamView stream);
 /// sums[i] = round(sums[i] + shared[i]). @param dtype of both
 void launch_add_shared(void* sums, void const* shared, std::int64_t elements, DType dtype, StreamView stream);
 
-/// One entry per source row: its row, its token, its place in the weights.
+/// One entry per source row: its row, its token, its place in the weights. Entries with a negative row are passed over.
 struct SourceRowsParams {
   std::int64_t const* rows;
   std::int64_t const* tokens;

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gradients of a combine over slots of fixed size: results come home as single rows, weighted gradients go out.
+#include "budget_steps.hpp"
+#include "cuda_error.hpp"
+#include "executor_state.hpp"
+#include "join_bias.hpp"
+#include "nvtx_range.hpp"
+#include "switchyard/internal/combine_paths.hpp"
+#include "switchyard/internal/require.hpp"
+#include "switchyard/internal/to_size.hpp"
+
+namespace switchyard::cuda {
+namespace {
+
+/// Operands, all of them checked.
+struct Gradients {
+  ConstTensorView out;   ///< of the combined tokens
+  ConstTensorView rows;  ///< results
+  CombineInputs const& inputs;
+  TensorView row_gradients;
+  TensorView weight_gradients;
+};
+
+void require_gradients(BudgetPlan const& plan, Gradients const& on) {
+  BudgetPlan::Lists const& lists = plan.lists();
+  DispatchPlan const& known = lists.skeleton;
+  int const rank = known.rank.value();
+  SWITCHYARD_REQUIRE(lists.single.slot_rows > 0, unsupported,
+                     "gradients of a combine on rank {} need single rows, for which the plan has no slots: give "
+                     "BudgetOptions::single_rows, or use a DevicePlan",
+                     rank);
+  std::int64_t const hidden = require_matrix("output gradients", on.out, known.num_tokens, known.rank);
+  require_same_hidden(hidden, require_matrix("expert rows", on.rows, plan.expert_rows(), known.rank), known.rank);
+  require_same_hidden(hidden, require_matrix("row gradients", on.row_gradients, plan.expert_rows(), known.rank),
+                      known.rank);
+  require_row_dtype(on.out.dtype(), known.rank);
+  SWITCHYARD_REQUIRE(on.rows.dtype() == on.out.dtype() && on.row_gradients.dtype() == on.out.dtype(), unsupported,
+                     "rank {} turns {} output gradients and {} rows into {} row gradients: one dtype over slots of "
+                     "fixed size",
+                     rank, to_string(on.out.dtype()), to_string(on.rows.dtype()), to_string(on.row_gradients.dtype()));
+  require_weights(known, on.inputs.weights);
+  require_join_bias(known, {}, on.inputs, hidden);
+  require_weights(known, on.weight_gradients);
+  SWITCHYARD_REQUIRE(on.weight_gradients.dtype() == DType::f32, shape_mismatch, "rank {} writes {} weight gradients",
+                     rank, to_string(on.weight_gradients.dtype()));
+  require_slot_row(lists, hidden * size_of(on.out.dtype()), "gradients");
+}
+
+/// The weights as floats. @return [tokens, columns]
+float const* float_weights(BudgetStep const& step, ConstTensorView const& weights, std::int64_t count) {
+  if (weights.dtype() == DType::f32) return static_cast<float const*>(weights.data());
+  GatherWeightsParams round{};
+  round.weights = weights.data();
+  round.weights_f64 = true;
+  round.output = step.lists.term_weights.data();
+  round.count = count;
+  launch_gather_weights(round, step.stream);
+  return step.lists.term_weights.as<float const>();
+}
+
+/// Results to the slots of their tokens' rank.
+BudgetExchange bring_results(BudgetStep const& step, Gradients const& on, std::int64_t row_bytes) {
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.single;
+  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::results));
+  launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
+  gather_slots(step, on.rows.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
+  lists.move(step.comm, route, true, step.call("gradient results", BudgetPhase::results), {{lists.slots, row_bytes}});
+  return exchange;
+}
+
+/// Weighted gradients, which stand in the slots, to the experts' rows.
+void send_gradients(BudgetStep const& step, Gradients const& on, std::int64_t row_bytes) {
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.single;
+  BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::gradients));
+  launch_budget_say(exchange, step.stream);
+  lists.move(step.comm, route, false, step.call("gradient slots", BudgetPhase::gradients), {{lists.slots, row_bytes}});
+  std::int64_t const rows = on.row_gradients.extent(0);
+  launch_budget_land_singles(exchange, lists.chunks(), rows, lists.land_map.as<std::int32_t>(), step.stream);
+  gather_slots(step, lists.slots.data(), on.row_gradients.data(), lists.land_map, rows, row_bytes);
+}
+
+}  // namespace
+
+void CudaExecutor::combine_backward(BudgetPlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
+                                    CombineInputs const& inputs, TensorView row_gradients, TensorView weight_gradients,
+                                    StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("combine backward");
+  BudgetPlan::Lists& lists = plan.lists();
+  DispatchPlan const& known = lists.skeleton;
+  state_->require_plan(known);
+  Gradients const on{out_gradients, expert_rows, inputs, row_gradients, weight_gradients};
+  require_gradients(plan, on);
+  DType const dtype = out_gradients.dtype();
+  std::int64_t const hidden = out_gradients.extent(1);
+  std::int64_t const row_bytes = hidden * size_of(dtype);
+  std::int64_t const choices = known.num_tokens * lists.columns;
+  BudgetStep const step{lists,   state_->comm, stream, hidden, internal::payload_digest(known, dtype, dtype, hidden),
+                        deadline};
+  state_->watch_slot_weights(plan, inputs.weights, stream);
+  BudgetChoicesParams entries{};
+  entries.exchange = bring_results(step, on, row_bytes);
+  entries.rows = lists.single.rows;
+  entries.planned = &lists.planner.lists().numbers->tokens;
+  entries.tokens = known.num_tokens;
+  entries.columns = lists.columns;
+  entries.arrived = lists.arrived_choice.as<std::int64_t>();
+  entries.sent = lists.sent_choice.as<std::int64_t>();
+  launch_budget_choices(entries, stream);
+  if (choices > 0)
+    SWITCHYARD_CUDA_TRY(cudaMemsetAsync(weight_gradients.data(), 0, to_size(choices) * sizeof(float), stream.handle()));
+  SourceRowsParams source{entries.arrived,
+                          lists.token_of_choice.as<std::int64_t const>(),
+                          lists.choices.as<std::int64_t const>(),
+                          choices,
+                          hidden,
+                          dtype};
+  launch_dot_rows(source, out_gradients.data(), lists.slots.data(), static_cast<float*>(weight_gradients.data()),
+                  stream);
+  source.rows = entries.sent;
+  launch_weigh_rows(source, out_gradients.data(), float_weights(step, inputs.weights, choices), lists.slots.data(),
+                    stream);
+  send_gradients(step, on, row_bytes);
+}
+
+}  // namespace switchyard::cuda
