@@ -24,10 +24,7 @@ struct FusedState {
 /// Both by one load.
 __device__ inline FusedState load_state(FusedWindows const& windows) {
   FusedState state{};
-  asm volatile("ld.volatile.global.v2.u64 {%0, %1}, [%2];"
-               : "=l"(state.generation), "=l"(state.error)
-               : "l"(windows.progress)
-               : "memory");
+  load_two(&windows.progress->generation, state.generation, state.error);
   return state;
 }
 /// The first failure stays.

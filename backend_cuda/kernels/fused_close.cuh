@@ -8,12 +8,12 @@ namespace switchyard::cuda {
 
 /// The block that ends last closes the operation: nobody starts the next one before every peer has begun this one, so
 /// that all have finished the one before, whose half of the windows the next overwrites.
-/// @param has_agreed whether a block has compared the signals of all peers @param claims to take back
+/// @param has_agreed whether a block has compared the signals of all peers @param is_last in shared memory
+/// @param claims to take back
 template <typename Work>
 __device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation, bool has_agreed,
-                                std::int64_t claims = 0) {
+                                bool& is_last, std::int64_t claims = 0) {
   FusedProgress& progress = *call.windows.progress;
-  __shared__ bool is_last;
   __threadfence();
   __syncthreads();
   if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;

@@ -142,7 +142,8 @@ __device__ void run_duplex(FusedCall const& call, Work const& work) {
   FusedState const state = load_state(call.windows);
   bool const has_failed_before = __syncthreads_or(state.error != 0 ? 1 : 0) != 0;
   bool const has_agreed = !has_failed_before && run_items(call, work, state.generation);
-  close_operation(call, work, state.generation, has_agreed);
+  __shared__ bool is_last;
+  close_operation(call, work, state.generation, has_agreed, is_last);
 }
 
 }  // namespace switchyard::cuda

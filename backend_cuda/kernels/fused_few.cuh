@@ -22,6 +22,7 @@ struct FewShared {
   std::int64_t next;  ///< row to produce, -1: none is left
   bool is_mine;       ///< the row of the block's number
   bool has_arrived;   ///< what the row to consume needs
+  bool is_last;
 };
 
 __device__ inline bool is_courier() {
@@ -58,7 +59,7 @@ class FewRows {
       send_signals(call_, state.generation, whole_block());
       await_signals(call_, state.generation, whole_block());
     }
-    close_operation(call_, work_, state.generation, true, static_cast<std::int64_t>(gridDim.x) - 1);
+    close_operation(call_, work_, state.generation, true, shared_.is_last, static_cast<std::int64_t>(gridDim.x) - 1);
   }
 
  private:
@@ -123,9 +124,14 @@ class FewRows {
     return __any_sync(0xffffffffU, is_open) ? claim_first_open(rows) : -1;
   }
   __device__ std::int64_t claim_first_open(std::int64_t rows) const {
-    for (std::int64_t row = 0; row < rows; ++row) {
-      bool const is_mine = lane_of_courier() == 0 && claim(row);
-      if (__any_sync(0xffffffffU, is_mine)) return row;
+    for (std::int64_t first = 0; first < rows; first += kCourierThreads) {
+      std::int64_t const row = first + lane_of_courier();
+      bool const is_open = row < rows && *static_cast<unsigned volatile*>(&call_.windows.claims[row]) == 0;
+      for (unsigned open = __ballot_sync(0xffffffffU, is_open); open != 0; open &= open - 1) {
+        std::int64_t const candidate = first + __ffs(static_cast<int>(open)) - 1;
+        bool const is_mine = lane_of_courier() == 0 && claim(candidate);
+        if (__any_sync(0xffffffffU, is_mine)) return candidate;
+      }
     }
     return -1;
   }

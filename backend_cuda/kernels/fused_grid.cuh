@@ -21,25 +21,25 @@ struct DuplexRows {
 };
 
 /// @param many draws rows: threads take kWordsInFlight words of a row, and blocks hide each other's waits
-/// @param few where multiprocessors have few rows each: a row's way is all that counts
+/// @param few where there are no more rows to produce or to consume than multiprocessors: a row's way is all that
+/// counts
 template <typename Params>
 void launch_duplex(char const* name, void (*many)(Params), void (*few)(Params), Params const& params,
                    DuplexRows const& rows, StreamView stream) {
   int const processors = multiprocessors();
-  std::int64_t const all = rows.produced + rows.consumed;
   std::int64_t const longest = rows.produced > rows.consumed ? rows.produced : rows.consumed;
-  bool const is_few = all <= kFewRowsOfProcessor * processors && longest <= kMostClaims && rows.words > kBlockThreads &&
+  // Every block of a few has a multiprocessor of its own, and the one that speaks to the peers has one, too.
+  bool const is_few = longest < processors && longest <= kMostClaims && rows.words > kBlockThreads &&
                       params.call.windows.world <= kFewRanks;
   if (is_few) {
-    // Where every row has a multiprocessor of its own, a thread per word; else blocks that fit beside each other.
-    std::int64_t const workers = longest < processors ? rows.words : (rows.words + 1) / 2;
-    std::int64_t const warps = (workers + kWarp - 1) / kWarp + 1;
-    auto const threads = static_cast<unsigned>(warps * kWarp < kFewThreads ? warps * kWarp : kFewThreads);
+    std::int64_t const wanted = (rows.words + kWarp - 1) / kWarp * kWarp + kCourierThreads;
+    auto const threads = static_cast<unsigned>(wanted < kFewThreads ? wanted : kFewThreads);
     launch_close(name, few, dim3(static_cast<unsigned>(longest) + 1), dim3(threads), 0, stream, params);
     return;
   }
   dim3 const block = block_of_rows(rows.words);
-  unsigned const blocks = resident_blocks(reinterpret_cast<void const*>(many), block, all, processors);
+  unsigned const blocks =
+      resident_blocks(reinterpret_cast<void const*>(many), block, rows.produced + rows.consumed, processors);
   launch_close(name, many, dim3(blocks), block, 0, stream, params);
 }
 

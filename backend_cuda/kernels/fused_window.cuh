@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Addresses inside the windows of the fused path, and loads and stores that order what peers see.
+/// Addresses inside the windows of the fused path.
 #pragma once
 
 #include <cstdint>
 
 #include "fused_kernels.hpp"
+#include "system_words.cuh"
 
 namespace switchyard::cuda {
 
@@ -39,29 +40,6 @@ __device__ inline FusedSignal* signal_of(FusedWindows const& windows, std::byte*
 /// Nonzero once `rank` has failed, in whatever operation.
 __device__ inline std::uint64_t* failure_of(FusedWindows const& windows, std::byte* window, int rank) {
   return &signal_of(windows, window, 0, rank)->failed;
-}
-
-__device__ inline std::uint64_t load_acquire(std::uint64_t const* from) {
-  std::uint64_t value = 0;
-  asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
-  return value;
-}
-__device__ inline void store_release(std::uint64_t* to, std::uint64_t value) {
-  asm volatile("st.release.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
-}
-/// A word that says by itself whose operation's it is needs no order beside others.
-__device__ inline std::uint64_t load_relaxed(std::uint64_t const* from) {
-  std::uint64_t value = 0;
-  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
-  return value;
-}
-__device__ inline void store_relaxed(std::uint64_t* to, std::uint64_t value) {
-  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
-}
-__device__ inline std::uint64_t now_ns() {
-  std::uint64_t value = 0;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(value));
-  return value;
 }
 
 }  // namespace switchyard::cuda

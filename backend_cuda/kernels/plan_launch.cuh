@@ -7,22 +7,10 @@
 #include <cstdint>
 
 #include "cuda_error.hpp"
+#include "plan_close.cuh"
 #include "switchyard/cuda/stream.hpp"
 
 namespace switchyard::cuda {
-
-/// First thing in a kernel that is launched by launch_close().
-__device__ inline void await_kernel_before() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-/// First thing in a kernel that another follows closely, behind its own wait.
-__device__ inline void let_next_kernel_come() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
 
 [[nodiscard]] inline bool launches_closely() {
   constexpr int kFirstMajor = 9;

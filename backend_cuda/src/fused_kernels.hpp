@@ -36,8 +36,7 @@ struct alignas(16) FusedProgress {
   unsigned reserved;
 };
 
-/// Up to so many rows for each multiprocessor are few: a block has one to produce and one to consume.
-inline constexpr std::int64_t kFewRowsOfProcessor = 4;
+/// Where rows are few, a block has one to produce and one to consume.
 inline constexpr std::int64_t kMostClaims = 1024;
 
 /// The windows as kernels see them.

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Loads and stores of words that other GPUs see. A host compiler gets declarations only: an emulation defines them.
+#pragma once
+
+#include <cstdint>
+
+namespace switchyard::cuda {
+
+#if defined(__CUDACC__)
+
+__device__ inline std::uint64_t load_acquire(std::uint64_t const* from) {
+  std::uint64_t value = 0;
+  asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ inline void store_release(std::uint64_t* to, std::uint64_t value) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
+}
+/// A word that says by itself whose operation's it is needs no order beside others.
+__device__ inline std::uint64_t load_relaxed(std::uint64_t const* from) {
+  std::uint64_t value = 0;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+  return value;
+}
+__device__ inline void store_relaxed(std::uint64_t* to, std::uint64_t value) {
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" : : "l"(to), "l"(value) : "memory");
+}
+__device__ inline std::uint64_t now_ns() {
+  std::uint64_t value = 0;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(value));
+  return value;
+}
+/// Two words that lie one behind the other, 16-byte aligned.
+__device__ inline void load_two(void const* from, std::uint64_t& first, std::uint64_t& second) {
+  asm volatile("ld.volatile.global.v2.u64 {%0, %1}, [%2];" : "=l"(first), "=l"(second) : "l"(from) : "memory");
+}
+
+#else
+
+std::uint64_t load_acquire(std::uint64_t const* from);
+void store_release(std::uint64_t* to, std::uint64_t value);
+std::uint64_t load_relaxed(std::uint64_t const* from);
+void store_relaxed(std::uint64_t* to, std::uint64_t value);
+std::uint64_t now_ns();
+void load_two(void const* from, std::uint64_t& first, std::uint64_t& second);
+
+#endif
+
+}  // namespace switchyard::cuda
