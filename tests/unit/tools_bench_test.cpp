@@ -61,6 +61,7 @@ TEST_CASE("the program: a report that calibrate reads, CSV with all samples, mis
   CHECK(contains(runner.run(small).out, "half_silent"));
   CHECK(contains(runner.run("bench alltoallv --min-bytes 9 --max-bytes 8").err, "--max-bytes 8 is less"));
   CHECK(contains(runner.run("bench alltoall").err, "did you mean 'alltoallv'?"));
+  CHECK(contains(runner.run(small + "--csv nowhere/samples.csv").err, "there is no folder 'nowhere'"));
   CHECK(runner.run(small + "--json again.json --csv samples.csv").exit_code == 0);
   CHECK(contains(runner.read("again.json"), "switchyard.alltoallv_samples/1"));
   CHECK(contains(runner.read("samples.csv"), "half_silent,16384,2,"));

@@ -2,6 +2,8 @@
 // switchyard bench: times moving rows, between ranks and on a GPU, beside copying the same bytes.
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "bench/alltoallv_cpu.hpp"
 #include "bench/bench_table.hpp"
 #include "bench/gpu_bench.hpp"
@@ -63,10 +65,20 @@ Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool l
   return {"", records.json_lines, bench::to_csv(records.records)};
 }
 
+/// Before minutes of measuring, whose result would have no place.
+void require_folder_of(ParsedOptions const& options, char const* option) {
+  auto const folder = std::filesystem::path(options.text(option)).parent_path();
+  std::error_code ignored;
+  if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))
+    throw UsageError(
+        fmt::format("--{} {}: there is no folder '{}': make it first", option, options.text(option), folder.string()));
+}
+
 ExitCode run_bench(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
   std::string const what =
       options.choice("WHAT", {"alltoallv", "dispatch", "fused", "budget", "kernels", "plan", "experts"});
+  for (char const* option : {"out", "json", "csv"}) require_folder_of(options, option);
   bool const on_gpus = options.choice("backend", {"cpu", "cuda"}) == "cuda";
   Report const report = on_gpus ? run_on_gpus(what, options, format == "table") : run_on_cpu(what, options);
   for (char const* option : {"out", "json"})
