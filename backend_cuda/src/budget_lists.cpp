@@ -23,93 +23,41 @@ DeviceBuffer list_of(std::int64_t count) {
   return DeviceBuffer(checked_mul(count, static_cast<std::int64_t>(sizeof(T))));
 }
 
-void require_options(BudgetOptions const& options, ExpertPlacement const& placement) {
-  DevicePlannerConfig const& config = options.planner;
-  SWITCHYARD_REQUIRE(config.grid.tp == 1 && config.grid.ep >= 1 && config.grid.ep <= kMostBudgetRanks, unsupported,
-                     "slots of fixed size for tp {} x ep {}: TP must be 1 and at most {} ranks exchange; use a "
-                     "DevicePlan",
-                     config.grid.tp, config.grid.ep, kMostBudgetRanks);
-  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse && config.family != DispatchFamily::megablocks,
-                     unsupported,
-                     "slots of fixed size carry {} rows restored as {}: MegaBlocks and megatron_seed need a DevicePlan",
-                     to_string(config.family), to_string(config.restore));
-  SWITCHYARD_REQUIRE(options.max_row_bytes > 0 && options.carried_rows >= 0 && options.single_rows >= 0,
-                     invalid_argument,
-                     "slots of {} carried and {} single rows of {} bytes: rows need bytes, and sizes must not be "
-                     "negative",
-                     options.carried_rows, options.single_rows, options.max_row_bytes);
-  SWITCHYARD_REQUIRE(placement.layout().num_ranks() == config.grid.ep, shape_mismatch,
-                     "a placement over {} ranks for an EP group of {}", placement.layout().num_ranks(), config.grid.ep);
-}
-
-/// The options with every size that the caller left open.
-BudgetOptions completed(BudgetOptions options, ExpertPlacement const& placement, std::int64_t columns) {
-  require_options(options, placement);
-  std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
-  if (options.planner.family == DispatchFamily::megatron_alltoall) {
-    bool const is_dense = options.planner.form == RoutingForm::dense || options.planner.capacity.has_value();
-    std::int64_t most_slots = 1;
-    for (int rank = 0; rank < options.planner.grid.ep; ++rank)
-      most_slots = std::max<std::int64_t>(most_slots, placement.layout().slots_of(RankId{rank}));
-    std::int64_t const of_token = is_dense ? std::min(columns, most_slots) : columns;
-    if (options.single_rows == 0) options.single_rows = checked_mul(tokens, of_token);
-    options.carried_rows = 0;
-  } else if (options.carried_rows == 0) {
-    options.carried_rows = tokens;
-  }
-  std::int64_t const widest = std::max(options.single_rows, options.carried_rows);
-  SWITCHYARD_REQUIRE(checked_mul(2 * options.planner.grid.ep, widest) <= INT32_MAX, unsupported,
-                     "slots of {} rows for {} ranks: at most 2^31 rows stand in all slots of a rank", widest,
-                     options.planner.grid.ep);
-  return options;
-}
-
-/// What ranks compare, by name.
-struct Fact {
-  char const* name;
-  std::int64_t value;
-};
-std::vector<Fact> facts_of(BudgetOptions const& options, DevicePlanner const& planner) {
-  return {{"a planner configuration with the digest", static_cast<std::int64_t>(planner.configuration())},
-          {"a budget of expert rows of", options.planner.max_expert_rows},
-          {"slots of carried rows of", options.carried_rows},
-          {"slots of single rows of", options.single_rows},
-          {"rows at most as wide in bytes as", options.max_row_bytes},
-          {"exact splits set to", options.exact_splits ? 1 : 0},
-          {"weights carried by dispatch set to", options.carries_weights ? 1 : 0}};
-}
-
-DispatchPlan skeleton_of(BudgetOptions const& options, RankId rank, ExpertPlacement const& placement, int layer) {
-  require_options(options, placement);
-  return plan_skeleton(options.planner, rank, placement, layer);
-}
-
 }  // namespace
 
 BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacement const& placement, int layer)
-    : skeleton(skeleton_of(given, rank, placement, layer)),
+    : skeleton((require_budget_options(given, placement), plan_skeleton(given.planner, rank, placement, layer))),
       planner(given.planner, rank, placement, layer),
       world(given.planner.grid.ep),
       columns(skeleton.slot_columns) {
-  options = completed(given, placement, columns);
+  options = completed_options(given, placement, columns);
+  add_routes();
+  add_slots();
+  add_terms();
+  Stream const stream;
+  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots}) fill_bytes(*buffer, 0, stream);
+  stream.view().synchronize();
+}
+
+void BudgetPlan::Lists::add_routes() {
   DevicePlanLists const& lists = planner.lists();
-  std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
-  std::int64_t const choices_of_step = checked_mul(tokens, columns);
-  std::int64_t const carried_terms = checked_mul(tokens, world);
   single = {options.single_rows, lists.lane_send, lists.lane_receive, lists.rows, {}, {}};
   carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {}, {}};
-  if (options.planner.family == DispatchFamily::megatron_allgather) {
-    gather_rows = list_of<std::int64_t>(carried_terms);
-    gather_places = list_of<std::int64_t>(carried_terms);
-    gather_begin = list_of<std::int64_t>(tokens + 1);
-    gather_counts = list_of<std::int64_t>(world);
-    carried.sent = gather_counts.as<std::int64_t const>();
-    carried.received = lists.tokens_of_rank;
-    carried.rows = {gather_rows.as<std::int64_t const>(), nullptr, gather_begin.as<std::int64_t const>(),
-                    gather_places.as<std::int64_t const>()};
-  }
+  if (options.planner.family != DispatchFamily::megatron_allgather) return;
+  std::int64_t const rows = checked_mul(most_tokens(), world);
+  gather_rows = list_of<std::int64_t>(rows);
+  gather_places = list_of<std::int64_t>(rows);
+  gather_begin = list_of<std::int64_t>(most_tokens() + 1);
+  gather_counts = list_of<std::int64_t>(world);
+  carried.sent = gather_counts.as<std::int64_t const>();
+  carried.received = lists.tokens_of_rank;
+  carried.rows = {gather_rows.as<std::int64_t const>(), nullptr, gather_begin.as<std::int64_t const>(),
+                  gather_places.as<std::int64_t const>()};
+}
+
+void BudgetPlan::Lists::add_slots() {
   std::int64_t const widest = checked_mul(world, std::max(single.slot_rows, carried.slot_rows));
-  std::int64_t const terms = std::max({choices_of_step, planner.max_expert_rows(), carried_terms});
+  std::int64_t const locals = skeleton.num_local_experts();
   state = DeviceBuffer(sizeof(BudgetState));
   said = list_of<BudgetHeader>(world);
   heard = list_of<BudgetHeader>(world);
@@ -120,53 +68,27 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
   send_map = list_of<std::int32_t>(widest);
   land_map = list_of<std::int32_t>(planner.max_expert_rows());
   partial_begin = list_of<std::int64_t>(checked_mul(world, carried.slot_rows) + 1);
-  join_begin = list_of<std::int64_t>(tokens + 1);
+  row_begin = list_of<std::int64_t>(checked_mul(world, locals) + 1);
+  slot_begin = list_of<std::int64_t>(checked_mul(world, locals + 1));
+}
+
+void BudgetPlan::Lists::add_terms() {
+  std::int64_t const in_step = checked_mul(most_tokens(), columns);
+  std::int64_t const terms = std::max({in_step, planner.max_expert_rows(), checked_mul(most_tokens(), world)});
+  join_begin = list_of<std::int64_t>(most_tokens() + 1);
   join_terms = list_of<std::int64_t>(terms);
   term_weights = list_of<double>(terms);
   if (carries_weights()) expert_weights = list_of<float>(planner.max_expert_rows());
-  row_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts()) + 1);
-  slot_begin = list_of<std::int64_t>(checked_mul(world, skeleton.num_local_experts() + 1));
   Stream const stream;
-  if (single.slot_rows > 0) {
-    Integers numbers(to_size(choices_of_step));
-    std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
-    choices = upload(numbers, stream);
-    for (std::int64_t& choice : numbers) choice /= columns;
-    token_of_choice = upload(numbers, stream);
-    arrived_choice = list_of<std::int64_t>(choices_of_step);
-    sent_choice = list_of<std::int64_t>(choices_of_step);
-  }
-  ones = upload(std::vector<float>(to_size(choices_of_step), 1.0F), stream);
-  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots}) fill_bytes(*buffer, 0, stream);
-  stream.view().synchronize();
-}
-
-void BudgetPlan::Lists::compare_options(DeviceCommunicator& comm) {
-  SWITCHYARD_REQUIRE(comm.rank() == skeleton.rank && comm.size() == world, invalid_argument,
-                     "a plan for rank {} of {} over a communicator as rank {} of {}", skeleton.rank.value(), world,
-                     comm.rank().value(), comm.size());
-  std::vector<Fact> const facts = facts_of(options, planner);
-  Integers mine;
-  for (Fact const& fact : facts) mine.push_back(fact.value);
-  Stream const stream;
-  DeviceBuffer const own = upload(mine, stream);
-  DeviceBuffer const others = list_of<std::int64_t>(checked_mul(world, static_cast<std::int64_t>(mine.size())));
-  sends.clear();
-  receives.clear();
-  for (RankId peer(0); peer.value() < world; ++peer) {
-    sends.push_back({peer, own.data(), own.size_bytes()});
-    receives.push_back({peer, others.as<std::byte>() + peer.value() * own.size_bytes(), own.size_bytes()});
-  }
-  CallOptions call;
-  call.operation = "budget options";
-  comm.exchange_on(stream, sends, receives, call);
-  comm.wait(stream);
-  Integers const all = download<std::int64_t>(others, stream);
-  for (std::size_t i = 0; i < facts.size(); ++i)
-    for (std::size_t rank = 1; rank < to_size(world); ++rank)
-      SWITCHYARD_REQUIRE(all[i] == all[rank * facts.size() + i], desync,
-                         "rank 0 has {} {}, rank {} {}: all ranks of a plan with budgets need the same", facts[i].name,
-                         all[i], rank, all[rank * facts.size() + i]);
+  ones = upload(std::vector<float>(to_size(in_step), 1.0F), stream);
+  if (single.slot_rows == 0) return;
+  Integers numbers(to_size(in_step));
+  std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
+  choices = upload(numbers, stream);
+  for (std::int64_t& choice : numbers) choice /= columns;
+  token_of_choice = upload(numbers, stream);
+  arrived_choice = list_of<std::int64_t>(in_step);
+  sent_choice = list_of<std::int64_t>(in_step);
 }
 
 bool BudgetPlan::Lists::is_alltoall() const {

@@ -2,6 +2,7 @@
 /// BudgetPlan::Lists: the slots of a plan made in steps, and the lists that say what stands in them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -46,11 +47,21 @@ struct BudgetCall {
   std::optional<Duration> deadline;
 };
 
+/// @throws as BudgetPlan's constructor
+void require_budget_options(BudgetOptions const& options, ExpertPlacement const& placement);
+/// Sound options with every size that the caller left open. @param columns of the slot table
+[[nodiscard]] BudgetOptions completed_options(BudgetOptions options, ExpertPlacement const& placement,
+                                              std::int64_t columns);
+
 struct BudgetPlan::Lists {
   Lists(BudgetOptions const& given, RankId rank, ExpertPlacement const& placement, int layer);
   /// What options and budgets a rank was given, for all ranks to compare.
   void compare_options(DeviceCommunicator& comm);
 
+  void add_routes();
+  void add_slots();
+  void add_terms();
+  [[nodiscard]] std::int64_t most_tokens() const { return std::max<std::int64_t>(1, options.planner.max_tokens); }
   [[nodiscard]] bool is_alltoall() const;
   /// The step's weights, [tokens, columns], after a capacity.
   [[nodiscard]] float const* kept_weights() const {
