@@ -54,14 +54,45 @@ struct OutputTile {
   std::int64_t first_row;  ///< flattened row of the block; 0 for a matrix of its own
   std::int64_t columns;    ///< of the result
 
-  /// @param row of the expert's result
-  __device__ void store(std::int64_t row, std::int64_t column, float sum) const {
+  /// Where the results of a row begin. @param row of the expert's result
+  __device__ std::int64_t line_of(std::int64_t row) const {
+    std::int64_t const position = first_row + row;
+    return expert * out.expert_stride + (out.map == nullptr ? position : out.map[position]) * out.stride;
+  }
+  __device__ float finished(std::int64_t column, float sum) const {
     float value = hd::canonical(sum);
     if (out.bias != nullptr) value = hd::add_rn(value, widen_at(out.bias, out.bias_dtype, expert * columns + column));
-    if (out.dtype == DType::f32) value = rounded(value, out.rounding);
-    std::int64_t const position = first_row + row;
-    std::int64_t const line = out.map == nullptr ? position : out.map[position];
-    store_narrow(out.data, out.dtype, expert * out.expert_stride + line * out.stride + column, value);
+    return out.dtype == DType::f32 ? rounded(value, out.rounding) : value;
+  }
+  __device__ void store(std::int64_t row, std::int64_t column, float sum) const {
+    store_narrow(out.data, out.dtype, line_of(row) + column, finished(column, sum));
+  }
+  /// Whether four neighbouring results from a multiple of four on can be stored at once.
+  __device__ bool takes_four() const {
+    return reinterpret_cast<std::uintptr_t>(out.data) % 16 == 0 && out.stride % 4 == 0 && out.expert_stride % 4 == 0;
+  }
+  /// @param index of the first of four results
+  __device__ void store_four(std::int64_t index, float const (&value)[4]) const {
+    if (out.dtype == DType::f32) {
+      float4 const four = make_float4(hd::narrow<float>(value[0]), hd::narrow<float>(value[1]),
+                                      hd::narrow<float>(value[2]), hd::narrow<float>(value[3]));
+      *reinterpret_cast<float4*>(static_cast<float*>(out.data) + index) = four;
+    } else if (out.dtype == DType::bf16) {
+      store_halves<bf16_t>(index, value);
+    } else {
+      store_halves<f16_t>(index, value);
+    }
+  }
+
+ private:
+  template <typename T>
+  __device__ void store_halves(std::int64_t index, float const (&value)[4]) const {
+    struct alignas(8) Four {
+      T value[4];
+    } four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.value[i] = hd::narrow<T>(value[i]);
+    *reinterpret_cast<Four*>(static_cast<T*>(out.data) + index) = four;
   }
 };
 

@@ -56,6 +56,33 @@ __device__ inline void chain_segment(TileSide const& left, TileSide const& right
   }
 }
 
+/// A thread's results, four neighbours at a time where memory takes them so.
+template <typename Tile>
+__device__ inline void store_tile(OutputTile const& out, ProductTile const& tile, ThreadPlace<Tile> const& place,
+                                  float const (&sums)[8][8]) {
+  bool const fours = out.takes_four();
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (place.row_of(i) >= tile.row_count) continue;
+    std::int64_t const line = out.line_of(tile.rows.begin + place.row_of(i)) + tile.first_column;
+#pragma unroll
+    for (int j = 0; j < 8; j += 4) {
+      std::int64_t const count = tile.column_count - place.column_of(j);
+      float value[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        value[k] = k < count ? out.finished(tile.first_column + place.column_of(j) + k, sums[i][j + k]) : 0.0f;
+      if (fours && count >= 4) {
+        out.store_four(line + place.column_of(j), value);
+        continue;
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if (k < count) store_narrow(out.out.data, out.out.dtype, line + place.column_of(j) + k, value[k]);
+    }
+  }
+}
+
 template <typename Tile, ChainLines kLines, bool kCoded>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerMultiprocessor)
     chain_kernel(__grid_constant__ ChainProduct const product) {
@@ -74,13 +101,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerMultiprocessor
     if (product.segments > 1) waiting.fold(segment, sums);
     begin = end;
   }
-  OutputTile const out = output_of(product, tile.rows);
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      if (place.row_of(i) < tile.row_count && place.column_of(j) < tile.column_count)
-        out.store(tile.rows.begin + place.row_of(i), tile.first_column + place.column_of(j), sums[i][j]);
+  store_tile(output_of(product, tile.rows), tile, place, sums);
 }
 
 template <typename Tile, ChainLines kLines, bool kCoded>

@@ -22,9 +22,9 @@ namespace switchyard::cuda {
 /// hidden values once more, to the row dtype, which the products that follow read.
 ///
 /// With codes: e4m3 on both sides of both products, ExpertMlp::input_quant and activation_quant both fp8_tensor (one
-/// given scale; weights with one scale per expert; rows of bf16 or f16) or both fp8_token (a scale per row; weights with
-/// a scale per line; rows of bf16).
-/// The codes' products are summed first and then multiplied by both scales. Blocks of scales are the exact engine's.
+/// given scale; weights with one scale per expert; rows of bf16 or f16) or both fp8_token (a scale per row; weights
+/// with a scale per line; rows of bf16). The codes' products are summed first and then multiplied by both scales.
+/// Blocks of scales are the exact engine's.
 ///
 /// Views, and spans of row weights, are device memory; blocks lie on the host. Scratch memory is the object's own
 /// (workspaces that callers give are unused), so calls from two threads need two objects; it grows with the largest
