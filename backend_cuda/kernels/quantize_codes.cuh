@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "quantize_kernels.hpp"
 #include "switchyard/hd/quantize.hpp"
 
 namespace switchyard::cuda {
@@ -23,8 +24,9 @@ struct SharedDivisor {
     reciprocal = __frcp_rn(by);
     plain = with_nan || !(by >= 0x1p-90f && by <= 0x1p+120f && largest <= __fmul_rn(by, 0x1p+10f));
   }
-  __device__ float operator()(float x) const {
-    if (plain) return hd::div_rn(x, divisor);
+  __device__ float operator()(float x) const { return plain ? plainly(x) : quickly(x); }
+  __device__ float plainly(float x) const { return hd::div_rn(x, divisor); }
+  __device__ float quickly(float x) const {
     float const near = __fmul_rn(x, reciprocal);
     float const faithful = __fmaf_rn(__fmaf_rn(-divisor, near, x), reciprocal, near);
     float const quotient = __fmaf_rn(__fmaf_rn(-divisor, faithful, x), reciprocal, faithful);
@@ -83,35 +85,56 @@ __device__ inline std::uint32_t e2m1_code(float x) {
 struct SharedFactor {
   float factor;
   bool plain;  ///< there may be NaNs: every code by hd
-  __device__ float operator()(float x) const { return hd::mul_rn(x, factor); }
+  __device__ float plainly(float x) const { return hd::mul_rn(x, factor); }
+  __device__ float quickly(float x) const { return hd::mul_rn(x, factor); }
 };
 
-template <typename Scale>
-__device__ inline std::uint32_t e2m1_of(Scale const& scale, float x) {
-  return scale.plain ? hd::encode_e2m1(x) : e2m1_code(x);
-}
-template <typename Scale>
-__device__ inline std::uint32_t truncated_of(Scale const& scale, float x) {
-  return scale.plain ? hd::encode_int8_truncate(x) : int8_truncated(x);
-}
-
 /// Codes of eight values of one group, packed as they are stored: a word for half bytes, two for bytes.
-template <QuantScheme kScheme, typename Scale>
-__device__ inline void encode_eight(float const (&x)[8], Scale const& scale, std::uint32_t (&words)[2]) {
+template <QuantScheme kScheme, bool kPlain, typename Scale>
+__device__ inline void encode_eight_as(float const (&x)[8], Scale const& scale, std::uint32_t (&words)[2]) {
   words[0] = words[1] = 0;
 #pragma unroll
   for (int i = 0; i < 8; i += 2) {
-    float const a = scale(x[i]);
-    float const b = scale(x[i + 1]);
+    float const a = kPlain ? scale.plainly(x[i]) : scale.quickly(x[i]);
+    float const b = kPlain ? scale.plainly(x[i + 1]) : scale.quickly(x[i + 1]);
     if constexpr (kScheme == QuantScheme::nvfp4) {
-      words[0] |= (e2m1_of(scale, a) | (e2m1_of(scale, b) << 4)) << (4 * i);
+      std::uint32_t const low = kPlain ? hd::encode_e2m1(a) : e2m1_code(a);
+      words[0] |= (low | ((kPlain ? hd::encode_e2m1(b) : e2m1_code(b)) << 4)) << (4 * i);
     } else if constexpr (kScheme == QuantScheme::int8_token) {
       words[i / 4] |= (int8_rounded(a) | (int8_rounded(b) << 8)) << (8 * (i % 4));
     } else if constexpr (kScheme == QuantScheme::int8_group) {
-      words[i / 4] |= (truncated_of(scale, a) | (truncated_of(scale, b) << 8)) << (8 * (i % 4));
+      std::uint32_t const low = kPlain ? hd::encode_int8_truncate(a) : int8_truncated(a);
+      words[i / 4] |= (low | ((kPlain ? hd::encode_int8_truncate(b) : int8_truncated(b)) << 8)) << (8 * (i % 4));
     } else {
       words[i / 4] |= e4m3_pair(a, b) << (8 * (i % 4));
     }
+  }
+}
+
+/// Whether the short ways to a code miss NaNs or quotients of some groups.
+template <QuantScheme kScheme>
+inline constexpr bool kHasPlainWay = hd::divides(kScheme) || kScheme == QuantScheme::nvfp4;
+
+template <QuantScheme kScheme, typename Scale>
+__device__ inline void encode_eight(float const (&x)[8], Scale const& scale, std::uint32_t (&words)[2]) {
+  if constexpr (kHasPlainWay<kScheme>) {
+    if (scale.plain) return encode_eight_as<kScheme, true>(x, scale, words);
+  }
+  encode_eight_as<kScheme, false>(x, scale, words);
+}
+
+/// hd::group_scale with what all groups share computed once.
+template <QuantScheme kScheme>
+__device__ inline hd::GroupScale group_scale_of(float absmax, QuantizeJob const& job) {
+  if constexpr (kScheme == QuantScheme::nvfp4) {
+    constexpr float kSixth = 1.0f / 6.0f;
+    float const wanted = hd::mul_rn(job.parameters.tensor_scale, hd::mul_rn(absmax, kSixth));
+    std::uint32_t const code = e4m3_pair(wanted, 0.0f) & 0xffu;
+    float const scale = hd::detail::e4m3_value(code);
+    float const inverse = __frcp_rn(hd::mul_rn(scale, job.inverse_tensor_scale));
+    return {scale, code == 0 ? 0.0f : inverse, static_cast<std::uint8_t>(code)};
+  } else {
+    return hd::group_scale<kScheme>(absmax, job.parameters);
   }
 }
 

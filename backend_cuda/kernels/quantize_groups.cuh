@@ -49,7 +49,7 @@ template <QuantScheme kScheme, typename T>
 __device__ inline void encode_sixteen(QuantizeJob const& job, SixteenValues<T> const& values, std::int64_t row,
                                       Absmax const& largest, std::int64_t group, bool stores_scale) {
   float const absmax = number_of<T>(largest.bits);
-  hd::GroupScale const scale = hd::group_scale<kScheme>(absmax, job.parameters);
+  hd::GroupScale const scale = group_scale_of<kScheme>(absmax, job);
   auto const scaling = scaling_of<kScheme>(scale, absmax, largest.with_nan);
   if (stores_scale) store_scale<kScheme>(job.scales + row * job.scale_stride, group, scale);
 #pragma unroll
@@ -66,12 +66,12 @@ __device__ inline void encode_sixteen(QuantizeJob const& job, SixteenValues<T> c
 template <typename T>
 __device__ inline SixteenValues<T> load_sixteen(QuantizeJob const& job, std::int64_t row, std::int64_t first,
                                                 unsigned distance) {
-  T const* const from = static_cast<T const*>(job.values) + row * job.columns;
+  T const* const from = static_cast<T const*>(job.values) + row * job.columns + first;
   SixteenValues<T> values;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     values.column[i] = first + i * static_cast<std::int64_t>(distance);
-    values.half[i] = values.column[i] < job.columns ? load_eight(from + values.column[i]) : EightValues<T>{};
+    values.half[i] = values.column[i] < job.columns ? load_eight(from + i * distance) : EightValues<T>{};
   }
   return values;
 }
@@ -90,7 +90,8 @@ __device__ inline Absmax absmax_of_lanes(SixteenValues<T> const& values, unsigne
 
 /// 2^lane_bits threads per group of 16 columns each; columns and addresses are multiples of 16.
 template <QuantScheme kScheme, typename T>
-__global__ void quantize_groups_kernel(QuantizeJob job, int lane_bits, std::int64_t threads_per_row) {
+__global__ void quantize_groups_kernel(QuantizeJob job, int any_lane_bits, std::int64_t threads_per_row) {
+  int const lane_bits = kScheme == QuantScheme::nvfp4 ? 0 : kScheme == QuantScheme::mxfp8 ? 1 : any_lane_bits;
   unsigned const lanes = 1u << lane_bits;
   for (std::int64_t row = blockIdx.y; row < job.rows; row += gridDim.y)
     for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * blockDim.x; base < threads_per_row;

@@ -50,6 +50,7 @@ void launch_quantize(QuantSpec const& spec, QuantizeParams const& params, Stream
   job.scale_stride = params.scale_stride_bytes == 0 ? scale_row_bytes : params.scale_stride_bytes;
   job.packed = job.code_stride == sizes.code_row_bytes && job.scale_stride == scale_row_bytes;
   job.parameters = {spec.given_scale, spec.upper_bound, spec.tensor_scale};
+  job.inverse_tensor_scale = hd::div_rn(1.0f, spec.tensor_scale);
   if (spec.scheme == QuantScheme::fp8_tensor_dynamic) return quantize_dynamic(job, stream);
   if (spec.scheme == QuantScheme::fp8_tensor) return launch_quantize_scaled(job, stream);
   if (job.group >= job.columns) return launch_quantize_whole_rows(job, stream);

@@ -24,6 +24,7 @@ struct QuantizeJob {
   std::int64_t scale_stride = 0;
   bool packed = true;  ///< rows of codes and of scales follow each other without gaps
   hd::QuantParameters parameters{};
+  float inverse_tensor_scale = 1.0f;   ///< 1 / parameters.tensor_scale, rounded
   float const* given_scale = nullptr;  ///< device memory; replaces parameters.given_scale
 };
 
