@@ -2,6 +2,7 @@
 /// AstraFile: a network file of ASTRA-sim's analytical backends, as it says it, dimension by dimension.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
