@@ -111,7 +111,7 @@ fi
 nvidia-smi -L
 
 if wants build; then
-  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_budget"
+  targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_bins switchyard_cuda_budget"
   targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance"
   targets="$targets switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
@@ -128,6 +128,7 @@ if wants build; then
 fi
 wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
 wants planner && stage planner 200 "$programs/switchyard_cuda_planner"
+wants planner && built "$programs/switchyard_cuda_bins" && stage bins 100 "$programs/switchyard_cuda_bins"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
 wants budget && built "$programs/switchyard_cuda_budget" && stage budget 200 "$programs/switchyard_cuda_budget"
 wants experts && stage experts 300 "$programs/switchyard_cuda_experts"
@@ -161,7 +162,8 @@ fi
 # One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error that
 # names it.
 fault() {
-  between "$1" 60 "$gpus" "$2" SWITCHYARD_VICTIM="$3" SWITCHYARD_DIE_BY="$4" SWITCHYARD_DIE_IN="$5"
+  between "$1" 60 "$gpus" "$2" SWITCHYARD_VICTIM="$3" SWITCHYARD_DIE_BY="$4" SWITCHYARD_DIE_IN="$5" \
+    SWITCHYARD_PROGRAM="${6:-switchyard_nccl_ranks}"
 }
 if wants faults && [ "$gpus" -gt 1 ]; then
   last=$((gpus - 1))
@@ -174,6 +176,10 @@ if wants faults && [ "$gpus" -gt 1 ]; then
   fault stopped_in_exchange 29518 "$last" STOP exchange
   fault stopped_rank0_in_exchange 29521 0 STOP exchange
   fault stopped_in_fused 29519 "$last" STOP fused
+  if built "$programs/switchyard_nccl_budget"; then
+    fault killed_in_slots 29522 "$last" KILL slots switchyard_nccl_budget
+    fault stopped_in_slots 29523 "$last" STOP slots switchyard_nccl_budget
+  fi
 fi
 # An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.
 if wants try4; then
