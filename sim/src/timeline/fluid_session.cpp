@@ -137,9 +137,14 @@ class FluidSession final : public NetworkSession {
     merge_error_us_ += 2 * window_us_;
   }
 
+  /// When what waits departs: a merge window after the first that may.
+  [[nodiscard]] double departs_us() const {
+    return waiting_.empty() ? kNever : std::max(fluid_us_, waiting_.top().us + window_us_);
+  }
+
   /// The next departure, or end of a flow's last byte at its sender.
   double next_event_us() {
-    double const departs = waiting_.empty() ? kNever : std::max(fluid_us_, waiting_.top().us);
+    double const departs = departs_us();
     if (!flows_ || flows_->classes().empty()) return departs;
     if (!settled_) flows_->classes().settle(event_us_);
     settled_ = true;
@@ -147,7 +152,7 @@ class FluidSession final : public NetworkSession {
   }
 
   void step(double us) {
-    bool const departure = !waiting_.empty() && std::max(fluid_us_, waiting_.top().us) <= us;
+    bool const departure = departs_us() <= us;
     bool const end = flows_ && !flows_->classes().empty() && flows_->classes().first_end_us() <= us;
     event_us_ = us;
     fluid_us_ = std::max(fluid_us_, us);
