@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 switchyard_add_test(simulator_test LABEL unit SOURCES unit/simulator_astra_test.cpp unit/simulator_calibration_test.cpp unit/simulator_costs_test.cpp unit/simulator_network_test.cpp
-                    unit/simulator_traffic_test.cpp
+                    unit/simulator_traffic_test.cpp unit/simulator_uneven_test.cpp
                     LIBS switchyard::sim)
 switchyard_add_test(simulator_presets_test LABEL golden SOURCES golden/simulator_presets_test.cpp LIBS switchyard::sim)
 switchyard_add_test(simulator_validation_test LABEL golden SOURCES golden/simulator_validation_test.cpp LIBS switchyard::sim)
