@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small fused steps on emulated GPUs: the plan of one block against core's, and what dispatch and combine move by a row
+// per block, for any number of resident blocks.
+//
+// By hand, 2 ranks with 2 experts each, 3 tokens of rank 0 with top-2: ids {0,2, 2,3, -1,1}. Rank 0 sends tokens 0 and
+// 1 to rank 1 and keeps 0 and 2: two rows to produce in a dispatch. With one resident block its first block takes all
+// of them before it waits for a row of rank 1.
+#include "support/emulated_step.hpp"
+// The emulation comes first.
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "cross_backend/cuda_planner_cases.hpp"
+
+namespace {
+
+using cross_backend::PlannerCase;
+using support::EmulatedGpus;
+using support::EmulatedGrid;
+using support::EmulatedRank;
+using support::Integers;
+using namespace switchyard;  // NOLINT: tests read like the library
+
+using Ranks = std::vector<std::unique_ptr<EmulatedRank>>;
+
+struct EmulatedCase {
+  int ranks;
+  int experts;
+  int columns;
+  std::vector<std::int64_t> tokens;
+  int replicas = 0;
+  double dropped = 0.1;
+  bool one_expert = false;
+};
+
+PlannerCase planner_case(EmulatedCase const& given, std::uint64_t seed) {
+  auto run = cross_backend::make_case(DispatchFamily::megatron_flex, {1, given.ranks}, given.experts, given.columns,
+                                      given.tokens);
+  run.replicas = given.replicas;
+  run.dropped = given.dropped;
+  run.one_expert = given.one_expert;
+  run.seed = seed;
+  return run;
+}
+
+/// Lists behind their ends are poisoned.
+void compare(char const* name, Integers const& core, std::vector<std::int64_t> const& emulated) {
+  CAPTURE(name);
+  REQUIRE(core.size() <= emulated.size());
+  CHECK(core == Integers(emulated.begin(), emulated.begin() + static_cast<std::ptrdiff_t>(core.size())));
+}
+void compare(char const* name, RowGather const& core, EmulatedRank::Lists const& emulated) {
+  CAPTURE(name);
+  compare("token_of_row", core.token_of_row, emulated.input);
+  compare("slot_of_row", core.slot_of_row, emulated.column);
+  compare("row_begin", core.row_begin, emulated.begin);
+  compare("rows_of_token", core.rows_of_token, emulated.listed);
+}
+
+void compare_plan(DispatchPlan const& core, EmulatedRank const& rank) {
+  CHECK(rank.error[0] == 0);
+  compare("rows", std::get<RowGather>(core.row_return.front()), rank.rows);
+  compare("sent", std::get<RowGather>(core.stages.front()), rank.sent);
+  compare("expansion", std::get<RowGather>(core.stages.back()), rank.expansion);
+  compare("rows_per_slot", core.rows_per_slot, rank.rows_per_slot);
+  compare("tokens_per_local", core.tokens_per_local_expert, rank.tokens_per_local);
+  compare("rank_send", core.find<RowExchange>()->send_rows, rank.rank_send);
+  compare("rank_receive", core.find<RowExchange>()->receive_rows, rank.rank_receive);
+  for (DispatchStage const& stage : core.row_return) {
+    if (auto const* exchange = std::get_if<RowExchange>(&stage)) {
+      compare("lane_send", exchange->send_rows, rank.lane_send);
+      compare("lane_receive", exchange->receive_rows, rank.lane_receive);
+    }
+    if (auto const* sort = std::get_if<ChunkSort>(&stage)) compare("chunk_sizes", sort->sizes, rank.chunk_sizes);
+  }
+  CHECK(rank.numbers[cuda::kPlanTokens] == core.num_tokens);
+  CHECK(rank.numbers[cuda::kPlanExpertRows] == core.num_expert_rows());
+}
+
+/// The token that every expert row of a rank is a copy of: (source, token), by the plans of all.
+struct Origin {
+  std::size_t source;
+  std::int64_t token;
+};
+std::vector<Origin> origins_of(std::vector<DispatchPlan> const& plans, std::size_t rank) {
+  std::vector<Origin> received;
+  for (std::size_t source = 0; source < plans.size(); ++source) {
+    Integers const& sends = plans[source].find<RowExchange>()->send_rows;
+    std::int64_t row =
+        std::accumulate(sends.begin(), sends.begin() + static_cast<std::ptrdiff_t>(rank), std::int64_t{0});
+    auto const& sent = std::get<RowGather>(plans[source].stages.front());
+    for (std::int64_t i = 0; i < sends[rank]; ++i) received.push_back({source, sent.token_of_row[to_size(row++)]});
+  }
+  std::vector<Origin> origins;
+  for (std::int64_t const input : std::get<RowGather>(plans[rank].stages.back()).token_of_row)
+    origins.push_back(received[to_size(input)]);
+  return origins;
+}
+
+void compare_rows(std::vector<DispatchPlan> const& plans, Ranks const& ranks) {
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    CAPTURE(rank);
+    auto const origins = origins_of(plans, rank);
+    auto const hidden = ranks[rank]->shape.hidden();
+    for (std::size_t row = 0; row < origins.size(); ++row) {
+      float const* const got = ranks[rank]->expert_rows.data() + static_cast<std::int64_t>(row) * hidden;
+      float const* const sent = ranks[origins[row].source]->tokens.data() + origins[row].token * hidden;
+      CAPTURE(row);
+      REQUIRE(std::equal(got, got + hidden, sent));
+    }
+  }
+}
+
+/// Experts hand on what they get, so that a token comes back times its weights; all sums are exact.
+void compare_sums(Ranks const& ranks) {
+  for (auto const& rank : ranks) {
+    CAPTURE(rank->self);
+    auto const hidden = rank->shape.hidden();
+    for (std::int64_t token = 0; token < rank->tokens_here; ++token) {
+      float weight = 0;
+      for (std::int64_t k = token * rank->shape.columns; k < (token + 1) * rank->shape.columns; ++k)
+        if (rank->ids[to_size(k)] >= 0) weight += rank->weights[to_size(k)];
+      CAPTURE(token);
+      bool is_equal = true;
+      for (std::int64_t i = token * hidden; i < (token + 1) * hidden; ++i)
+        is_equal = is_equal && rank->out[to_size(i)] == weight * rank->tokens[to_size(i)];
+      REQUIRE(is_equal);
+    }
+    CHECK(rank->state().error == 0);
+  }
+}
+
+class EmulatedSteps {
+ public:
+  EmulatedSteps(EmulatedCase const& given, int words, std::size_t resident, std::uint32_t seed)
+      : given_(given), resident_(resident), seed_(seed), gpus_(seed) {
+    auto const run = planner_case(given, seed);
+    auto const placement = cross_backend::placement_of(run);
+    for (int rank = 0; rank < given.ranks; ++rank)
+      ranks_.push_back(
+          std::make_unique<EmulatedRank>(support::EmulatedShape{given.ranks, given.experts, placement.num_slots(),
+                                                                given.columns, words, run.config.max_tokens},
+                                         rank, cross_backend::draw_routing(run, rank), placement));
+    for (auto& rank : ranks_) rank->connect(ranks_);
+  }
+
+  /// @param dispatches 0: plans only. Odd and even numbers of operations change which half of the windows a step uses
+  void step(int number, int dispatches, unsigned workers) {
+    CAPTURE(number);
+    auto const run = planner_case(given_, seed_ + static_cast<std::uint64_t>(number));
+    std::vector<RoutingMap> routings;
+    for (auto& rank : ranks_) {
+      routings.push_back(cross_backend::draw_routing(run, rank->self));
+      rank->ids.assign(routings.back().ids().begin(), routings.back().ids().end());
+      rank->weights.assign(routings.back().weights().begin(), routings.back().weights().end());
+      for (std::size_t i = 0; i < rank->tokens.size(); ++i)
+        rank->tokens[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(31 * rank->self + 13 * number)) % 64);
+      std::fill(rank->expert_rows.begin(), rank->expert_rows.end(), -1e9F);
+      std::fill(rank->out.begin(), rank->out.end(), -1e9F);
+    }
+    auto const plans = cross_backend::core_plans(run, routings, cross_backend::placement_of(run));
+    plan();
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) compare_plan(plans[rank], *ranks_[rank]);
+    if (dispatches == 0) return;
+    for (int i = 0; i < dispatches; ++i) dispatch(workers);
+    compare_rows(plans, ranks_);
+    combine(workers);
+    compare_sums(ranks_);
+  }
+
+  /// From now on a rank chooses an expert too many.
+  void spoil(std::size_t rank) { ranks_[rank]->ids[1] = given_.experts; }
+  void require_failed() const {
+    for (auto const& rank : ranks_) {
+      CHECK(rank->state().error != 0);
+      CHECK(std::all_of(rank->out.begin(), rank->out.end(), [](float value) { return value == 0; }));
+      CHECK((rank->error[0] != 0) == (rank->self == 1));
+    }
+  }
+
+  void plan() {
+    std::vector<cuda::StepTables> tables(ranks_.size());
+    std::vector<cuda::FusedPlanBlockParams> params;
+    for (auto& rank : ranks_) params.push_back(rank->plan_params());
+    std::vector<EmulatedGrid> const grids(ranks_.size(), {1, cuda::kPlanBlockThreads});
+    REQUIRE(gpus_.run(grids, resident_, [&](std::size_t rank) {
+      cuda::plan_step(params[rank], ranks_[rank]->shared.data(), tables[rank]);
+    }));
+  }
+  void dispatch(unsigned workers) {
+    std::vector<cuda::FusedDispatchParams> params;
+    for (auto& rank : ranks_) params.push_back(rank->dispatch_params());
+    run_few<cuda::FewDispatch>(params, workers);
+  }
+  void combine(unsigned workers) {
+    std::vector<cuda::FusedCombineParams> params;
+    for (auto& rank : ranks_) params.push_back(rank->combine_params());
+    run_few<cuda::FewCombine<float>>(params, workers);
+  }
+
+ private:
+  template <typename Work, typename Params>
+  void run_few(std::vector<Params> const& params, unsigned workers) {
+    std::vector<EmulatedGrid> grids;
+    std::vector<std::vector<cuda::FewShared>> shared;
+    for (auto const& rank : ranks_) {
+      grids.push_back(rank->few_grid(workers));
+      shared.emplace_back(grids.back().blocks);
+    }
+    REQUIRE(gpus_.run(grids, resident_, [&](std::size_t rank) {
+      cuda::FewShared& of_block = shared[rank][blockIdx.x];
+      Work work(params[rank], of_block);
+      cuda::FewRows<Work>(params[rank].call, work, of_block).run();
+    }));
+    for (auto const& rank : ranks_)
+      REQUIRE(std::all_of(rank->windows.claims, rank->windows.claims + cuda::kMostClaims,
+                          [](unsigned claim) { return claim == 0; }));
+  }
+
+  EmulatedCase given_;
+  std::size_t resident_;
+  std::uint32_t seed_;
+  EmulatedGpus gpus_;
+  Ranks ranks_;
+};
+
+constexpr std::size_t kAll = 1000;
+
+TEST_CASE("a block's plan is core's") {
+  EmulatedCase const cases[] = {
+      {2, 256, 8, {128, 100}},     {2, 4, 2, {3, 5}},     {3, 7, 3, {0, 31, 64}, 4},   {5, 3, 2, {12}},
+      {2, 8, 8, {40}, 0, 0, true}, {2, 8, 3, {70}, 0, 1}, {9, 64, 3, {9, 0, 31, 1}, 8}};
+  std::uint32_t seed = 1;
+  for (EmulatedCase const& given : cases) {
+    CAPTURE(++seed);
+    EmulatedSteps steps(given, 1, kAll, seed);
+    steps.step(0, 0, 32);
+  }
+}
+
+TEST_CASE("rows arrive for any number of resident blocks") {
+  EmulatedCase const cases[] = {{2, 4, 2, {3, 5}},
+                                {3, 7, 3, {6, 0, 11}, 2},
+                                {2, 8, 8, {6}, 0, 0, true},
+                                {2, 8, 3, {4}, 0, 1},
+                                {5, 40, 8, {4, 1, 0, 5, 2}}};
+  std::uint32_t seed = 100;
+  for (std::size_t const resident : {std::size_t{1}, kAll})
+    for (EmulatedCase const& given : cases) {
+      CAPTURE(resident);
+      CAPTURE(++seed);
+      EmulatedSteps steps(given, seed % 2 == 0 ? 3 : 70, resident, seed);
+      for (int number = 0; number < (resident == 1 ? 1 : 2); ++number)
+        steps.step(number, 1 + number % 2, number == 1 ? 64 : 32);
+    }
+}
+
+TEST_CASE("an id outside the model fails every rank and clears what it would have written") {
+  EmulatedSteps steps({2, 8, 2, {4}}, 3, kAll, 7);
+  steps.step(0, 1, 32);
+  steps.spoil(1);
+  steps.plan();
+  steps.dispatch(32);
+  steps.combine(32);
+  steps.require_failed();
+}
+
+}  // namespace
