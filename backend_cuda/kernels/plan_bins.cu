@@ -49,10 +49,25 @@ __device__ std::int64_t rows_of_chunk(PlanBinsParams const& params, std::int64_t
   return params.chunk_sizes[source * params.num_local + local];
 }
 
+/// Hidden shards: every rank that holds a block gets its rows.
+__device__ void send_to_shards(PlanBinsParams const& params) {
+  for (auto peer = static_cast<std::int32_t>(threadIdx.x); peer < params.world; peer += kBlockThreads) {
+    bool const is_last = (peer + 1) % params.blocks == 0;
+    std::int32_t const end = is_last ? params.num_slots : params.first_slot_of[peer + 1];
+    std::int64_t rows = 0;
+    for (std::int32_t slot = params.first_slot_of[peer]; slot < end; ++slot) rows += params.rows_per_slot[slot];
+    params.lane_send[peer] = rows;
+  }
+  if (threadIdx.x != 0) return;
+  params.shard_repeat[0] = params.numbers[kPlanRows];
+  params.shard_repeat[1] = params.world / params.blocks;
+}
+
 __global__ void plan_bins_kernel(PlanBinsParams params) {
   __shared__ Scan::TempStorage storage;
   __shared__ unsigned long long most;
   if (threadIdx.x == 0) most = 0;
+  if (params.shard_repeat != nullptr) send_to_shards(params);
   __syncthreads();
   for (auto local = static_cast<std::int32_t>(threadIdx.x); local < params.num_local; local += kBlockThreads)
     atomicMax(&most, static_cast<unsigned long long>(params.arrived[local]));

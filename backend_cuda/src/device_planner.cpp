@@ -20,6 +20,7 @@ std::int64_t kind_of(DispatchStage const& stage) {
   if (std::holds_alternative<ChunkSort>(stage)) return internal::kKindChunkSort;
   if (auto const* gather = std::get_if<GroupGather>(&stage))
     return gather->group == GatherGroup::tp ? internal::kKindTpGather : internal::kKindWorldGather;
+  if (std::holds_alternative<ShardRepeat>(stage)) return internal::kKindShardRepeat;
   return internal::kKindRowGather;
 }
 

@@ -21,40 +21,42 @@ std::int64_t* data_of(DeviceBuffer const& list) {
   return list.as<std::int64_t>();
 }
 
-/// Rows of a bin by the factor; 0 where the factor says nothing.
-std::int64_t capacity_of(DevicePlannerConfig const& config, int num_experts, std::int64_t tokens) {
-  MegaBlocksConfig const& blocks = config.megablocks;
-  int const top_k = blocks.top_k > 0 ? blocks.top_k : config.columns;
-  return megablocks_capacity(megablocks_capacity_tokens(blocks.world, 1, tokens, top_k), top_k, num_experts,
-                             blocks.world, blocks.capacity_factor);
-}
-
-/// Rows of all bins when nobody gave a budget.
-std::int64_t rows_of_bins(DevicePlannerConfig const& config, DispatchPlan const& skeleton, std::int64_t arriving) {
-  std::int64_t const locals = skeleton.num_local_experts();
-  switch (config.megablocks.bins) {
+/// Rows of all bins when nobody gave a budget. @param capacity of max_tokens
+std::int64_t rows_of_bins(MegaBlocksConfig const& blocks, std::int64_t locals, std::int64_t arriving,
+                          std::int64_t capacity) {
+  switch (blocks.bins) {
     case ExpertBins::exact: return arriving;
-    case ExpertBins::blocks: return checked_add(arriving, checked_mul(locals, config.megablocks.block_rows - 1));
+    case ExpertBins::blocks: return checked_add(arriving, checked_mul(locals, blocks.block_rows - 1));
     case ExpertBins::capacity: break;
   }
-  bool const is_counted =
-      config.megablocks.capacity_factor == 0 && config.megablocks.zero_capacity == ZeroCapacity::largest_count;
-  if (is_counted) return checked_mul(locals, arriving);
-  return std::max(arriving, checked_mul(locals, capacity_of(config, skeleton.setup.num_experts, config.max_tokens)));
+  bool const is_counted = blocks.capacity_factor == 0 && blocks.zero_capacity == ZeroCapacity::largest_count;
+  return is_counted ? checked_mul(locals, arriving) : std::max(arriving, checked_mul(locals, capacity));
 }
 
 }  // namespace
 
-void DevicePlanner::State::add_bins() {
+/// Rows of a bin by the factor; 0 where the factor says nothing.
+std::int64_t DevicePlanner::State::bin_capacity(std::int64_t tokens) const {
+  MegaBlocksConfig const& blocks = config.megablocks;
+  int const top_k = blocks.top_k > 0 ? blocks.top_k : config.columns;
+  std::int64_t const counted = megablocks_capacity_tokens(blocks.world, skeleton.setup.hidden_shards, tokens, top_k);
+  return megablocks_capacity(counted, top_k, skeleton.setup.num_experts, blocks.world, blocks.capacity_factor);
+}
+
+void DevicePlanner::State::add_bins(int expert_blocks) {
   std::int64_t const locals = skeleton.num_local_experts();
   bins.max_sorted_rows = checked_mul(checked_mul(config.max_tokens, world), columns);
   bool const has_bins = config.megablocks.bins != ExpertBins::exact;
-  max_expert_rows =
-      config.max_expert_rows > 0 ? config.max_expert_rows : rows_of_bins(config, skeleton, bins.max_sorted_rows);
+  max_expert_rows = config.max_expert_rows;
+  if (max_expert_rows == 0)
+    max_expert_rows =
+        rows_of_bins(config.megablocks, locals, bins.max_sorted_rows, has_bins ? bin_capacity(config.max_tokens) : 0);
   SWITCHYARD_REQUIRE(std::max(max_expert_rows, bins.max_sorted_rows) <= INT32_MAX, unsupported,
                      "bins of {} rows on rank {} for up to {} arriving ones: a device plans at most 2^31; lower "
                      "max_tokens or give a budget of expert rows",
                      max_expert_rows, skeleton.rank.value(), bins.max_sorted_rows);
+  bins.blocks = expert_blocks;
+  if (expert_blocks < world) bins.shard_repeat = integers(2);
   bins.bin_rows = integers(locals);
   bins.bin_begin = integers(locals + 1);
   bins.kept_begin = integers(locals + 1);
@@ -78,7 +80,7 @@ void DevicePlanner::State::add_bins() {
 
 std::optional<CapacityLimit> DevicePlanner::State::limit_bins(std::int64_t tokens) {
   if (config.megablocks.bins != ExpertBins::capacity) return {};
-  std::int64_t const room = capacity_of(config, skeleton.setup.num_experts, tokens);
+  std::int64_t const room = bin_capacity(tokens);
   bool const is_counted = room == 0 && config.megablocks.zero_capacity == ZeroCapacity::largest_count;
   bins.capacity = is_counted ? -1 : room;
   if (is_counted) return {};
@@ -95,6 +97,12 @@ PlanBinsParams DevicePlanner::State::bins_params() const {
   params.capacity = bins.capacity;
   params.block_rows = config.megablocks.block_rows;
   params.max_bin_rows = max_expert_rows;
+  params.shard_repeat = data_of(bins.shard_repeat);
+  params.rows_per_slot = data_of(rows_per_slot);
+  params.first_slot_of = first_slot_of.as<std::int32_t const>();
+  params.num_slots = skeleton.setup.num_slots;
+  params.blocks = bins.blocks;
+  params.lane_send = data_of(lane_send);
   params.bin_rows = data_of(bins.bin_rows);
   params.bin_begin = data_of(bins.bin_begin);
   params.kept_begin = data_of(bins.kept_begin);
@@ -117,6 +125,10 @@ void DevicePlanner::State::bind_bins(Binder& binder, DispatchPlan& plan) const {
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     binder.start_stage(field);
     field += internal::kFieldsPerStage;
+    if (auto* const repeat = std::get_if<ShardRepeat>(&plan.stages[i])) {
+      binder.numbers(bins.shard_repeat, &repeat->rows);
+      continue;
+    }
     auto* const gather = std::get_if<RowGather>(&plan.stages[i]);
     if (gather == nullptr || (i == 0 && (world > 1 || !has_bins))) {
       bind_rows(binder, plan.stages[i]);

@@ -98,12 +98,12 @@ void require_config(DevicePlannerConfig const& config, ExpertPlacement const& pl
   SWITCHYARD_REQUIRE(!is_megablocks || config.megablocks.world == config.grid.world(), invalid_argument,
                      "MegaBlocks for a world of {} ranks on a grid of {}", config.megablocks.world,
                      config.grid.world());
-  SWITCHYARD_REQUIRE(!is_megablocks || (config.grid.tp == 1 && placement.num_ranks() == config.grid.ep &&
-                                        !config.capacity && config.row_order == RowOrder::rank_major),
-                     unsupported,
-                     "MegaBlocks over tp {} x ep {} with {} expert blocks: a device plans it in rank_major order, "
-                     "without TP, hidden shards and a capacity of another family; plan on the host",
-                     config.grid.tp, config.grid.ep, placement.num_ranks());
+  SWITCHYARD_REQUIRE(
+      !is_megablocks || (config.grid.tp == 1 && !config.capacity && config.row_order == RowOrder::rank_major),
+      unsupported,
+      "MegaBlocks over tp {} x ep {}: a device plans it in rank_major order, without TP and a capacity of another "
+      "family; plan on the host",
+      config.grid.tp, config.grid.ep);
   constexpr std::int64_t kAlignment = alignof(PlanHeader);
   SWITCHYARD_REQUIRE(config.announcement_multiple >= 0 && config.announcement_multiple % kAlignment == 0,
                      invalid_argument, "announcements in multiples of {} bytes: must be a multiple of {}",
@@ -190,8 +190,8 @@ void DevicePlanner::State::add_tables(ExpertPlacement const& placement, int laye
     fixed = upload(fixed_replicas(config, skeleton.rank, placement, layer), stream);
   rank_of_slot = upload(owners_of_slots(placement.layout()), stream);
   std::vector<std::int32_t> first_slots;
-  for (std::int32_t ep = 0; ep < config.grid.ep; ++ep)
-    first_slots.push_back(placement.layout().first_slot(RankId{ep}).value());
+  for (std::int32_t ep = 0; ep < config.grid.ep; ++ep)  // hidden shards of MegaBlocks begin anew
+    first_slots.push_back(placement.layout().first_slot(RankId{ep % placement.num_ranks()}).value());
   first_slots.push_back(placement.num_slots());
   first_slot_of = upload(first_slots, stream);
   source_at = upload(sources(config.grid, config.row_order), stream);
@@ -286,7 +286,7 @@ void DevicePlanner::State::add_lists() {
   lists.tp_receive = tp_receive.as<std::int64_t const>();
   lists.chunk_sizes = chunk_sizes.as<std::int64_t const>();
   lists.tokens_of_rank = tokens_of_rank.as<std::int64_t const>();
-  if (is_megablocks()) add_bins();
+  if (is_megablocks()) add_bins(world / skeleton.setup.hidden_shards);
   if (!is_flex()) return;
   lists.rank_send = rank_send.as<std::int64_t const>();
   lists.rank_receive = rank_receive.as<std::int64_t const>();

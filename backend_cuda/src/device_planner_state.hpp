@@ -41,6 +41,8 @@ struct SortMemory {
 struct BinMemory {
   std::int64_t max_sorted_rows = 0;
   std::int64_t capacity = -1;  ///< of the step, as PlanBinsParams has it
+  std::int32_t blocks = 1;     ///< expert blocks
+  DeviceBuffer shard_repeat;
   DeviceBuffer bin_rows;
   DeviceBuffer bin_begin;
   DeviceBuffer kept_begin;
@@ -84,7 +86,8 @@ struct DevicePlanner::State {
   class Binder;
   void bind_rows(Binder& binder, DispatchStage& stage) const;
   void bind_carried(Binder& binder, DispatchStage& stage, bool is_first) const;
-  void add_bins();
+  void add_bins(int expert_blocks);
+  [[nodiscard]] std::int64_t bin_capacity(std::int64_t tokens) const;
   [[nodiscard]] PlanBinsParams bins_params() const;
   void bind_bins(Binder& binder, DispatchPlan& plan) const;
   /// Sets the capacity of bins of a step. @return the limit that the plan names

@@ -22,6 +22,11 @@ class DevicePlanner::State::Binder {
     add({0, -1, count, count, values.as<std::int64_t const>()}, &target, nullptr);
   }
   void number(std::int64_t const* value, std::int64_t* target) { add({0, -1, 1, 1, value}, nullptr, target); }
+  /// A list that is a stage's numbers, which follow each other in memory.
+  void numbers(DeviceBuffer const& values, std::int64_t* first) {
+    auto const count = values.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
+    add({0, -1, count, count, values.as<std::int64_t const>()}, nullptr, first);
+  }
   void gather(SortMemory const& memory, PlanNumber rows, PlanNumber inputs, RowGather& target) {
     auto const begins = memory.input_begin.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
     DeviceGather const device = memory.gather();

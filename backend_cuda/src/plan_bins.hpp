@@ -29,6 +29,12 @@ struct PlanBinsParams {
   std::int64_t capacity;    ///< ExpertBins::capacity; negative: what the fullest expert has
   std::int64_t block_rows;  ///< ExpertBins::blocks
   std::int64_t max_bin_rows;
+  std::int64_t* shard_repeat;  ///< [2] null without hidden shards; else written, as is what is sent then
+  std::int64_t const* rows_per_slot;
+  std::int32_t const* first_slot_of;  ///< [world + 1] of the expert block of every rank
+  std::int32_t num_slots;
+  std::int32_t blocks;  ///< expert blocks, which ranks hold in turns
+  std::int64_t* lane_send;
   std::int64_t* bin_rows;      ///< [num_local] written, as the five below
   std::int64_t* bin_begin;     ///< [num_local + 1]
   std::int64_t* kept_begin;    ///< [num_local + 1] rows in the bins in front

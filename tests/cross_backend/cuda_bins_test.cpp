@@ -22,6 +22,12 @@ namespace {
 
 using cuda::DevicePlanner;
 
+/// @param shards hidden shards of every expert block
+ExpertPlacement blocks_of(PlannerCase const& run, int shards) {
+  if (shards == 1) return placement_of(run);
+  return ExpertPlacement::contiguous(run.layer + 1, run.experts, run.config.grid.ep / shards);
+}
+
 PlannerCase bins_case(ExpertBins bins, int ranks, int experts, int columns, std::vector<std::int64_t> tokens) {
   auto run = make_case(DispatchFamily::megablocks, {1, ranks}, experts, columns, std::move(tokens));
   run.config.megablocks.world = ranks;
@@ -31,19 +37,19 @@ PlannerCase bins_case(ExpertBins bins, int ranks, int experts, int columns, std:
   return run;
 }
 
-std::vector<DispatchPlan> plans_of_core(PlannerCase const& run, std::vector<RoutingMap> const& routings) {
+std::vector<DispatchPlan> plans_of_core(PlannerCase const& run, std::vector<RoutingMap> const& routings, int shards) {
   MegaBlocksConfig config = run.config.megablocks;
   config.replica_rule = run.config.replica_rule;
-  return plan_megablocks_group(config, routings, placement_of(run), run.layer);
+  return plan_megablocks_group(config, routings, blocks_of(run, shards), run.layer);
 }
 
 /// All ranks on one device; announcements are copied between their planners.
 class Group {
  public:
-  Group(PlannerCase const& run, std::vector<RoutingMap> const& routings)
+  Group(PlannerCase const& run, std::vector<RoutingMap> const& routings, int shards = 1)
       : fingerprints_(static_cast<std::int64_t>(routings.size() * sizeof(std::uint64_t))) {
     for (std::size_t rank = 0; rank < routings.size(); ++rank) {
-      planners_.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, placement_of(run), run.layer);
+      planners_.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, blocks_of(run, shards), run.layer);
       ids_.push_back(
           cuda::upload(std::vector<std::int32_t>(routings[rank].ids().begin(), routings[rank].ids().end()), stream_));
       tokens_.push_back(routings[rank].num_tokens());
@@ -96,18 +102,18 @@ std::vector<RoutingMap> draw(PlannerCase const& run) {
   return routings;
 }
 
-void check_case(BitReport& report, PlannerCase const& run, bool captures = false) {
+void check_case(BitReport& report, PlannerCase const& run, bool captures = false, int shards = 1) {
   auto const routings = draw(run);
-  Group group(run, routings);
+  Group group(run, routings, shards);
   group.step();
-  group.compare(report, run.name, plans_of_core(run, routings));
+  group.compare(report, run.name, plans_of_core(run, routings, shards));
   if (!captures) return;
   PlannerCase other = run;
   other.seed += 7;
   auto const others = draw(other);
   group.replace(others);
   report.state(replay(group.stream(), 2, [&] { group.step(); }), run.name + ": captured in global mode and replayed");
-  group.compare(report, run.name + " replayed", plans_of_core(run, others));
+  group.compare(report, run.name + " replayed", plans_of_core(run, others, shards));
 }
 
 void check_bins(BitReport& report) {
@@ -118,6 +124,14 @@ void check_bins(BitReport& report) {
     check_case(report, bins_case(bins, 4, 16, 1, {0}));
     check_case(report, bins_case(bins, 1, 1, 1, {5}));
     check_case(report, bins_case(bins, 4, 32, 4, {300, 1, 77}));
+    auto shards = bins_case(bins, 4, 8, 2, {20, 20, 3, 0});
+    shards.name += " 2 hidden shards";
+    shards.config.max_expert_rows = 2000;
+    check_case(report, shards, true, 2);
+    auto whole = bins_case(bins, 3, 4, 2, {17, 5, 9});
+    whole.name += " one block";
+    whole.config.max_expert_rows = 2000;
+    check_case(report, whole, false, 3);
     auto one = bins_case(bins, 2, 8, 8, {100});
     one.one_expert = true;
     // Two bins of what is left: the fullest expert's rows, once per local expert.

@@ -40,9 +40,10 @@ struct DevicePlannerConfig {
   std::int64_t announcement_multiple = 0;                ///< announcements are filled up to a multiple of so many bytes
   std::int64_t max_expert_rows = 0;                      ///< the budget of a rank's experts; 0: as many as can come
   PlanKernels kernels = PlanKernels::automatic;
-  /// Family megablocks only: bins and what a capacity is. Its world is the grid's (TP 1), whose ranks hold whole
-  /// experts (one hidden shard); its replica rule is the one above. Without a budget, bins have room for the capacity
-  /// of max_tokens or for all rows that can come; without a factor either, each bin has: give a budget then.
+  /// Family megablocks only: bins and what a capacity is. Its world is the grid's (TP 1), which the placement's ranks,
+  /// the expert blocks, divide; its replica rule is the one above. Hidden shards with a factor must hold equally many
+  /// tokens: core's planner compares them, this one does not. Without a budget, bins have room for the capacity of
+  /// max_tokens or for all rows that can come; without a factor either, each bin has: give a budget then.
   MegaBlocksConfig megablocks{};
 };
 
@@ -109,7 +110,7 @@ struct DevicePlanLists {
 class DevicePlanner {
  public:
   /// Allocates everything; on the current device. @throws Error{unsupported} for a family, capacity rule or size that
-  /// is not planned on a device (MegaBlocks with hidden shards; 2^31 rows; more slots than shared memory counts),
+  /// is not planned on a device (MegaBlocks with TP; 2^31 rows; more slots than shared memory counts),
   /// otherwise what core's planner throws for the configuration, and Error{out_of_memory}, Error{cuda}.
   DevicePlanner(DevicePlannerConfig const& config, RankId rank, ExpertPlacement const& placement, int layer);
   ~DevicePlanner();
