@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the simulator costs at scale: exact link bytes, one fill, event-driven layers.
+// What the simulator costs at scale: exact link bytes, one fill, event-driven layers, a timeline.
 //
 // Groups of 256 ranks, every rank to every other of its group. `link_bytes` streams the flows and never holds them,
 // `first_order` holds a list of them; nothing holds ranks x ranks. The process' peak memory is in `peak_mib`.
@@ -8,7 +8,9 @@
 
 #include <vector>
 
+#include "switchyard/sim/moe_timeline.hpp"
 #include "switchyard/sim/network_model.hpp"
+#include "switchyard/sim/timeline.hpp"
 #include "switchyard/types/counter_rng.hpp"
 
 namespace {
@@ -92,6 +94,38 @@ void fluid_layers(benchmark::State& state) {
   state.counters["makespan_us"] = makespan_us;
   state.counters["merge_error_us"] = error_us;
 }
-BENCHMARK(fluid_layers)->Args({1, 0})->Args({1, 1000})->Args({58, 1000})->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(fluid_layers)
+    ->Args({1, 0})
+    ->Args({1, 1000})
+    ->Args({58, 0})
+    ->Args({58, 1000})
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(1);
+
+/// range(0) layers of two micro-batches on the streams of 256 ranks, all exchanges of a batch the drawn one; range(1)
+/// as above.
+void timeline(benchmark::State& state) {
+  ClusterTopology const topology(cluster_preset("dgx-h100", kGroup / 8));
+  auto const model = make_network_model(Fidelity::t1, {.merge_fraction = static_cast<double>(state.range(1)) * 1e-6});
+  MoeTimelineSpec spec;
+  spec.ranks = kGroup;
+  spec.layers = static_cast<int>(state.range(0));
+  spec.batches = 2;
+  spec.attention_us = 500;
+  for (std::uint64_t batch = 0; batch < 2; ++batch) {
+    BatchWork work;
+    work.dispatch.push_back({"exchange", {}});
+    for_each_flow(kGroup, drawn_bytes(batch), [&](Flow const& f) { work.dispatch.back().flows.push_back(f); });
+    work.combine = way_back(work.dispatch);
+    work.experts_us.assign(kGroup, 1000);
+    spec.works.push_back(std::move(work));
+  }
+  Timeline run;
+  for (auto _ : state) run = run_timeline(moe_task_graph(spec), topology, *model);
+  state.counters["makespan_us"] = run.makespan_us;
+  state.counters["merge_error_us"] = run.merge_error_us;
+  state.counters["peak_mib"] = peak_mib();
+}
+BENCHMARK(timeline)->Args({1, 1000})->Args({1, 0})->Unit(benchmark::kMillisecond)->Iterations(1);
 
 }  // namespace

@@ -62,7 +62,7 @@ Comparison compare(std::vector<std::string> const& files, ParsedOptions const& o
   if (files.size() != 2) throw UsageError(fmt::format("{} plan(s): compare takes two", files.size()));
   TimedPlans const plans[] = {read_plans(files[0], options), read_plans(files[1], options)};
   require_alike(plans[0], plans[1]);
-  TimingBasis const basis{cluster_of(options, ranks_of(plans[0])), costs_of(options), {}};
+  TimingBasis const basis{cluster_of(options, ranks_of(plans[0])), costs_of(options), {}, workers_of(options)};
   require_fit(plans[0], files[0], basis.cluster);
   auto const model = model_of(options);
   Comparison comparison;

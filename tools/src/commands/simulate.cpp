@@ -42,7 +42,7 @@ ExitCode run_simulate(ParsedOptions const& options) {
   report.all_phases = options.has("all-phases");
   auto const model = model_of(options);
   auto const phases = phases_of(plans, options, report.cluster);
-  TimingBasis const basis{report.cluster, costs_of(options), {}};
+  TimingBasis const basis{report.cluster, costs_of(options), {}, workers_of(options)};
   report.curves = basis.costs.alltoall;
   report.cluster_digest = sim::ClusterTopology(report.cluster).fingerprint().to_hex();
   report.cost = time_plan(plans, report.cluster, phases, *model, basis.costs);

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int kMaxNodes = 1 << 20;
 constexpr int kMaxChannels = 1 << 20;
+constexpr int kMaxWorkers = 1024;
 constexpr double kMaxChannelGbs = 1e6;
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 40;
 constexpr std::int64_t kDeepSeekRowBytes = 7168 * 2;
@@ -143,6 +144,10 @@ sim::Fidelity fidelity_of(ParsedOptions const& options) {
   return sim::Fidelity::t2;
 }
 
+int workers_of(ParsedOptions const& options) {
+  return options.small_integer("workers", 0, kMaxWorkers);
+}
+
 std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
                                          sim::ClusterSpec const& cluster) {
   if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, expert_bytes_of(options));
@@ -243,6 +248,8 @@ OptionTable timing_options() {
       {"channels", OptionKind::optional, "N", "0",
        "t2: chunks that a rank sends at once, by SMs or queue pairs; 0 = no limit"},
       {"channel-gbs", OptionKind::optional, "GB/s", "0", "t2: what one channel moves; 0 = no limit"},
+      {"workers", OptionKind::optional, "N", "0",
+       "threads that vary constants; 0 = as many as there are cores; the output does not depend on it"},
       {"costs", OptionKind::optional, "FILE", "", "measured costs from `switchyard calibrate` inside a node"},
       {"system", OptionKind::optional, "NAME", "", "whose all-to-all times of the costs, where they hold several"},
       {"expert-kernel", OptionKind::optional, "NAME", "", "a grouped GEMM of the costs: times the experts, too"},

@@ -45,6 +45,7 @@ struct TimedPlans : PlanFile {
 /// A preset by name, as many nodes as `ranks` fill unless told; or a file.
 [[nodiscard]] sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks);
 [[nodiscard]] sim::Fidelity fidelity_of(ParsedOptions const& options);
+[[nodiscard]] int workers_of(ParsedOptions const& options);
 [[nodiscard]] std::unique_ptr<sim::NetworkModel const> model_of(ParsedOptions const& options);
 /// @param cluster that a routing is timed on: hops by node depend on it.
 [[nodiscard]] std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,

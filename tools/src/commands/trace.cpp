@@ -33,6 +33,7 @@ ExitCode run_trace(ParsedOptions const& options) {
   report.fidelity = fidelity_of(options);
   report.basis.costs = costs_of(options);
   report.basis.work = work_times_of(options);
+  report.basis.workers = workers_of(options);
   auto const model = model_of(options);
   TimelineJob const job(std::move(plans), options, report.basis.cluster);
   TimelineRun const run = job.run(report.basis, *model);

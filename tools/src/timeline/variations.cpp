@@ -67,7 +67,7 @@ std::vector<Knob> knobs_of(TimingBasis const& basis) {
 }
 
 /// Runs `count` jobs, each for its own output; the first exception by number is thrown again.
-void run_jobs(std::size_t count, std::function<void(std::size_t)> const& job) {
+void run_jobs(std::size_t count, int workers, std::function<void(std::size_t)> const& job) {
   std::vector<std::exception_ptr> errors(count);
   std::atomic<std::size_t> next{0};
   auto const work = [&] {
@@ -81,8 +81,8 @@ void run_jobs(std::size_t count, std::function<void(std::size_t)> const& job) {
   };
   {
     std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < std::min<std::size_t>(count, std::thread::hardware_concurrency()); ++i)
-      threads.emplace_back(work);
+    auto const threads_wanted = workers > 0 ? static_cast<std::size_t>(workers) : std::thread::hardware_concurrency();
+    for (std::size_t i = 1; i < std::min<std::size_t>(count, threads_wanted); ++i) threads.emplace_back(work);
     work();
   }
   for (auto const& error : errors)
@@ -96,7 +96,7 @@ std::vector<Variation> vary(TimingBasis const& basis,
   auto const knobs = knobs_of(basis);
   std::vector<Variation> variations;
   for (Knob const& knob : knobs) variations.push_back({knob.name, {}, {}});
-  run_jobs(2 * knobs.size(), [&](std::size_t i) {
+  run_jobs(2 * knobs.size(), basis.workers, [&](std::size_t i) {
     bool const lower = i % 2 == 0;
     auto us = time(knobs[i / 2].turn(basis, lower ? 1 - kVariation : 1 + kVariation));
     (lower ? variations[i / 2].lower_us : variations[i / 2].higher_us) = std::move(us);

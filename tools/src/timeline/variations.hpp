@@ -23,6 +23,7 @@ struct TimingBasis {
   sim::ClusterSpec cluster{};
   ChosenCosts costs{};
   WorkTimes work{};
+  int workers = 0;  ///< threads that variations run on, as many as there are cores for 0; results do not depend on it
 };
 
 inline constexpr double kVariation = 0.2;
