@@ -12,6 +12,7 @@
 #include <string>
 
 #include "switchyard/sim/validation.hpp"
+#include "switchyard/types/error.hpp"
 
 using namespace switchyard::sim;
 using doctest::Approx;
@@ -84,4 +85,18 @@ TEST_CASE("even traffic and its parts are held out, uneven traffic is not fitted
   CHECK(all.curves.size() == 6);
   CHECK(is_uniform_part(curves.at(0).key));
   CHECK_FALSE(is_uniform_part(curves.at(3).key));
+}
+
+TEST_CASE("own measurements of exchanges time plans where there are none of nccl-tests") {
+  CostFile costs;
+  for (bool const host : {false, true})
+    for (auto const& curve : read_measured_curves(fixture(host, 100), "own.json")) costs.curves.push_back(fit(curve));
+  auto const chosen = alltoall_curves(costs, "bench-graph");
+  REQUIRE(chosen.size() == 1);
+  CHECK(chosen[0].key.variant == "peers");
+  CHECK_THROWS_AS((void)alltoall_curves(costs, ""), switchyard::Error);  // of a host or of a graph
+  FittedCurve other = chosen[0];
+  other.key = {"alltoall", "box", 2, "", SizeUnit::bytes_per_rank};
+  costs.curves.push_back(other);
+  CHECK(alltoall_curves(costs, "") == std::vector<FittedCurve>{other});
 }

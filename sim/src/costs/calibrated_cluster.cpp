@@ -47,12 +47,17 @@ double fullest(std::vector<BothWays> const& all) {
 
 std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system) {
   std::vector<FittedCurve> curves;
-  for (FittedCurve const& curve : costs.curves)
-    if (curve.key.operation == "alltoall" && curve.key.variant.empty() &&
-        (system.empty() || curve.key.system == system))
-      curves.push_back(curve);
+  auto const add = [&](char const* operation, char const* variant) {
+    for (FittedCurve const& curve : costs.curves)
+      if (curve.key.operation == operation && curve.key.variant == variant &&
+          (system.empty() || curve.key.system == system))
+        curves.push_back(curve);
+  };
+  add("alltoall", "");
+  if (curves.empty()) add("alltoallv", "peers");
   SWITCHYARD_REQUIRE(!curves.empty(), invalid_argument,
-                     "the costs hold no all-to-all curve{}{}: calibrate from nccl-tests all-to-all times",
+                     "the costs hold no all-to-all curve{}{}: calibrate from times of nccl-tests or "
+                     "switchyard_gpu_exchanges",
                      system.empty() ? "" : " of system ", system);
   for (FittedCurve const& curve : curves)
     SWITCHYARD_REQUIRE(curve.key.system == curves.front().key.system, invalid_argument,

@@ -38,7 +38,7 @@ struct CostFile {
 /// that fall or provenance that is missing.
 [[nodiscard]] CostFile cost_file_from_json(std::string_view text, std::string const& source_name);
 
-/// The all-to-all curves of one system, ranks ascending.
+/// The all-to-all curves of one system, ranks ascending; without any, the even exchanges with peers of alltoallv.
 /// @param system empty = the only one. @throws Error{invalid_argument} when there is none or the choice is open.
 [[nodiscard]] std::vector<FittedCurve> alltoall_curves(CostFile const& costs, std::string const& system);
 
