@@ -13,8 +13,8 @@
 // - Merging, 1,000 and 1,100 bytes to rank 2 without latency: unmerged ends at 2 and 2.1 us, T0 2.1. With an allowed
 //   error of 0.5 the window is a quarter of that of T0, 0.2625 us: at 500 bytes per us the second would end at 2.2, in
 //   the window. Both leave at 2.1, the first 0.1 us late and the second 0.1 early: rank 2's port is even again, the
-//   ports of ranks 0 and 1 are half of 0.1 us off, at half their capacity. With two windows 0.575 us are stated, and the
-//   result is 0.1 off. An allowed error of 0.1 has a window of 0.0525 us: nothing is merged in it.
+//   ports of ranks 0 and 1 are half of 0.1 us off, at half their capacity. With two windows 0.575 us are stated, and
+//   the result is 0.1 off. An allowed error of 0.1 has a window of 0.0525 us: nothing is merged in it.
 #include <doctest/doctest.h>
 
 #include <algorithm>
