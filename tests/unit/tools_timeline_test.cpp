@@ -31,10 +31,16 @@ void make_group(CliRunner const& cli, std::string const& name, int ranks, int to
           .exit_code == 0);
 }
 
+/// Two layers of as many experts as make_group()'s, the first hot in one, the last in the other.
 void make_move(CliRunner const& cli) {
-  cli.write("load.json", R"({"logical_count": [[9, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 8]]})");
+  std::string first = "40", second = "1";
+  for (int expert = 1; expert < 64; ++expert) {
+    first += ", 1";
+    second += expert < 63 ? ", 1" : ", 40";
+  }
+  cli.write("load.json", "{\"logical_count\": [[" + first + "], [" + second + "]]}");
   REQUIRE(
-      cli.run("plan --load load.json --experts 8 --gpus 4 --slots 12 --policy deepseek --out move.json").exit_code ==
+      cli.run("plan --load load.json --experts 64 --gpus 4 --slots 68 --policy deepseek --out move.json").exit_code ==
       0);
 }
 

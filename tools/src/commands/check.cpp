@@ -8,18 +8,11 @@
 #include "cli/progress.hpp"
 #include "cli/table.hpp"
 #include "commands/commands.hpp"
+#include "commands/recordings_input.hpp"
 #include "switchyard/io/file.hpp"
-#include "switchyard/io/recording_jsonl.hpp"
 
 namespace switchyard::cli {
 namespace {
-
-/// What was recorded, by rank and call.
-struct Recordings {
-  std::vector<std::vector<DispatchRecording>> of_rank;
-  std::int64_t dropped_other = 0;
-  std::string first_file;
-};
 
 struct CheckReport {
   std::size_t ranks = 0;
@@ -30,35 +23,6 @@ struct CheckReport {
   std::optional<RecordingMismatch> mismatch{};
 };
 
-void add_file(Recordings& recordings, std::string const& file) {
-  auto read = io::parse_recordings(io::read_file(file), file);
-  recordings.dropped_other += read.dropped_other;
-  for (auto& call : read.calls) {
-    if (recordings.of_rank.empty()) {
-      recordings.of_rank.resize(static_cast<std::size_t>(call.grid.world()));
-      recordings.first_file = file;
-    }
-    if (call.rank.index() >= recordings.of_rank.size()) {
-      throw UsageError(fmt::format("{} records rank {}, {} a group of {} ranks: give the files of one group", file,
-                                   call.rank.value(), recordings.first_file, recordings.of_rank.size()));
-    }
-    recordings.of_rank[call.rank.index()].push_back(std::move(call));
-  }
-}
-
-std::size_t number_of_calls(Recordings const& recordings) {
-  if (recordings.of_rank.empty()) {
-    throw UsageError("no dispatch is recorded in the files: see docs/formats/recording.md for the format");
-  }
-  std::size_t const calls = recordings.of_rank.front().size();
-  for (std::size_t rank = 0; rank < recordings.of_rank.size(); ++rank) {
-    if (recordings.of_rank[rank].size() == calls) continue;
-    throw UsageError(fmt::format("rank 0 records {} dispatches, rank {} {}: give complete files of all {} ranks, once",
-                                 calls, rank, recordings.of_rank[rank].size(), recordings.of_rank.size()));
-  }
-  return calls;
-}
-
 CheckReport check_calls(Recordings const& recordings) {
   CheckReport report;
   report.ranks = recordings.of_rank.size();
@@ -66,9 +30,7 @@ CheckReport check_calls(Recordings const& recordings) {
   std::size_t const calls = number_of_calls(recordings);
   Progress progress("calls", static_cast<std::int64_t>(calls));
   for (std::size_t call = 0; call < calls && !report.mismatch; ++call) {
-    std::vector<DispatchRecording> group;
-    for (auto const& of_rank : recordings.of_rank) group.push_back(of_rank[call]);
-    auto const one = check_recordings(group);
+    auto const one = check_recordings(call_of(recordings, call));
     report.integers += one.integers_compared;
     report.mismatch = one.first_mismatch;
     if (call == 0) report.fields = one.fields;
@@ -122,7 +84,7 @@ std::string to_json(CheckReport const& report) {
 ExitCode run_check(ParsedOptions const& options) {
   bool const json = options.choice("format", {"table", "json"}) == "json";
   Recordings recordings;
-  for (std::string const& file : options.list("DUMP")) add_file(recordings, file);
+  for (std::string const& file : options.list("DUMP")) add_recordings(recordings, io::read_file(file), file);
   CheckReport const report = check_calls(recordings);
   if (report.integers == 0 && !report.mismatch) {
     throw UsageError(fmt::format("the recordings hold nothing to compare: record at least one of {}",

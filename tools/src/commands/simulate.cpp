@@ -30,10 +30,11 @@ ExitCode run_simulate(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
   auto const files = options.list("PLAN");
   if (options.has("validate")) return run_validation(files, format == "json");
-  if (files.size() != 1) throw UsageError("several plans: `switchyard compare` takes two, simulate one");
-  TimedPlans const plans = read_plans(files.front(), options);
+  auto const read = read_plans(files, options);
+  if (read.size() != 1) throw UsageError("several plans: `switchyard compare` takes two, simulate one");
+  TimedPlans const& plans = read.front();
   SimulateReport report;
-  report.plan_name = files.front();
+  report.plan_name = names_of(read, files).front();
   report.plan_kind = kind_text(plans);
   report.plan_digest = digest_text(plans);
   report.cluster = cluster_of(options, ranks_of(plans));
@@ -57,10 +58,11 @@ ExitCode run_simulate(ParsedOptions const& options) {
 }
 
 OptionTable simulate_options() {
-  OptionTable table{{"PLAN", OptionKind::positional, "PLAN", "",
-                     "dispatch plans of a group, a routing recording, or a rebalance plan; with --validate calibration "
-                     "files",
-                     true}};
+  OptionTable table{
+      {"PLAN", OptionKind::positional, "PLAN", "",
+       "dispatch plans of a group, a routing recording, a dispatcher's recordings, or a rebalance plan; with "
+       "--validate calibration files",
+       true}};
   for (OptionSpec const& option : timing_options()) table.push_back(option);
   table.push_back({"validate", OptionKind::flag, "", "", "hold out measurements and say how far predictions are off"});
   table.push_back({"no-sensitivity", OptionKind::flag, "", "",

@@ -7,12 +7,10 @@
 #include <algorithm>
 #include <memory>
 
-#include "commands/inspect_report.hpp"
-#include "commands/routing_input.hpp"
 #include "commands/simulate_kernels.hpp"
 #include "switchyard/io/file.hpp"
-#include "switchyard/io/routing_reader.hpp"
 #include "switchyard/types/error.hpp"
+#include "timeline/recorded_calls.hpp"
 
 namespace switchyard::cli {
 namespace {
@@ -35,12 +33,12 @@ std::string cluster_text(std::string const& file) {
 }
 
 /// Adds what the slowest rank's experts take, before the first combine.
-void add_experts(sim::PlanCost& cost, TimedPlans const& plans, sim::GroupedGemmCost const& kernel) {
+void add_experts(sim::PlanCost& cost, TimedPlans const& plans, sim::GroupedGemmCost const& kernel, double sms) {
   sim::PhaseCost experts;
   experts.name = "experts";
   auto const rows = expert_rows_of(plans);
   for (std::size_t rank = 0; rank < rows.size(); ++rank) {
-    double const us = sim::grouped_gemm_us(kernel, rows[rank]);
+    double const us = sim::grouped_gemm_us(kernel, rows[rank], 0, sms);
     if (us <= experts.time_us) continue;
     experts.time_us = experts.lower_bound_us = us;
     experts.bottleneck = fmt::format("experts of rank {}", rank);
@@ -69,51 +67,31 @@ sim::Deduplication deduplication_of(ParsedOptions const& options) {
   return name == "per_node" ? sim::Deduplication::per_node : sim::Deduplication::none;
 }
 
-RoutedTokens routed_tokens_of(std::string const& text, std::string const& file, ParsedOptions const& options) {
-  if (!options.has("ranks"))
-    throw UsageError(
-        fmt::format("{} is a routing recording: say with --ranks over how many its tokens are dealt", file));
-  int const ranks = options.small_integer("ranks", 1, kMaxRoutingRanks);
-  int const layer = options.small_integer("layer", 0, kMaxRoutingExperts);
-  int const experts = options.has("experts") ? options.small_integer("experts", 1, kMaxRoutingExperts) : 0;
-  RoutingMap const all = io::parse_routing(text, file, layer, experts).routing;
-  RoutedTokens routed{deal_tokens(all, ranks), placement_of(options, all.num_experts(), ranks, layer), layer};
-  FingerprintBuilder digest;
-  digest.add(0, text);
-  routed.digest = digest.result().to_hex();
-  return routed;
+/// Kernels of what runs on the ranks beside a dispatch's own exchanges.
+void add_kernels(sim::PlanCost& cost, TimedPlans const& plans, std::span<sim::TrafficPhase const> phases,
+                 ChosenCosts const& costs, double sms) {
+  if (costs.experts && !plans.rebalance) add_experts(cost, plans, *costs.experts, sms);
+  add_row_kernels(cost, plans, phases, costs);
 }
 
-/// A plan file's content, refused when it breaks a rule.
-TimedPlans sound_plans(std::string const& text, std::string const& file) {
-  TimedPlans plans;
-  static_cast<PlanFile&>(plans) = plan_file_of(text, file);
-  if (!plans.rebalance && !plans.group && ranks_of(plans) > 1)
-    throw UsageError(
-        fmt::format("{} holds the plan of one rank of {}: give the file with all ranks' plans", file, ranks_of(plans)));
-  InspectReport report;
-  report.dispatch = plans.dispatch;
-  report.rebalance = plans.rebalance;
-  report.group = plans.group;
-  find_violations(report);
-  if (!report.violations.empty())
-    throw UsageError(fmt::format("{} breaks {} rule(s), first {}; `switchyard inspect` lists them", file,
-                                 report.violations.size(), report.violations.front()));
-  return plans;
+/// Of every call on its own, in the calls' order.
+void add_kernels_of_calls(sim::PlanCost& cost, TimedPlans const& plans, std::span<sim::TrafficPhase const> phases,
+                          ChosenCosts const& costs, double sms) {
+  std::vector<sim::PhaseCost> const timed = std::move(cost.phases);
+  cost.phases.clear();
+  std::size_t const each = phases.size() / plans.calls.size();
+  for (std::size_t call = 0; call < plans.calls.size(); ++call) {
+    sim::PlanCost of_call;
+    auto const first = timed.begin() + static_cast<std::ptrdiff_t>(call * each);
+    of_call.phases.assign(first, first + static_cast<std::ptrdiff_t>(each));
+    add_kernels(of_call, plans.calls[call], phases_of_call(plans, phases, call), costs, sms);
+    cost.time_us += of_call.time_us;
+    cost.lower_bound_us += of_call.lower_bound_us;
+    cost.phases.insert(cost.phases.end(), of_call.phases.begin(), of_call.phases.end());
+  }
 }
 
 }  // namespace
-
-std::string kind_text(TimedPlans const& plans) {
-  if (plans.routed) return "routing";
-  return plans.rebalance ? "rebalance" : "dispatch";
-}
-
-int ranks_of(TimedPlans const& plans) {
-  if (plans.routed) return static_cast<int>(plans.routed->routings.size());
-  if (plans.rebalance) return plans.rebalance->after.num_ranks();
-  return plans.dispatch.front().setup.grid.world();
-}
 
 std::vector<std::vector<std::int64_t>> expert_rows_of(TimedPlans const& plans) {
   std::vector<std::vector<std::int64_t>> rows;
@@ -151,6 +129,7 @@ int workers_of(ParsedOptions const& options) {
 std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
                                          sim::ClusterSpec const& cluster) {
   if (plans.rebalance) return sim::rebalance_traffic(*plans.rebalance, expert_bytes_of(options));
+  if (!plans.calls.empty()) return phases_of_calls(plans.calls, options, cluster);
   std::int64_t const row_bytes = options.integer("row-bytes", 1, kMaxBytes);
   std::vector<sim::TrafficPhase> there, back;
   if (plans.routed) {
@@ -174,27 +153,10 @@ std::int64_t expert_bytes_of(ParsedOptions const& options) {
   return options.integer("expert-bytes", 1, kMaxBytes);
 }
 
-TimedPlans read_plans(std::string const& file, ParsedOptions const& options) {
-  std::string const text = io::read_file(file);
-  if (!is_routing_recording(text)) {
-    for (char const* name : {"ranks", "experts", "placement", "dedup"})
-      if (options.has(name)) throw UsageError(fmt::format("--{} is for routing recordings: {} is a plan", name, file));
-    return sound_plans(text, file);
-  }
-  TimedPlans plans;
-  plans.routed = routed_tokens_of(text, file, options);
-  return plans;
-}
-
-TimedPlans read_rebalance(std::string const& file) {
-  TimedPlans plans = sound_plans(io::read_file(file), file);
-  if (!plans.rebalance) throw UsageError(fmt::format("{} is the plan of a dispatch: give a rebalance plan", file));
-  return plans;
-}
-
-std::string digest_text(TimedPlans const& plans) {
-  if (plans.routed) return plans.routed->digest;
-  return (plans.rebalance ? plans.rebalance->fingerprint() : digest_of(plans.dispatch)).to_hex();
+std::span<sim::TrafficPhase const> phases_of_call(TimedPlans const& plans, std::span<sim::TrafficPhase const> phases,
+                                                  std::size_t call) {
+  std::size_t const each = phases.size() / plans.calls.size();
+  return phases.subspan(call * each, each);
 }
 
 std::unique_ptr<sim::NetworkModel const> model_of(ParsedOptions const& options) {
@@ -228,8 +190,11 @@ sim::PlanCost time_plan(TimedPlans const& plans, sim::ClusterSpec const& cluster
                         ChosenCosts const& costs) {
   auto cost = costs.alltoall.empty() ? sim::cost_of(sim::ClusterTopology(cluster), phases, model)
                                      : sim::calibrated_cost_of(cluster, costs.alltoall, phases, model);
-  if (costs.experts && !plans.rebalance) add_experts(cost, plans, *costs.experts);
-  add_row_kernels(cost, plans, phases, costs);
+  if (plans.calls.empty()) {
+    add_kernels(cost, plans, phases, costs, cluster.sms_per_gpu);
+  } else {
+    add_kernels_of_calls(cost, plans, phases, costs, cluster.sms_per_gpu);
+  }
   return cost;
 }
 

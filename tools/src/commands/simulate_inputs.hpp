@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the commands that time plans share: their options, the plan or routing, the cluster, the model and the costs.
+/// What the commands that time plans share: their options, the cluster, the traffic, the model and the costs.
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "cli/options.hpp"
-#include "commands/plan_file.hpp"
+#include "commands/timed_plans.hpp"
 #include "switchyard/sim/cost_file.hpp"
 #include "switchyard/sim/plan_cost.hpp"
 #include "switchyard/sim/row_kernels.hpp"
@@ -18,29 +19,8 @@ namespace switchyard::cli {
 /// --expert-kernel; for a routing --ranks, --experts, --layer, --placement, --dedup.
 [[nodiscard]] OptionTable timing_options();
 
-/// The routing of all ranks and where experts lie, without a plan.
-struct RoutedTokens {
-  std::vector<RoutingMap> routings{};
-  ExpertPlacement placement;
-  int layer = 0;
-  std::string digest{};
-};
-
-/// What is timed: a plan file's content, or a routing recording's.
-struct TimedPlans : PlanFile {
-  std::optional<RoutedTokens> routed{};
-};
-
-/// @throws UsageError for one rank's plan of many, a plan that breaks a rule, or a routing without --ranks.
-[[nodiscard]] TimedPlans read_plans(std::string const& file, ParsedOptions const& options);
-/// @throws UsageError for anything but a rebalance plan that keeps all rules.
-[[nodiscard]] TimedPlans read_rebalance(std::string const& file);
 [[nodiscard]] std::int64_t expert_bytes_of(ParsedOptions const& options);
-/// @return "dispatch", "rebalance" or "routing".
-[[nodiscard]] std::string kind_text(TimedPlans const& plans);
-[[nodiscard]] int ranks_of(TimedPlans const& plans);
-[[nodiscard]] std::string digest_text(TimedPlans const& plans);
-/// @return [ranks][local experts] rows that experts compute; empty for a rebalance.
+/// @return [ranks][local experts] rows that experts compute; empty for a rebalance and for a recording of many calls.
 [[nodiscard]] std::vector<std::vector<std::int64_t>> expert_rows_of(TimedPlans const& plans);
 /// A preset by name, as many nodes as `ranks` fill unless told; or a file.
 [[nodiscard]] sim::ClusterSpec cluster_of(ParsedOptions const& options, int ranks);
@@ -50,6 +30,11 @@ struct TimedPlans : PlanFile {
 /// @param cluster that a routing is timed on: hops by node depend on it.
 [[nodiscard]] std::vector<sim::TrafficPhase> phases_of(TimedPlans const& plans, ParsedOptions const& options,
                                                        sim::ClusterSpec const& cluster);
+
+/// @return the phases of call `call` among those that phases_of() gave for a recording.
+[[nodiscard]] std::span<sim::TrafficPhase const> phases_of_call(TimedPlans const& plans,
+                                                                std::span<sim::TrafficPhase const> phases,
+                                                                std::size_t call);
 
 /// The costs of --costs, or nothing fitted.
 struct ChosenCosts {
@@ -61,7 +46,7 @@ struct ChosenCosts {
 [[nodiscard]] ChosenCosts costs_of(ParsedOptions const& options);
 
 /// Phases in order; for a dispatch with an expert kernel a phase "experts" before the first combine, with other kernels
-/// theirs before and after.
+/// theirs before and after. Of a recording so for every call.
 [[nodiscard]] sim::PlanCost time_plan(TimedPlans const& plans, sim::ClusterSpec const& cluster,
                                       std::vector<sim::TrafficPhase> const& phases, sim::NetworkModel const& model,
                                       ChosenCosts const& costs);

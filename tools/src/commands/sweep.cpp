@@ -10,6 +10,7 @@
 #include "commands/commands.hpp"
 #include "commands/simulate_inputs.hpp"
 #include "commands/sweep_report.hpp"
+#include "timeline/variations.hpp"
 
 namespace switchyard::cli {
 namespace {
@@ -47,6 +48,7 @@ Range range_of(std::string const& text) {
 /// Also takes a constant's last part where only one constant ends so.
 std::string full_name(std::string const& name) {
   std::vector<std::string> found;
+  if (name == kSmConstant) return name;
   for (std::string const& known : sim::cluster_constant_names())
     if (known == name || known.ends_with("." + name)) found.push_back(known);
   if (found.size() == 1) return found.front();
@@ -64,6 +66,10 @@ class Sweeper {
     if (!costs_.alltoall.empty() && range_.constant.starts_with("intra_node."))
       throw UsageError(
           fmt::format("--vary {}: the measured times of --costs stand for it: leave --costs out", range_.constant));
+    if (range_.constant == kSmConstant && (!costs_.experts || costs_.experts->sms == 0 || range_.low == 0))
+      throw UsageError(
+          "--vary sms_per_gpu: SMs are the experts', above 0: give --costs and --expert-kernel of a GPU whose "
+          "SMs are known");
     for (std::string const& file : options.list("PLAN")) plans_.push_back(read_plans(file, options));
     if (plans_.size() > 2)
       throw UsageError(fmt::format("{} plans: sweep takes one, or two to choose from", plans_.size()));
@@ -77,7 +83,7 @@ class Sweeper {
   [[nodiscard]] sim::ClusterSpec const& cluster() const noexcept { return cluster_; }
 
   [[nodiscard]] SweepPoint at(double value) const {
-    auto const cluster = sim::with_constant(cluster_, range_.constant, value);
+    auto const cluster = cluster_with(value);
     SweepPoint point;
     point.value = value;
     for (std::size_t i = 0; i < plans_.size(); ++i)
@@ -87,6 +93,13 @@ class Sweeper {
   }
 
  private:
+  [[nodiscard]] sim::ClusterSpec cluster_with(double value) const {
+    if (range_.constant != kSmConstant) return sim::with_constant(cluster_, range_.constant, value);
+    sim::ClusterSpec cluster = cluster_;
+    cluster.sms_per_gpu = value;
+    return cluster;
+  }
+
   Range range_;
   std::unique_ptr<sim::NetworkModel const> model_;
   ChosenCosts costs_;

@@ -62,6 +62,10 @@ std::string timeline_page(TimelineReport const& report, TimelineRun const& run) 
               us(exposed.empty() ? 0 : *std::max_element(exposed.begin(), exposed.end())));
   if (!run.spec.moves.empty() && run.spec.overlap)
     out += card("moves committed", fmt::format("{} of {}", run.summary.moves_committed, run.spec.moves.size()));
+  if (report.effect)
+    out += card("a step on the old map", us(report.effect->before_us / report.effect->steps)) +
+           card("while moving", us(report.effect->moving_us / report.effect->steps)) +
+           card("on the new map", us(report.effect->after_us / report.effect->steps));
   out += "</div>\n" + drawings(run) + sensitivity_section(report.variations, makespan);
   return out + "<h2>Report</h2>\n" + preformatted(to_table(report, run)) + page_end();
 }

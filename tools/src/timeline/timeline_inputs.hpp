@@ -2,6 +2,8 @@
 /// What goes on a timeline: the options of `trace`, and the graph that plans make with them.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "switchyard/sim/moe_timeline.hpp"
@@ -11,7 +13,7 @@
 namespace switchyard::cli {
 
 /// --layers, --batches, --steps, --attention-us, --shared-expert-us, --shared-schedule, --row-ns, --sm-share, --move,
-/// --copy-gbs, --no-overlap.
+/// --keep-traffic, --copy-gbs, --no-overlap.
 [[nodiscard]] OptionTable timeline_options();
 
 /// @throws UsageError for a number outside its range.
@@ -26,18 +28,33 @@ struct TimelineRun {
   sim::TimelineSummary summary;
 };
 
-/// What the plans ask for: plans of dispatches or routings in turn over (layer, batch), with a rebalance behind them
-/// (--move) or not; or one rebalance alone.
+/// What a rebalance behind the dispatch did to the steps: those until its last commit, compared with as many steps on
+/// the old map and on the new one, without moves.
+struct MoveEffect {
+  int steps = 0;
+  bool all_committed = false;
+  double before_us = 0;  ///< all of them on the old map
+  double moving_us = 0;  ///< as they were, with moves behind them
+  double after_us = 0;   ///< all of them on the new map
+};
+
+/// What the plans ask for: plans of dispatches or routings in turn over (layer, batch), or the calls of one recording,
+/// with a rebalance behind them (--move) or not; or one rebalance alone.
 class TimelineJob {
  public:
   /// @throws UsageError for plans of different world sizes or kinds, or options that have no meaning for them.
-  TimelineJob(std::vector<TimedPlans> plans, ParsedOptions const& options, sim::ClusterSpec const& cluster);
+  /// @param names of the plans' files, for messages.
+  TimelineJob(std::vector<TimedPlans> const& plans, std::vector<std::string> const& names, ParsedOptions const& options,
+              sim::ClusterSpec const& cluster);
 
-  /// Without --steps a job with --move takes as many as all moves need.
+  /// Without --steps a job with --move takes as many as all moves need, and one more on the new map.
   [[nodiscard]] TimelineRun run(TimingBasis const& basis, sim::NetworkModel const& model) const;
   /// The same work one after the other, as many steps as `run` took.
   [[nodiscard]] double serial_us(TimingBasis const& basis, sim::NetworkModel const& model,
                                  TimelineRun const& run) const;
+  /// @return nothing when no layer changes its traffic or nothing was committed. Runs the steps twice more.
+  [[nodiscard]] std::optional<MoveEffect> effect(TimingBasis const& basis, sim::NetworkModel const& model,
+                                                 TimelineRun const& run) const;
   [[nodiscard]] int ranks() const noexcept { return spec_.ranks; }
 
  private:

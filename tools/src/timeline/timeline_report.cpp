@@ -9,6 +9,7 @@
 
 #include "cli/table.hpp"
 #include "commands/simulate_report.hpp"
+#include "timeline/move_report.hpp"
 #include "timeline/variations_report.hpp"
 
 namespace switchyard::cli {
@@ -73,9 +74,11 @@ std::string total_lines(TimelineReport const& report, TimelineRun const& run) {
   double const makespan = run.summary.makespan_us;
   std::string text = fmt::format("exposed communication: {} us of a rank on average, {} us at most\n",
                                  us(mean_of(run.summary.exposed_us)), us(max_of(run.summary.exposed_us)));
-  if (!run.spec.moves.empty() && run.spec.overlap)
-    text += fmt::format("moves: {} of {} committed within {}\n", run.summary.moves_committed, run.spec.moves.size(),
-                        counted(run.spec.steps, "step"));
+  text += move_lines(run, report.effect);
+  if (report.traced_ranks >= 0 && report.traced_ranks < run.spec.ranks)
+    text +=
+        fmt::format("the trace file shows {} of {} ranks, those of the critical path first: --max-events allows more\n",
+                    report.traced_ranks, run.spec.ranks);
   text += fmt::format("total      {} us; one after the other {} us, {:.1f} % more\n", us(makespan),
                       us(report.serial_us), share(report.serial_us - makespan, makespan));
   return text;
@@ -151,6 +154,8 @@ std::string to_json(TimelineReport const& report, TimelineRun const& run) {
                               {"merge_error_us", run.summary.merge_error_us},
                               {"moves", run.spec.moves.size()},
                               {"moves_committed", run.summary.moves_committed},
+                              {"map_change", effect_json(report.effect)},
+                              {"steps", steps_json(run)},
                               {"exposed_us_of_rank", run.summary.exposed_us}};
   root["sensitivity_20_percent"] = variations_json(report.variations, run.summary.makespan_us);
   root["tasks"] = root["links"] = root["critical_path"] = list;

@@ -2,6 +2,7 @@
 /// TimelineReport: what a timeline came to, for people, as JSON and as CSV.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct TimelineReport {
   sim::Fidelity fidelity{};
   TimingBasis basis{};
   double serial_us = 0;  ///< the same work one after the other
+  std::optional<MoveEffect> effect{};
+  int traced_ranks = -1;  ///< written to --out; -1 = none asked for
   std::vector<Variation> variations{};
 };
 

@@ -27,6 +27,7 @@ TimingBasis scale_alltoall(TimingBasis basis, double factor) {
 
 TimingBasis scale_experts(TimingBasis basis, double factor) {
   basis.costs.experts->launch_us *= factor;
+  basis.costs.experts->tile_us *= factor;
   scale(basis.costs.experts->per_expert, factor);
   return basis;
 }
@@ -57,6 +58,11 @@ std::vector<Knob> knobs_of(TimingBasis const& basis) {
   }
   if (!basis.costs.alltoall.empty()) knobs.push_back({"costs.alltoall_us", scale_alltoall});
   if (basis.costs.experts) knobs.push_back({"costs.expert_kernel_us", scale_experts});
+  if (basis.costs.experts && basis.costs.experts->sms > 0 && basis.cluster.sms_per_gpu > 0)
+    knobs.push_back({std::string(kSmConstant), [](TimingBasis one, double factor) {
+                       one.cluster.sms_per_gpu *= factor;
+                       return one;
+                     }});
   for (auto const& [name, member] : kWorkConstants)
     if (basis.work.*member != 0)
       knobs.push_back({name, [member = member](TimingBasis one, double factor) {

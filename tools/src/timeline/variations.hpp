@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "commands/simulate_inputs.hpp"
@@ -29,6 +30,9 @@ struct TimingBasis {
 inline constexpr double kVariation = 0.2;
 /// A constant that changes a time by less than this part of it does not matter.
 inline constexpr double kMatters = 0.005;
+
+/// The constant of a cluster that matters to experts alone.
+inline constexpr std::string_view kSmConstant = "sms_per_gpu";
 
 struct Variation {
   std::string constant;
