@@ -7,11 +7,11 @@
 #include <mutex>
 
 #include "gpu_benches.hpp"
+#include "pattern_messages.hpp"
 #include "peer_copies.hpp"
 #include "rank_threads.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/internal/alltoallv_patterns.hpp"
 #include "switchyard/types/version.hpp"
 
 namespace gpu_bench {
@@ -52,31 +52,14 @@ class AllToAllBoard {
   int handed_in_ = 0;
 };
 
-/// One rank's messages of a pattern.
-struct Messages {
-  std::vector<cuda::DeviceSend> sends{};
-  std::vector<cuda::DeviceReceive> receives{};
-};
-
-Messages messages_of(AllToAllCase const& one, int ranks, int me, std::byte* out, std::byte* in) {
-  Messages messages;
-  for (int peer = 0; peer < ranks; ++peer) {
-    std::int64_t const to = pattern_bytes(one.pattern, ranks, me, peer, one.total_bytes);
-    std::int64_t const from = pattern_bytes(one.pattern, ranks, peer, me, one.total_bytes);
-    if (to > 0) messages.sends.push_back({RankId(peer), out, to});
-    if (from > 0) messages.receives.push_back({RankId(peer), in, from});
-    out += to;
-    in += from;
-  }
-  return messages;
-}
-
 void run_rank(RankClock& clock, AllToAllTable const& table, AllToAllBench const& sizes, AllToAllBoard& board) {
   int const me = clock.bare.rank().value();
   cuda::DeviceBuffer const send(sizes.most_bytes);
   cuda::DeviceBuffer const receive(sizes.most_bytes * table.ranks);
   for (std::size_t i = 0; i < table.cases.size(); ++i) {
-    auto const messages = messages_of(table.cases[i], table.ranks, me, send.as<std::byte>(), receive.as<std::byte>());
+    AllToAllCase const& one = table.cases[i];
+    auto const messages =
+        messages_of(one.pattern, table.ranks, me, one.total_bytes, send.as<std::byte>(), receive.as<std::byte>());
     auto const exchange = [&] {
       clock.bare.exchange_on(clock.stream, messages.sends, messages.receives, {.operation = "alltoallv"});
     };

@@ -36,4 +36,10 @@ void bench_budget_steps(Results& results, int ranks, std::vector<std::int64_t> c
 [[nodiscard]] switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const& sizes,
                                                                Echo echo);
 
+/// Who starts the exchanges of a burst: the host one by one, or a graph, where a host would be slower than GPUs.
+enum class Issue { host, graph };
+/// Samples for the simulator's costs: every pattern and the two parts of the uniform one, from 4 KiB to 256 MiB of a
+/// sending rank. @throws as bench_ranks()
+[[nodiscard]] switchyard::bench::AllToAllTable bench_exchanges(int ranks, Issue issue, Echo echo);
+
 }  // namespace gpu_bench

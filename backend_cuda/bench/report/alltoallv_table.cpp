@@ -29,6 +29,11 @@ void describe(AllToAllCase& one, int ranks) {
   if (one.largest_bytes > 0) one.bus_factor = static_cast<double>(outside) / static_cast<double>(one.largest_bytes);
 }
 
+bool has_pattern(AllToAllTable const& table, std::string const& name) {
+  return std::any_of(table.cases.begin(), table.cases.end(),
+                     [&](AllToAllCase const& one) { return one.pattern == name; });
+}
+
 }  // namespace
 
 std::vector<AllToAllCase> alltoallv_cases(AllToAllBench const& bench) {
@@ -60,7 +65,10 @@ std::string to_json(AllToAllTable const& table) {
                                  {"patterns", nlohmann::ordered_json::object()},
                                  {"ranks", table.ranks},
                                  {"cases", nlohmann::ordered_json::array()}};
+  if (!table.issue.empty()) json["issue"] = table.issue;
   for (auto const& [name, meaning] : kAllToAllPatterns) json["patterns"][name] = meaning;
+  for (auto const& [name, meaning] : kUniformParts)
+    if (has_pattern(table, name)) json["patterns"][name] = meaning;
   for (AllToAllCase const& one : table.cases)
     json["cases"].push_back(
         {{"pattern", one.pattern}, {"total_bytes", one.total_bytes}, {"samples_us", rounded(one.samples_us)}});

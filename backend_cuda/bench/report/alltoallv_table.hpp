@@ -32,6 +32,7 @@ struct AllToAllCase {
 struct AllToAllTable {
   std::string machine{};
   std::string provenance{};
+  std::string issue{};  ///< host or graph; empty: not said
   int ranks = 0;
   std::vector<AllToAllCase> cases{};
 };
