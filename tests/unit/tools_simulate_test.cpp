@@ -62,6 +62,18 @@ TEST_CASE("a group runs on every preset and fidelity; the cluster comes back as 
   CHECK_FALSE(contains(cli.run("simulate group.jsonl --cluster dgx-h100 --no-sensitivity").out, "hangs on"));
 }
 
+TEST_CASE("merging says in words and in numbers how far it may be off") {
+  CliRunner const cli;
+  make_group(cli);
+  std::string const call = "simulate group.jsonl --cluster dgx-h100 --no-sensitivity ";
+  auto const merged = cli.run(call + "--merge 0.1");
+  CAPTURE(merged.out);
+  CHECK(contains(merged.out, "; merged events: up to "));
+  CHECK_FALSE(contains(cli.run(call).out, "merged events"));
+  CHECK(contains(cli.run(call + "--format json").out, "\n  \"merge_error_us\": 0.0,"));
+  CHECK_FALSE(contains(cli.run(call + "--merge 0.1 --format json").out, "\n  \"merge_error_us\": 0.0,"));
+}
+
 TEST_CASE("what cannot be simulated is refused with what to do") {
   CliRunner const cli;
   make_group(cli);

@@ -56,6 +56,21 @@ std::string link_table(sim::PlanCost const& cost) {
   return table.str();
 }
 
+/// Phases follow each other, so their errors add up.
+double merge_error_us(sim::PlanCost const& cost) {
+  double sum = 0;
+  for (auto const& phase : cost.phases) sum += phase.merge_error_us;
+  return sum;
+}
+
+/// @return nothing where no events were merged.
+std::string merge_text(sim::PlanCost const& cost) {
+  double const error_us = merge_error_us(cost);
+  return error_us > 0
+             ? fmt::format("; merged events: up to {:.3g} us ({:.2g} %) off", error_us, 100 * error_us / cost.time_us)
+             : std::string();
+}
+
 nlohmann::ordered_json json_of(sim::PhaseCost const& phase) {
   return {{"name", phase.name},
           {"flows", phase.flows},
@@ -101,7 +116,8 @@ std::string to_table(SimulateReport const& report) {
          fmt::format("model      {}: {}\n\n", to_string(report.fidelity), basis_text(report.curves)) +
          phase_table(report) + "\n" + link_table(report.cost) + "\n" +
          (report.varied ? variation_lines(report.variations, report.cost.time_us) : std::string()) +
-         fmt::format("total      {} us, at least {} us\n", us(report.cost.time_us), us(report.cost.lower_bound_us));
+         fmt::format("total      {} us, at least {} us{}\n", us(report.cost.time_us), us(report.cost.lower_bound_us),
+                     merge_text(report.cost));
 }
 
 std::string to_json(SimulateReport const& report) {
@@ -114,7 +130,8 @@ std::string to_json(SimulateReport const& report) {
                               {"fidelity", to_string(report.fidelity)},
                               {"basis", basis_text(report.curves)},
                               {"time_us", report.cost.time_us},
-                              {"lower_bound_us", report.cost.lower_bound_us}};
+                              {"lower_bound_us", report.cost.lower_bound_us},
+                              {"merge_error_us", merge_error_us(report.cost)}};
   root["phases"] = nlohmann::ordered_json::array();
   for (auto const& phase : report.cost.phases) root["phases"].push_back(json_of(phase));
   root["links"] = nlohmann::ordered_json::array();
