@@ -173,6 +173,9 @@ class EmulatedSteps {
 
   /// From now on a rank chooses an expert too many.
   void spoil(std::size_t rank) { ranks_[rank]->ids[1] = given_.experts; }
+  void require_error(cuda::FusedError error) const {
+    for (auto const& rank : ranks_) CHECK(static_cast<cuda::FusedError>(rank->state().error >> 32) == error);
+  }
   void require_failed() const {
     for (auto const& rank : ranks_) {
       CHECK(rank->state().error != 0);
@@ -188,6 +191,25 @@ class EmulatedSteps {
     std::vector<EmulatedGrid> const grids(ranks_.size(), {1, cuda::kPlanBlockThreads});
     REQUIRE(gpus_.run(grids, resident_, [&](std::size_t rank) {
       cuda::plan_step(params[rank], ranks_[rank]->shared.data(), tables[rank]);
+    }));
+  }
+  /// Rank 0 plans while the others dispatch.
+  void plan_beside_dispatch(unsigned workers) {
+    auto const plan = ranks_[0]->plan_params();
+    cuda::StepTables tables{};
+    std::vector<cuda::FusedDispatchParams> params;
+    std::vector<EmulatedGrid> grids;
+    for (auto& rank : ranks_) {
+      params.push_back(rank->dispatch_params());
+      grids.push_back(rank->few_grid(workers));
+    }
+    std::vector<std::vector<cuda::FewShared>> shared(ranks_.size(), std::vector<cuda::FewShared>(grids[1].blocks));
+    grids[0] = {1, cuda::kPlanBlockThreads};
+    REQUIRE(gpus_.run(grids, resident_, [&](std::size_t rank) {
+      if (rank == 0) return cuda::plan_step(plan, ranks_[0]->shared.data(), tables);
+      cuda::FewShared& of_block = shared[rank][blockIdx.x];
+      cuda::FewDispatch work(params[rank], of_block);
+      cuda::FewRows<cuda::FewDispatch>(params[rank].call, work, of_block).run();
     }));
   }
   void dispatch(unsigned workers) {
@@ -266,6 +288,13 @@ TEST_CASE("an id outside the model fails every rank and clears what it would hav
   steps.dispatch(32);
   steps.combine(32);
   steps.require_failed();
+}
+
+TEST_CASE("a plan beside a dispatch is refused on all ranks") {
+  EmulatedSteps steps({2, 8, 2, {4}}, 3, kAll, 8);
+  steps.step(0, 1, 32);
+  steps.plan_beside_dispatch(32);
+  steps.require_error(cuda::FusedError::other_call);
 }
 
 }  // namespace
