@@ -20,11 +20,11 @@ class LinkSets {
     while (parent_[link] != link) link = parent_[link] = parent_[parent_[link]];
     return link;
   }
-  void join(std::uint32_t a, std::uint32_t b) {
-    a = find(a);
-    b = find(b);
-    if (a < b) parent_[b] = a;
-    if (b < a) parent_[a] = b;
+  /// @param root of a set, or kNone. @return the root of that set and the link's together.
+  std::uint32_t join(std::uint32_t root, std::uint32_t link) {
+    link = find(link);
+    if (root == kNone || root == link) return link;
+    return root < link ? parent_[link] = root : parent_[root] = link;
   }
 
  private:
@@ -42,7 +42,8 @@ std::vector<std::uint32_t> first_links(ClusterTopology const& topology, std::spa
   for (Flow const& flow : flows) {
     Path const path = topology.path(flow.from, flow.to);
     first.push_back(path.num_hops > 0 ? number_of(path.hops[0]) : kNone);
-    for (LinkId const link : path.links()) sets.join(first.back(), number_of(link));
+    std::uint32_t root = kNone;
+    for (LinkId const link : path.links()) root = sets.join(root, number_of(link));
   }
   return first;
 }

@@ -29,6 +29,7 @@ FlowPaths::FlowPaths(ClusterTopology const& topology, std::span<Flow const> flow
   latency_us.reserve(members.size());
   first_hop.reserve(members.size() + 1);
   first_hop.push_back(0);
+  hops.reserve(4 * members.size());
   for (std::uint32_t const flow : members) {
     Path const path = topology.path(flows[flow].from, flows[flow].to);
     double narrowest = std::numeric_limits<double>::infinity();
