@@ -41,37 +41,11 @@ struct EmulatedRank {
         tokens_here(given_routing.num_tokens()),
         first_slot(placement.layout().first_slot(RankId{rank}).value()),
         locals(static_cast<std::int32_t>(placement.layout().slots_of(RankId{rank}))) {
-    std::int64_t const arriving = shape.choices() * shape.ranks;
-    std::int64_t const carried = shape.max_tokens * shape.ranks;
-    ids.assign(routing.ids().begin(), routing.ids().end());
-    weights.assign(routing.weights().begin(), routing.weights().end());
-    ReplicaTable const table(placement, 0);
-    for (ExpertId expert(0); expert.value() < shape.experts; ++expert) {
-      for (SlotId const slot : table.replicas(expert)) replica_slots.push_back(slot.value());
-      replica_begin.push_back(static_cast<std::int32_t>(replica_slots.size()));
-    }
-    for (std::int32_t peer = 0; peer < shape.ranks; ++peer) {
-      first_slot_of.push_back(placement.layout().first_slot(RankId{peer}).value());
-      rank_of_slot.insert(rank_of_slot.end(), to_size(placement.layout().slots_of(RankId{peer})), peer);
-      chunk_of.push_back(peer);
-    }
-    first_slot_of.push_back(shape.slots);
-    rows = lists(shape.choices(), shape.max_tokens);
-    sent = lists(carried, shape.max_tokens);
-    expansion = lists(arriving, carried);
-    for (Narrow* list : {&sent_begin, &join_begin, &own_row}) list->assign(to_size(shape.max_tokens + 1), kPoison);
-    for (Narrow* list : {&sent_to, &sent_slot, &join_slots, &remote_row, &remote_from, &remote_slot, &return_slot})
-      list->assign(to_size(carried), kPoison);
-    for (Narrow* list : {&places, &term_column}) list->assign(to_size(arriving), kPoison);
-    for (Integers* list :
-         {&arrived, &lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank, &choices_to})
-      list->assign(to_size(shape.ranks), shape.choices());
-    rows_per_slot.assign(to_size(shape.slots), kPoison);
-    tokens_per_local.assign(to_size(locals), kPoison);
-    chunk_sizes.assign(to_size(shape.ranks * locals), kPoison);
+    load_tables(placement);
+    poison_lists();
     tokens.resize(to_size(tokens_here * shape.hidden()));
-    expert_rows.resize(to_size(arriving * shape.hidden()));
-    term_weights.resize(to_size(arriving));
+    expert_rows.resize(to_size(shape.choices() * shape.ranks * shape.hidden()));
+    term_weights.resize(to_size(shape.choices() * shape.ranks));
     out.resize(tokens.size());
     progress.assign(sizeof(cuda::FusedProgress) / 8 + cuda::kMostClaims / 2, 0);
     state().generation = 2;
@@ -187,6 +161,38 @@ struct EmulatedRank {
   std::vector<float> weights, tokens, expert_rows, term_weights, out;
 
  private:
+  void load_tables(ExpertPlacement const& placement) {
+    ids.assign(routing.ids().begin(), routing.ids().end());
+    weights.assign(routing.weights().begin(), routing.weights().end());
+    ReplicaTable const table(placement, 0);
+    for (ExpertId expert(0); expert.value() < shape.experts; ++expert) {
+      for (SlotId const slot : table.replicas(expert)) replica_slots.push_back(slot.value());
+      replica_begin.push_back(static_cast<std::int32_t>(replica_slots.size()));
+    }
+    for (std::int32_t peer = 0; peer < shape.ranks; ++peer) {
+      first_slot_of.push_back(placement.layout().first_slot(RankId{peer}).value());
+      rank_of_slot.insert(rank_of_slot.end(), to_size(placement.layout().slots_of(RankId{peer})), peer);
+      chunk_of.push_back(peer);
+    }
+    first_slot_of.push_back(shape.slots);
+  }
+  void poison_lists() {
+    std::int64_t const arriving = shape.choices() * shape.ranks;
+    std::int64_t const carried = shape.max_tokens * shape.ranks;
+    rows = lists(shape.choices(), shape.max_tokens);
+    sent = lists(carried, shape.max_tokens);
+    expansion = lists(arriving, carried);
+    for (Narrow* list : {&sent_begin, &join_begin, &own_row}) list->assign(to_size(shape.max_tokens + 1), kPoison);
+    for (Narrow* list : {&sent_to, &sent_slot, &join_slots, &remote_row, &remote_from, &remote_slot, &return_slot})
+      list->assign(to_size(carried), kPoison);
+    for (Narrow* list : {&places, &term_column}) list->assign(to_size(arriving), kPoison);
+    for (Integers* list :
+         {&arrived, &lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank, &choices_to})
+      list->assign(to_size(shape.ranks), shape.choices());
+    rows_per_slot.assign(to_size(shape.slots), kPoison);
+    tokens_per_local.assign(to_size(locals), kPoison);
+    chunk_sizes.assign(to_size(shape.ranks * locals), kPoison);
+  }
   static Lists lists(std::int64_t rows, std::int64_t inputs) {
     Integers const of_rows(to_size(rows), kPoison);
     return {of_rows, of_rows, Integers(to_size(inputs + 1), kPoison), of_rows};
