@@ -246,3 +246,44 @@ TEST_CASE("clusters that cannot be and plans of another world are refused by eve
   refused("trace group.jsonl --layers 0 --cluster dgx-h100", "layers");
   refused("trace group.jsonl --steps 4096 --layers 4096 --batches 64 --cluster dgx-h100", "take fewer");
 }
+
+TEST_CASE("experts depend on the SMs of the cluster and on those that communication leaves") {
+  CliRunner const cli;
+  make_group(cli, "group", 4, 64);
+  std::string exchanges =
+      "system,framework,version,device,op_name,kernel_source,nccl_dtype,num_gpus,message_size,latency\n";
+  for (int bytes = 1000; bytes <= 64000000; bytes *= 4)
+    exchanges += "box,F,1,NVIDIA H200,alltoall,NCCL,int8,4," + std::to_string(bytes) + "," +
+                 std::to_string(0.01 + bytes / 1e8) + "\n";
+  // 5 us + active * (2 + rows / 10): arithmetic from 20 rows on; the group's experts have 16 each on average.
+  std::string experts =
+      "framework,version,device,moe_dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,"
+      "distribution,latency\n";
+  for (int ep = 1; ep <= 8; ep *= 2)
+    for (int tokens = 4; tokens <= 512; tokens *= 2)
+      experts += "F,1,NVIDIA H200,bf16," + std::to_string(tokens) + ",64,64,2,8,1," + std::to_string(ep) +
+                 ",balanced," + std::to_string((5 + 8.0 / ep * (2 + tokens * 2 / 8 / 10.0)) / 1000) + "\n";
+  cli.write("exchanges.csv", exchanges);
+  cli.write("experts.csv", experts);
+  REQUIRE(cli.run("calibrate exchanges.csv experts.csv --out costs.json").exit_code == 0);
+  CHECK(contains(cli.read("costs.json"), "\"sms\": 132.0"));
+  std::string const with =
+      " group.jsonl --cluster dgx-h200 --costs costs.json --expert-kernel 'bf16 64x64 top-2 of 8 tp=1' ";
+  auto const swept = cli.run("sweep" + with + "--vary sms_per_gpu=33..132:2 --format csv");
+  CAPTURE(swept.err);
+  CAPTURE(swept.out);
+  REQUIRE(swept.exit_code == 0);
+  auto const us_at = [&](std::string const& line_start) {
+    auto const at = swept.out.find("\n" + line_start + ",");
+    REQUIRE(at != std::string::npos);
+    return std::stod(swept.out.substr(at + line_start.size() + 2));
+  };
+  CHECK(us_at("33") > us_at("132") + 1);
+  auto const share = cli.run("trace" + with + "--sm-share 0.25 --batches 2 --sensitivity");
+  CAPTURE(share.err);
+  CAPTURE(share.out);
+  REQUIRE(share.exit_code == 0);
+  CHECK(contains(share.out, "  sms_per_gpu  "));
+  CHECK(contains(cli.run("sweep group.jsonl --cluster dgx-h200 --vary sms_per_gpu=33..132:2").err,
+                 "give --costs and --expert-kernel"));
+}
