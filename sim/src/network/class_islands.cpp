@@ -170,19 +170,20 @@ void ClassIslands::gather(std::uint32_t island) {
 }
 
 void ClassIslands::compile(Island& island) {
-  std::vector<double> capacity;
+  auto& [capacity, items, links] = problem_;
+  capacity.clear();
+  items.clear();
+  links.clear();
   for (std::uint32_t const link : island.links) {
     local_[link] = static_cast<std::uint32_t>(capacity.size());
     capacity.push_back(capacity_[link]);
   }
-  std::vector<FillItem> items;
-  std::vector<std::uint32_t> links;
   for (std::uint32_t const number : island.classes) {
     FlowClass const& one = classes_[number];
     items.push_back({static_cast<std::uint32_t>(links.size()), one.num_links, one.flows, one.limit});
     for (std::uint32_t const link : links_of(one)) links.push_back(local_[link]);
   }
-  island.water = WaterFill(std::move(capacity), std::move(items), std::move(links));
+  island.water.reset(capacity, items, links);
 }
 
 void ClassIslands::split(std::uint32_t island, std::vector<std::uint32_t>& parts) {

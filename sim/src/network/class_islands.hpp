@@ -85,6 +85,11 @@ class ClassIslands {
   std::vector<std::uint32_t> free_;
   std::vector<std::uint32_t> of_link_;
   std::vector<std::uint32_t> local_;  // [links] their numbers on the island at hand
+  struct {
+    std::vector<double> capacity;
+    std::vector<FillItem> items;
+    std::vector<std::uint32_t> links;
+  } problem_{};  // of the island at hand: kept for its memory
 };
 
 }  // namespace switchyard::sim

@@ -22,9 +22,14 @@ void LocalLinks::clear() {
   links_.clear();
 }
 
-FlowPaths::FlowPaths(ClusterTopology const& topology, std::span<Flow const> flows,
-                     std::span<std::uint32_t const> members, LocalLinks& local) {
+void FlowPaths::reset(ClusterTopology const& topology, std::span<Flow const> flows,
+                      std::span<std::uint32_t const> members, LocalLinks& local) {
   local.clear();
+  capacity.clear();
+  limit.clear();
+  latency_us.clear();
+  first_hop.clear();
+  hops.clear();
   limit.reserve(members.size());
   latency_us.reserve(members.size());
   first_hop.reserve(members.size() + 1);

@@ -25,20 +25,27 @@ class LocalLinks {
 };
 
 struct FlowPaths {
-  /// @param members flow numbers, none local. @param local cleared first, used for the numbers.
+  FlowPaths() = default;
   FlowPaths(ClusterTopology const& topology, std::span<Flow const> flows, std::span<std::uint32_t const> members,
-            LocalLinks& local);
+            LocalLinks& local) {
+    reset(topology, flows, members, local);
+  }
+
+  /// Begins anew, in the memory it has.
+  /// @param members flow numbers, none local. @param local cleared first, used for the numbers.
+  void reset(ClusterTopology const& topology, std::span<Flow const> flows, std::span<std::uint32_t const> members,
+             LocalLinks& local);
 
   [[nodiscard]] std::size_t num_flows() const noexcept { return limit.size(); }
   [[nodiscard]] std::span<std::uint32_t const> links_of(std::size_t flow) const noexcept {
     return std::span(hops).subspan(first_hop[flow], first_hop[flow + 1] - first_hop[flow]);
   }
 
-  std::vector<double> capacity;          ///< [links] bytes per us
-  std::vector<double> limit;             ///< [flows] of the pair; infinity where a link of the path is no wider
-  std::vector<double> latency_us;        ///< [flows]
-  std::vector<std::uint32_t> first_hop;  ///< [flows + 1]
-  std::vector<std::uint32_t> hops;       ///< links, flow by flow
+  std::vector<double> capacity{};          ///< [links] bytes per us
+  std::vector<double> limit{};             ///< [flows] of the pair; infinity where a link of the path is no wider
+  std::vector<double> latency_us{};        ///< [flows]
+  std::vector<std::uint32_t> first_hop{};  ///< [flows + 1]
+  std::vector<std::uint32_t> hops{};       ///< links, flow by flow
 };
 
 }  // namespace switchyard::sim

@@ -144,16 +144,24 @@ class EventRun {
   double now_us_ = 0;
 };
 
+/// What the first order needs for one group after the other: kept, because groups are many and memory is slow to get.
+struct FirstOrder {
+  std::vector<FillItem> items{};
+  std::vector<double> rates{};
+  WaterFill water{};
+};
+
 /// All flows at once, each at its first rate to its end: one fill, every flow a class of its own.
-void run_first_order(GroupRun& run) {
-  std::vector<FillItem> items;
-  items.reserve(run.members.size());
+void run_first_order(GroupRun& run, FirstOrder& scratch) {
+  auto& [items, rates, water] = scratch;
+  items.clear();
   for (std::uint32_t flow = 0; flow < run.members.size(); ++flow) {
     auto const first = run.paths.first_hop[flow];
     items.push_back({first, run.paths.first_hop[flow + 1] - first, 1, run.paths.limit[flow]});
   }
-  std::vector<double> rates(items.size());
-  WaterFill(run.paths.capacity, std::move(items), run.paths.hops).fill(rates);
+  rates.resize(items.size());
+  water.reset(run.paths.capacity, items, run.paths.hops);
+  water.fill(rates);
   for (std::size_t flow = 0; flow < rates.size(); ++flow) {
     std::uint32_t const member = run.members[flow];
     double const sends_us = static_cast<double>(run.flows[member].bytes) / rates[flow];
@@ -182,10 +190,12 @@ LastEnd run_groups(ClusterTopology const& topology, std::span<Flow const> flows,
   LastEnd last;
   for (double const us : estimate.finish_us) last.add(us, 0);
   LocalLinks local(topology);
+  FlowPaths paths;
+  FirstOrder first_order;
   for (std::size_t group = 0; group < groups.size(); ++group) {
-    FlowPaths const paths(topology, flows, groups.members(group), local);
+    paths.reset(topology, flows, groups.members(group), local);
     GroupRun run{paths, flows, groups.members(group), estimate.finish_us, estimate.finish_us};
-    if (window_us < 0) run_first_order(run);
+    if (window_us < 0) run_first_order(run, first_order);
     if (window_us >= 0) EventRun(run, window_us).go();
     estimate.events += run.events;
     for (std::size_t flow = 0; flow < run.members.size(); ++flow)

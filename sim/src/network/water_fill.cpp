@@ -13,19 +13,21 @@ constexpr double kNone = HUGE_VAL;
 
 }  // namespace
 
-WaterFill::WaterFill(std::vector<double> capacity, std::vector<FillItem> items, std::vector<std::uint32_t> links)
-    : capacity_(std::move(capacity)),
-      items_(std::move(items)),
-      links_(std::move(links)),
-      flows_of_(items_.size()),
-      flows_on_(capacity_.size()),
-      first_hop_(capacity_.size() + 1),
-      loads_(capacity_.size()),
-      share_(capacity_.size()),
-      frozen_(items_.size()),
-      least_of_block_((capacity_.size() + kBlock - 1) / kBlock),
-      stale_(least_of_block_.size()) {
+void WaterFill::reset(std::span<double const> capacity, std::span<FillItem const> items,
+                      std::span<std::uint32_t const> links) {
+  capacity_.assign(capacity.begin(), capacity.end());
+  items_.assign(items.begin(), items.end());
+  links_.assign(links.begin(), links.end());
+  flows_of_.resize(items_.size());
+  flows_on_.assign(capacity_.size(), 0);
+  first_hop_.assign(capacity_.size() + 1, 0);
+  loads_.resize(capacity_.size());
+  share_.resize(capacity_.size());
+  frozen_.resize(items_.size());
+  least_of_block_.resize((capacity_.size() + kBlock - 1) / kBlock);
+  stale_.resize(least_of_block_.size());
   list_hops();
+  by_limit_.clear();
   for (std::uint32_t i = 0; i < items_.size(); ++i)
     if (std::isfinite(items_[i].limit)) by_limit_.push_back(i);
   std::stable_sort(by_limit_.begin(), by_limit_.end(),
@@ -43,12 +45,12 @@ void WaterFill::list_hops() {
   }
   for (std::size_t link = 0; link < capacity_.size(); ++link) first_hop_[link + 1] += first_hop_[link];
   hops_.resize(first_hop_.back());
-  std::vector<std::uint32_t> next(first_hop_.begin(), first_hop_.end() - 1);
+  next_hop_.assign(first_hop_.begin(), first_hop_.end() - 1);
   for (std::uint32_t i = 0; i < items_.size(); ++i) {
     auto const links = links_of(i);
     for (std::uint32_t const link : links) {
       std::uint32_t const other = links.front() == link ? links.back() : links.front();
-      hops_[next[link]++] = {i, links.size() > 2 ? kMany : other};
+      hops_[next_hop_[link]++] = {i, links.size() > 2 ? kMany : other};
     }
   }
 }

@@ -19,9 +19,8 @@ struct FillItem {
 /// Items and links stay, flows come and go between fills.
 class WaterFill {
  public:
-  WaterFill() = default;
-  /// @param links of all items, into `capacity`.
-  WaterFill(std::vector<double> capacity, std::vector<FillItem> items, std::vector<std::uint32_t> links);
+  /// Begins anew, in the memory it has. @param links of all items, into `capacity`.
+  void reset(std::span<double const> capacity, std::span<FillItem const> items, std::span<std::uint32_t const> links);
 
   void add_flow(std::uint32_t item) { change_flows(item, 1); }
   void remove_flow(std::uint32_t item) { change_flows(item, -1); }
@@ -70,6 +69,7 @@ class WaterFill {
   std::vector<double> flows_of_{};          // [items]
   std::vector<double> flows_on_{};          // [links]
   std::vector<std::uint32_t> first_hop_{};  // [links + 1] into hops_
+  std::vector<std::uint32_t> next_hop_{};   // [links] while they are listed
   std::vector<Hop> hops_{};
 
   std::span<double> rates_{};
