@@ -21,7 +21,6 @@ std::string steps_text(std::int64_t steps) {
 std::string pay_text(MoveEffect const& effect) {
   auto const steps = steps_to_pay(effect);
   if (!steps) return "never made good: steps on the new map are not shorter";
-  if (*steps == 0) return "nothing to make good";
   return fmt::format("made good after {} on the new map", steps_text(static_cast<std::int64_t>(*steps)));
 }
 
@@ -53,7 +52,11 @@ std::string move_lines(TimelineRun const& run, std::optional<MoveEffect> const& 
       per_step(*effect, effect->moving_us), steps_text(effect->steps), after,
       before > 0 ? 100 * (after / before - 1) : 0);
   if (!effect->all_committed) return text + "the new map's step has all moves committed, the steps shown do not\n";
-  return text + fmt::format("moving cost {:.1f} us in all, {}\n", moving_cost_us(*effect), pay_text(*effect));
+  double const cost = moving_cost_us(*effect);
+  if (cost <= 0)
+    return text +
+           fmt::format("moving cost nothing: layers on the new map gave back {:.1f} us more than it took\n", -cost);
+  return text + fmt::format("moving cost {:.1f} us in all, {}\n", cost, pay_text(*effect));
 }
 
 nlohmann::ordered_json effect_json(std::optional<MoveEffect> const& effect) {
