@@ -20,17 +20,11 @@ static_assert(kPlanBlockThreads <= (1 << kChoiceBits) + kNoSource, "a slot is no
 /// What no step changes, loaded while the kernel before still runs.
 struct StepTables {
   std::byte* peers[kPlanBlockWarps];
-  std::int64_t choices[kPlanBlockWarps];      ///< that every rank announces to every other
   std::int16_t only_slot[kPlanBlockThreads];  ///< of an expert, negative: it has not just one, or there is no such one
-  bool is_refused;                            ///< a peer's signal says another operation
 };
 __device__ inline void load_tables(FusedPlanBlockParams const& params, StepTables& tables) {
   auto const thread = static_cast<std::int32_t>(threadIdx.x);
-  if (thread == 0) tables.is_refused = false;
-  if (thread < params.call.windows.world) {
-    tables.peers[thread] = params.call.windows.peers[thread];
-    tables.choices[thread] = params.call.sent[thread];
-  }
+  if (thread < params.call.windows.world) tables.peers[thread] = params.call.windows.peers[thread];
   std::int32_t slot = -1;
   if (thread < params.routing.experts) {
     std::int32_t const first = params.routing.replica_begin[thread];
@@ -39,93 +33,48 @@ __device__ inline void load_tables(FusedPlanBlockParams const& params, StepTable
   tables.only_slot[thread] = static_cast<std::int16_t>(slot);
 }
 
-/// The call with what is read often in shared memory.
-__device__ inline FusedCall near_call(FusedPlanBlockParams const& params, StepTables const& tables) {
-  FusedCall call = params.call;
-  call.windows.peers = tables.peers;
-  call.sent = tables.choices;
-  call.expected = tables.choices;
-  return call;
-}
-
-/// Choices on their way: this rank's to all, every source's to shared memory. Who has sent its choices has begun this
-/// operation; that its signal says the same is compared when there is time.
+/// Choices on their way: this rank's to all, every source's to shared memory.
 class ChoiceExchange {
  public:
-  __device__ ChoiceExchange(FusedPlanBlockParams const& params, StepTables const& tables, PlanBlockPart const& part)
-      : params_(params), tables_(tables), call_(near_call(params, tables)), windows_(call_.windows), part_(part) {}
+  /// @param withholds this rank had an error in an earlier step and announces nothing
+  __device__ ChoiceExchange(FusedPlanBlockParams const& params, StepTables const& tables, BlockPlan& plan,
+                            std::uint64_t generation, bool withholds)
+      : params_(params),
+        tables_(tables),
+        windows_(params.call.windows),
+        plan_(plan),
+        generation_(generation),
+        withholds_(withholds) {}
 
-  /// Starts loading what route() needs.
-  __device__ void prefetch() const {
-    if (part_.source != windows_.rank) return;
-    for (std::int64_t i = part_.begin + lane_of_thread(); i < last_choice(); i += kWarp) {
-      if (params_.routing.ids != nullptr) prefetch_near(params_.routing.ids + i);
-      if (params_.routing.weights != nullptr) prefetch_near(params_.routing.weights + i);
-    }
-  }
-
-  /// All lanes of a warp. @param withholds this rank had an error in an earlier step and announces nothing
-  /// @return whether this lane got what it waited for
-  __device__ bool take(BlockPlan& plan, std::uint64_t generation, bool withholds) {
-    generation_ = generation;
-    if (part_.source >= params_.shape.ranks) return true;
-    if (part_.source == windows_.rank) {
-      route(plan, withholds);
+  /// All lanes of a warp. @return whether this lane got what it waited for
+  __device__ bool take(PlanBlockPart const& part) {
+    if (part.source >= params_.shape.ranks) return true;
+    if (part.source == windows_.rank) {
+      route(part);
       return true;
     }
-    return (!speaks() || speak()) && receive(plan);
-  }
-
-  /// All lanes of a warp, when there is time. @return whether this lane found nothing wrong
-  __device__ bool compare() const {
-    return !speaks() || has_compared_ || await_signals(call_, generation_, lanes_of_warp());
+    // One warp of another source's has time to agree with the peers.
+    bool const speaks = part.source == (windows_.rank + 1) % windows_.world && part.begin == 0;
+    FusedSpeakers const lanes{threadIdx.x % kWarp, kWarp};
+    if (speaks) send_signals(params_.call, generation_, lanes);
+    // Signals first: choices never come from a peer in another operation.
+    bool const agrees = !speaks || await_signals(params_.call, generation_, lanes);
+    return agrees && receive(part);
   }
 
  private:
-  [[nodiscard]] __device__ static FusedSpeakers lanes_of_warp() { return {threadIdx.x % kWarp, kWarp}; }
-  /// One warp of another source's: it has time to agree with the peers.
-  [[nodiscard]] __device__ bool speaks() const {
-    return part_.source == (windows_.rank + 1) % windows_.world && part_.begin == 0;
-  }
-  [[nodiscard]] __device__ std::int64_t last_choice() const {
+  __device__ void route(PlanBlockPart const& part) {
     std::int64_t const count = params_.routing.tokens * params_.routing.columns;
-    return part_.end < count ? part_.end : count;
-  }
-  [[nodiscard]] __device__ bool is_new(std::uint64_t word) const {
-    return word >> kChoiceBits == (generation_ & ~std::uint64_t{0} >> kChoiceBits);
-  }
-
-  /// Signals are compared at once where they come before choices: none may come from another operation.
-  __device__ bool speak() {
-    send_signals(call_, generation_, lanes_of_warp());
-    int const peer = static_cast<int>(threadIdx.x % kWarp);
-    bool has_signal = false;
-    bool is_fine = true;
-    if (peer < windows_.world && peer != windows_.rank) {
-      std::uint64_t const* const word = words_of(windows_, windows_.own, generation_, peer);
-      std::uint64_t const* const signal = &signal_of(windows_, windows_.own, generation_, peer)->generation;
-      is_fine = await_peer(call_, peer, [&] {
-        if (is_new(load_relaxed(word))) return true;
-        has_signal = load_acquire(signal) == generation_;
-        return has_signal;
-      });
-    }
-    has_compared_ = __any_sync(kAllLanes, has_signal) != 0;
-    if (has_compared_ && is_fine) is_fine = await_signals(call_, generation_, lanes_of_warp());
-    return is_fine;
-  }
-
-  __device__ void route(BlockPlan& plan, bool withholds) {
 #pragma unroll 2
-    for (std::int32_t i = part_.begin + lane_of_thread(); i < part_.end; i += kWarp) {
-      std::int32_t slot = i < last_choice() ? slot_at(i) : kNoToken;
-      if (withholds) slot = kNoSource;
+    for (std::int32_t i = part.begin + lane_of_thread(); i < part.end; i += kWarp) {
+      std::int32_t slot = i < count ? slot_at(i) : kNoToken;
+      if (withholds_) slot = kNoSource;
       std::uint64_t const word = generation_ << kChoiceBits | (static_cast<std::uint64_t>(slot) & kChoiceMask);
       for (int turn = 1; turn < windows_.world; ++turn) {
         int const peer = (windows_.rank + turn) % windows_.world;
-        store_relaxed(words_of(windows_, windows_.peers[peer], generation_, windows_.rank) + i, word);
+        store_relaxed(words_of(windows_, tables_.peers[peer], generation_, windows_.rank) + i, word);
       }
-      plan.put(part_, i, slot);
+      plan_.put(part, i, slot);
     }
   }
 
@@ -136,16 +85,16 @@ class ChoiceExchange {
     return slot_of(params_.routing, i, expert_of(params_.routing, i), only);
   }
 
-  __device__ bool receive(BlockPlan& plan) {
-    std::uint64_t const* const words = words_of(windows_, windows_.own, generation_, part_.source);
+  __device__ bool receive(PlanBlockPart const& part) {
+    std::uint64_t const* const words = words_of(windows_, windows_.own, generation_, part.source);
     bool is_fine = true;
-    for (std::int32_t i = part_.begin + lane_of_thread(); is_fine && i < part_.end; i += kWarp) {
+    for (std::int32_t i = part.begin + lane_of_thread(); is_fine && i < part.end; i += kWarp) {
       std::uint64_t word = 0;
-      is_fine = await_peer(call_, part_.source, [&] {
+      is_fine = await_peer(params_.call, part.source, [&] {
         word = load_relaxed(words + i);
-        return is_new(word);
+        return word >> kChoiceBits == (generation_ & ~std::uint64_t{0} >> kChoiceBits);
       });
-      plan.put(part_, i, slot_in(word));
+      plan_.put(part, i, slot_in(word));
     }
     return is_fine;
   }
@@ -158,11 +107,10 @@ class ChoiceExchange {
 
   FusedPlanBlockParams const& params_;
   StepTables const& tables_;
-  FusedCall call_;
   FusedWindows const& windows_;
-  PlanBlockPart part_;
-  std::uint64_t generation_ = 0;
-  bool has_compared_ = false;
+  BlockPlan& plan_;
+  std::uint64_t generation_;
+  bool withholds_;
 };
 
 /// As if no rank had a token.
@@ -190,12 +138,10 @@ __device__ inline void plan_step(FusedPlanBlockParams const& params, void* memor
   __syncthreads();
   await_kernel_before();
   let_next_kernel_come();
-  PlanBlockPart const part = tables.part();
-  ChoiceExchange exchange(params, step, part);
-  exchange.prefetch();
   FusedState const state = load_state(params.call.windows);
   bool const withholds = *static_cast<unsigned long long volatile*>(params.finish.error + 1) != 0;
-  bool const is_fine = state.error == 0 && exchange.take(plan, state.generation, withholds);
+  PlanBlockPart const part = tables.part();
+  bool const is_fine = state.error == 0 && ChoiceExchange(params, step, plan, state.generation, withholds).take(part);
   plan.count(part);
   bool const has_failed = __syncthreads_or(is_fine ? 0 : 1) != 0;
   if (has_failed) {
@@ -204,13 +150,12 @@ __device__ inline void plan_step(FusedPlanBlockParams const& params, void* memor
     __syncthreads();
   }
   PlanSlotRows const rows = plan.sum();
-  if (!has_failed && !exchange.compare()) step.is_refused = true;
   BlockLists const lists(params.lists, tables);
   lists.place_token();
   BlockPlanLists(tables, params.sorts, params.finish)
       .write(rows,
              [&](std::int32_t listed, std::int32_t row, std::int32_t column) { lists.place_row(listed, row, column); });
-  close_plan(params, tables, state.generation, has_failed || step.is_refused);
+  close_plan(params, tables, state.generation, has_failed);
 }
 
 }  // namespace switchyard::cuda

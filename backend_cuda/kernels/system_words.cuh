@@ -34,10 +34,6 @@ __device__ inline std::uint64_t now_ns() {
 __device__ inline void load_two(void const* from, std::uint64_t& first, std::uint64_t& second) {
   asm volatile("ld.volatile.global.v2.u64 {%0, %1}, [%2];" : "=l"(first), "=l"(second) : "l"(from) : "memory");
 }
-/// Begins to load what this multiprocessor will read soon.
-__device__ inline void prefetch_near(void const* from) {
-  asm volatile("prefetch.global.L1 [%0];" : : "l"(from));
-}
 
 #else
 
@@ -47,7 +43,6 @@ std::uint64_t load_relaxed(std::uint64_t const* from);
 void store_relaxed(std::uint64_t* to, std::uint64_t value);
 std::uint64_t now_ns();
 void load_two(void const* from, std::uint64_t& first, std::uint64_t& second);
-void prefetch_near(void const* from);
 
 #endif
 
