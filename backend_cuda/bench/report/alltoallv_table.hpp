@@ -32,9 +32,9 @@ struct AllToAllCase {
 struct AllToAllTable {
   std::string machine{};
   std::string provenance{};
-  std::string issue{};  ///< host or graph; empty: not said
   int ranks = 0;
   std::vector<AllToAllCase> cases{};
+  std::string issue{};  ///< host or graph; empty: not said
 };
 
 /// @return every pattern at every size, without samples.
