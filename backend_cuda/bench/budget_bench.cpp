@@ -2,12 +2,10 @@
 // bench_budget_steps(): whole steps over slots of fixed size from routing on the device, call by call and as replays of
 // a graph, beside steps whose splits the host reads. Slots of single rows hold 5/4 of an even share.
 #include "captured_steps.hpp"
+#include "drawn_group.hpp"
 #include "gpu_benches.hpp"
-#include "rank_bench.hpp"
 #include "switchyard/cuda/budget_plan.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
-#include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/dispatch/flex_planner.hpp"
 
 namespace gpu_bench {
 namespace {
@@ -85,12 +83,11 @@ class Step {
   cuda::DeviceBuffer out_;
 };
 
-void bench_family(RankBench& bench, BudgetBench const& shape, RoutingMap const& routing,
-                  ExpertPlacement const& placement, Wire const& wire) {
-  std::int64_t const tokens = routing.num_tokens();
+void bench_family(RankBench& bench, BudgetBench const& shape, DrawnGroup const& group, Wire const& wire) {
+  std::int64_t const tokens = group.routing().num_tokens();
   double const bytes = 2 * static_cast<double>(tokens * kTopK * kRowBytes);
   for (bool const exact_splits : {false, true}) {
-    Step step(bench, shape, routing, placement, exact_splits);
+    Step step(bench, shape, group.routing(), group.placement(), exact_splits);
     step.run();
     cuda::BudgetTraffic const traffic = step.check();
     bool const has_peers = traffic.needed_bytes > 0;
@@ -117,21 +114,12 @@ void bench_family(RankBench& bench, BudgetBench const& shape, RoutingMap const& 
 }
 
 void bench_tokens(RankBench& bench, std::int64_t tokens) {
-  int const ranks = bench.checked.size();
-  auto const me = bench.checked.rank().index();
-  std::vector<RoutingMap> routings;
-  for (int rank = 0; rank < ranks; ++rank) routings.push_back(draw_routing(rank, tokens));
-  auto const placement = ExpertPlacement::contiguous(1, kExperts, ranks);
-  FlexConfig flex;
-  flex.grid = {1, ranks};
-  AllToAllConfig alltoall;
-  alltoall.grid = {1, ranks};
-  Wire const carried = measure_wire(bench, exchange_of(plan_flex_group(flex, routings, placement, 0)[me]));
-  Wire const single = measure_wire(bench, exchange_of(plan_alltoall_group(alltoall, routings, placement, 0)[me]));
-  bench_family(bench, {DispatchFamily::megatron_flex, CombineRecipe::rank_partial(), "flex"}, routings[me], placement,
-               carried);
-  bench_family(bench, {DispatchFamily::megatron_alltoall, CombineRecipe::source_slot_order(), "alltoall"}, routings[me],
-               placement, single);
+  DrawnGroup const group(bench, tokens);
+  Wire const carried = measure_wire(bench, exchange_of(group.flex_plan()));
+  Wire const single = measure_wire(bench, exchange_of(group.alltoall_plan()));
+  bench_family(bench, {DispatchFamily::megatron_flex, CombineRecipe::rank_partial(), "flex"}, group, carried);
+  bench_family(bench, {DispatchFamily::megatron_alltoall, CombineRecipe::source_slot_order(), "alltoall"}, group,
+               single);
 }
 
 }  // namespace

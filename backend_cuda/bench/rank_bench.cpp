@@ -6,12 +6,11 @@
 
 #include <cstdio>
 
+#include "drawn_group.hpp"
 #include "gpu_benches.hpp"
 #include "planned_bench.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
-#include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/fused_executor.hpp"
-#include "switchyard/dispatch/flex_planner.hpp"
 
 namespace gpu_bench {
 namespace {
@@ -29,22 +28,12 @@ void bench_plan(RankBench& bench, std::string const& name, DispatchPlan const& p
   cuda::DeviceCommunicator& comm = check ? bench.checked : bench.bare;
   cuda::DevicePlan const device_plan(plan, {layout, {}});
   cuda::CudaExecutor executor(comm);
-  std::int64_t const rows = plan.num_expert_rows();
-  cuda::DeviceBuffer const tokens(plan.num_tokens * kRowBytes);
-  cuda::DeviceBuffer const expert_rows(rows * kRowBytes);
-  cuda::DeviceBuffer const out(plan.num_tokens * kRowBytes);
-  cuda::fill_bytes(tokens, 0x3c, bench.stream);
-  auto const weights =
-      cuda::upload(std::vector<float>(static_cast<std::size_t>(plan.num_tokens * kTopK), 0.125F), bench.stream);
+  StepOperands const operands(plan.num_tokens, plan.num_expert_rows(), bench.stream);
   cuda::CombineInputs inputs;
-  inputs.weights = weights.view(DType::f32, {plan.num_tokens, kTopK});
-  auto const dispatch = [&] {
-    executor.dispatch(device_plan, tokens.view(DType::bf16, {plan.num_tokens, kHidden}),
-                      expert_rows.view(DType::bf16, {rows, kHidden}), bench.stream);
-  };
+  inputs.weights = operands.weights();
+  auto const dispatch = [&] { executor.dispatch(device_plan, operands.tokens(), operands.rows(), bench.stream); };
   auto const combine = [&] {
-    executor.combine(device_plan, recipe, expert_rows.view(DType::bf16, {rows, kHidden}), inputs,
-                     out.view(DType::bf16, {plan.num_tokens, kHidden}), bench.stream);
+    executor.combine(device_plan, recipe, operands.rows(), inputs, operands.out(), bench.stream);
   };
   Fields const fields{{"tokens", static_cast<double>(plan.num_tokens)},
                       {"ranks", static_cast<double>(comm.size())},
@@ -52,7 +41,7 @@ void bench_plan(RankBench& bench, std::string const& name, DispatchPlan const& p
   std::string const full = name + " " + std::string(name_of(recipe)) + " T=" + std::to_string(plan.num_tokens) +
                            (layout == cuda::ReceiveLayout::chunks ? " chunks" : " blocks") +
                            (check ? "" : " unchecked");
-  double const bytes = static_cast<double>(rows * kRowBytes);
+  double const bytes = static_cast<double>(plan.num_expert_rows() * kRowBytes);
   double const factor = bus_factor(wire, bytes);
   auto const both = [&] {
     dispatch();
@@ -72,26 +61,15 @@ void bench_fused(RankBench& bench, DispatchPlan const& plan, Wire const& wire) {
   }
   cuda::DevicePlan const device_plan(plan);
   auto fused_plan = attempt.executor->prepare(device_plan);
-  std::int64_t const rows = plan.num_expert_rows();
-  cuda::DeviceBuffer const tokens(plan.num_tokens * kRowBytes);
-  cuda::DeviceBuffer const expert_rows(rows * kRowBytes);
-  cuda::DeviceBuffer const out(plan.num_tokens * kRowBytes);
-  cuda::fill_bytes(tokens, 0x3c, bench.stream);
-  auto const weights =
-      cuda::upload(std::vector<float>(static_cast<std::size_t>(plan.num_tokens * kTopK), 0.125F), bench.stream);
-  auto const token_view = tokens.view(DType::bf16, {plan.num_tokens, kHidden});
-  auto const row_view = expert_rows.view(DType::bf16, {rows, kHidden});
+  StepOperands const operands(plan.num_tokens, plan.num_expert_rows(), bench.stream);
   auto const dispatch = [&] {
-    attempt.executor->dispatch(fused_plan, token_view, weights.view(DType::f32, {plan.num_tokens, kTopK}), row_view,
-                               bench.stream);
+    attempt.executor->dispatch(fused_plan, operands.tokens(), operands.weights(), operands.rows(), bench.stream);
   };
-  auto const combine = [&] {
-    attempt.executor->combine(fused_plan, row_view, out.view(DType::bf16, {plan.num_tokens, kHidden}), bench.stream);
-  };
+  auto const combine = [&] { attempt.executor->combine(fused_plan, operands.rows(), operands.out(), bench.stream); };
   Fields const fields{{"tokens", static_cast<double>(plan.num_tokens)},
                       {"ranks", static_cast<double>(bench.bare.size())}};
   std::string const full = "fused rank_partial T=" + std::to_string(plan.num_tokens);
-  double const bytes = static_cast<double>(rows * kRowBytes);
+  double const bytes = static_cast<double>(plan.num_expert_rows() * kRowBytes);
   auto const both = [&] {
     dispatch();
     combine();
@@ -108,23 +86,15 @@ void bench_fused(RankBench& bench, DispatchPlan const& plan, Wire const& wire) {
 }
 
 void bench_dispatch(RankBench& bench, std::int64_t tokens) {
-  int const ranks = bench.checked.size();
-  auto const me = bench.checked.rank().index();
-  std::vector<RoutingMap> routings;
-  for (int rank = 0; rank < ranks; ++rank) routings.push_back(draw_routing(rank, tokens));
-  auto const placement = ExpertPlacement::contiguous(1, kExperts, ranks);
-  FlexConfig flex;
-  flex.grid = {1, ranks};
-  AllToAllConfig alltoall;
-  alltoall.grid = {1, ranks};
-  auto const flex_plan = plan_flex_group(flex, routings, placement, 0)[me];
-  auto const plan = plan_alltoall_group(alltoall, routings, placement, 0)[me];
+  DrawnGroup const group(bench, tokens);
+  auto const flex_plan = group.flex_plan();
+  auto const plan = group.alltoall_plan();
   Wire const flex_wire = measure_wire(bench, exchange_of(flex_plan));
   Wire const wire = measure_wire(bench, exchange_of(plan));
   bench_fused(bench, flex_plan, flex_wire);
-  bench_planned(bench, routings[me], placement, {kHidden, kTopK, kBurst});
-  bench_stages(bench, flex_plan, routings[me], placement, flex_wire);
-  bench_stages(bench, plan, routings[me], placement, wire);
+  bench_planned(bench, group.routing(), group.placement(), {kHidden, kTopK, kBurst});
+  bench_stages(bench, flex_plan, group.routing(), group.placement(), flex_wire);
+  bench_stages(bench, plan, group.routing(), group.placement(), wire);
   for (bool const check : {true, false}) {
     bench_plan(bench, "flex", flex_plan, CombineRecipe::rank_partial(), cuda::ReceiveLayout::blocks, check, flex_wire);
     for (auto const layout : {cuda::ReceiveLayout::blocks, cuda::ReceiveLayout::chunks})

@@ -53,9 +53,6 @@ struct RankBench {
   }
 };
 
-/// Every token chooses kTopK of kExperts experts at random, weights 1/8. A function of its arguments.
-[[nodiscard]] switchyard::RoutingMap draw_routing(int rank, std::int64_t tokens);
-
 /// @return the plan's exchange, or one of own rows only where a single rank needs none.
 [[nodiscard]] switchyard::RowExchange exchange_of(switchyard::DispatchPlan const& plan);
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <numeric>
-#include <random>
 
 #include "peer_copies.hpp"
 #include "rank_bench.hpp"
@@ -26,19 +25,6 @@ void Board::hand_in(Results::Record const& of_rank) {
   if (++handed_in_ < ranks_) return;
   results_.add(std::exchange(merged_, {}));
   handed_in_ = 0;
-}
-
-RoutingMap draw_routing(int rank, std::int64_t tokens) {
-  std::mt19937_64 random(static_cast<std::uint64_t>(100 + rank));
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> experts(kExperts);
-  std::iota(experts.begin(), experts.end(), 0);
-  for (std::int64_t token = 0; token < tokens; ++token) {
-    std::shuffle(experts.begin(), experts.end(), random);
-    ids.insert(ids.end(), experts.begin(), experts.begin() + kTopK);
-  }
-  std::vector<float> weights(ids.size(), 0.125F);
-  return RoutingMap::from_topk(tokens, kExperts, kTopK, std::move(ids), std::move(weights));
 }
 
 RowExchange exchange_of(DispatchPlan const& plan) {
