@@ -45,17 +45,17 @@ inline void refuse_step(BudgetRank& rank, Communicator& comm, std::string const&
                         CombineRecipe const& recipe) {
   std::int64_t const rows = rank.budget().expert_rows();
   std::int64_t const tokens = rank.part().count;
-  auto const in = rank.poisoned<float>(tokens);
-  auto const there = rank.poisoned<float>(rows);
-  auto const back = rank.poisoned<float>(tokens);
+  auto const in = poisoned<float>(tokens, rank.stream());
+  auto const there = poisoned<float>(rows, rank.stream());
+  auto const back = poisoned<float>(tokens, rank.stream());
   auto const weights = cuda::upload(rank.weights_f32(), rank.stream());
   cuda::CombineInputs inputs;
   inputs.weights = weights.view(DType::f32, {tokens, rank.core_plan().slot_columns});
   rank.plan();
-  rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<float>(in, tokens, 1),
-                      BudgetRank::matrix<float>(there, rows, 1), rank.stream());
-  rank.gpu().combine(rank.budget(), recipe, BudgetRank::matrix<float>(there, rows, 1), inputs,
-                     BudgetRank::matrix<float>(back, tokens, 1), rank.stream());
+  rank.gpu().dispatch(rank.budget(), device_matrix<float>(in, tokens, 1), device_matrix<float>(there, rows, 1),
+                      rank.stream());
+  rank.gpu().combine(rank.budget(), recipe, device_matrix<float>(there, rows, 1), inputs,
+                     device_matrix<float>(back, tokens, 1), rank.stream());
   std::string const text = text_of([&] { rank.gpu().check(rank.budget(), rank.stream()); });
   expect_text(rank.report(), comm, name, text, wanted);
   rank.compare(name + " tokens", 1, std::vector<float>(static_cast<std::size_t>(tokens)),

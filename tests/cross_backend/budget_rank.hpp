@@ -3,12 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "executor_cases.hpp"
 #include "graph_replay.hpp"
+#include "poisoned.hpp"
 #include "switchyard/cuda/budget_plan.hpp"
 #include "switchyard/cuda/sums.hpp"
 
@@ -106,8 +106,9 @@ class BudgetRank {
     std::vector<T> expected(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
     cpu_.dispatch(plan_, host(tokens, part_.count, hidden), host(expected, plan_.num_expert_rows(), hidden));
     auto const in = cuda::upload(tokens, stream_);
-    auto const out = poisoned<T>(budget_.expert_rows() * hidden);
-    gpu_.dispatch(budget_, matrix<T>(in, part_.count, hidden), matrix<T>(out, budget_.expert_rows(), hidden), stream_);
+    auto const out = poisoned<T>(budget_.expert_rows() * hidden, stream_);
+    gpu_.dispatch(budget_, device_matrix<T>(in, part_.count, hidden),
+                  device_matrix<T>(out, budget_.expert_rows(), hidden), stream_);
     gpu_.check(budget_, stream_);
     compare("dispatch", hidden, expected, cuda::download<T>(out, stream_));  // rows behind the plan's keep their poison
     expected.resize(static_cast<std::size_t>(plan_.num_expert_rows() * hidden));
@@ -171,14 +172,14 @@ class BudgetRank {
     auto const in = cuda::upload(padded, stream_);
     auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
     auto const added = cuda::upload(shared, stream_);
-    auto const out = poisoned<T>(part_.count * hidden);
+    auto const out = poisoned<T>(part_.count * hidden, stream_);
     cuda::CombineInputs device;
     device.route = route;
     if (!uses_carried(recipe, route))
       device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
-    if (use_shared) device.shared_expert = matrix<T>(added, part_.count, hidden);
-    gpu_.combine(budget_, recipe, matrix<T>(in, budget_.expert_rows(), hidden), device,
-                 matrix<T>(out, part_.count, hidden), stream_);
+    if (use_shared) device.shared_expert = device_matrix<T>(added, part_.count, hidden);
+    gpu_.combine(budget_, recipe, device_matrix<T>(in, budget_.expert_rows(), hidden), device,
+                 device_matrix<T>(out, part_.count, hidden), stream_);
     gpu_.check(budget_, stream_);
     compare("combine " + std::string(name_of(recipe)) + (f64 ? " f64" : "") +
                 (route == CombineRoute::partials ? " partials" : ""),
@@ -198,9 +199,9 @@ class BudgetRank {
                            host(expected, part_.count, hidden));
     rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
     auto const in = cuda::upload(rows, stream_);
-    auto const out = poisoned<T>(part_.count * hidden);
-    gpu_.dispatch_backward(budget_, recipe, matrix<T>(in, budget_.expert_rows(), hidden),
-                           matrix<T>(out, part_.count, hidden), stream_);
+    auto const out = poisoned<T>(part_.count * hidden, stream_);
+    gpu_.dispatch_backward(budget_, recipe, device_matrix<T>(in, budget_.expert_rows(), hidden),
+                           device_matrix<T>(out, part_.count, hidden), stream_);
     gpu_.check(budget_, stream_);
     compare("dispatch backward " + std::string(name_of(recipe)), hidden, expected, cuda::download<T>(out, stream_));
   }
@@ -230,14 +231,14 @@ class BudgetRank {
     auto const results = cuda::upload(rows, stream_);
     auto const in = cuda::upload(gradients, stream_);
     auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
-    auto const gpu_rows = poisoned<T>(budget_.expert_rows() * hidden);
-    auto const gpu_weights = poisoned<float>(part_.count * plan_.slot_columns);
+    auto const gpu_rows = poisoned<T>(budget_.expert_rows() * hidden, stream_);
+    auto const gpu_weights = poisoned<float>(part_.count * plan_.slot_columns, stream_);
     cuda::CombineInputs device;
     device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
-    gpu_.combine_backward(budget_, matrix<T>(in, part_.count, hidden),
-                          matrix<T>(results, budget_.expert_rows(), hidden), device,
-                          matrix<T>(gpu_rows, budget_.expert_rows(), hidden),
-                          matrix<float>(gpu_weights, part_.count, plan_.slot_columns), stream_);
+    gpu_.combine_backward(budget_, device_matrix<T>(in, part_.count, hidden),
+                          device_matrix<T>(results, budget_.expert_rows(), hidden), device,
+                          device_matrix<T>(gpu_rows, budget_.expert_rows(), hidden),
+                          device_matrix<float>(gpu_weights, part_.count, plan_.slot_columns), stream_);
     gpu_.check(budget_, stream_);
     compare("row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
     compare("weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
@@ -287,19 +288,7 @@ class BudgetRank {
   void compare(std::string const& what, std::int64_t columns, std::vector<T> const& cpu, std::vector<T> const& gpu) {
     compare_bits(report_, case_.name() + " " + what, comm_.rank().value(), columns, cpu, gpu);
   }
-  template <typename T>
-  static T poison() {
-    T value;
-    std::memset(static_cast<void*>(&value), 0xa5, sizeof value);
-    return value;
-  }
-  template <typename T>
-  cuda::DeviceBuffer poisoned(std::int64_t elements) {
-    cuda::DeviceBuffer buffer(elements * static_cast<std::int64_t>(sizeof(T)));
-    cuda::fill_bytes(buffer, 0xa5, stream_);
-    return buffer;
-  }
-  /// A view of the first rows of a host or device matrix.
+  /// A view of the first rows of a matrix on the host.
   template <typename T>
   static ConstTensorView host(std::vector<T> const& values, std::int64_t rows, std::int64_t columns) {
     return ConstTensorView::matrix(std::span(values).first(static_cast<std::size_t>(rows * columns)), rows, columns);
@@ -307,10 +296,6 @@ class BudgetRank {
   template <typename T>
   static TensorView host(std::vector<T>& values, std::int64_t rows, std::int64_t columns) {
     return TensorView::matrix(std::span(values).first(static_cast<std::size_t>(rows * columns)), rows, columns);
-  }
-  template <typename T>
-  static TensorView matrix(cuda::DeviceBuffer const& buffer, std::int64_t rows, std::int64_t columns) {
-    return buffer.view(dtype_of<T>::value, {rows, columns});
   }
 
  private:

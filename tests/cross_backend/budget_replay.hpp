@@ -53,16 +53,16 @@ inline void replay_budgets(PairReport& report, Communicator& comm, cuda::DeviceC
   std::vector<bf16_t> values;
   for (std::int64_t i = 0; i < tokens * 64; ++i) values.push_back(to_bf16(static_cast<float>(i * 37 % 509) / 64.0F));
   auto const in = cuda::upload(values, stream);
-  auto const there = rank.poisoned<bf16_t>(rows * 64);
-  auto const back = rank.poisoned<bf16_t>(tokens * 64);
+  auto const there = poisoned<bf16_t>(rows * 64, rank.stream());
+  auto const back = poisoned<bf16_t>(tokens * 64, rank.stream());
   cuda::CombineInputs inputs;
   if (!rank.uses_carried(recipe, CombineRoute::automatic)) inputs.weights = rank.weights();
   auto const step = [&] {
     rank.plan();
-    rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<bf16_t>(in, tokens, 64),
-                        BudgetRank::matrix<bf16_t>(there, rows, 64), stream);
-    rank.gpu().combine(rank.budget(), recipe, BudgetRank::matrix<bf16_t>(there, rows, 64), inputs,
-                       BudgetRank::matrix<bf16_t>(back, tokens, 64), stream);
+    rank.gpu().dispatch(rank.budget(), device_matrix<bf16_t>(in, tokens, 64), device_matrix<bf16_t>(there, rows, 64),
+                        stream);
+    rank.gpu().combine(rank.budget(), recipe, device_matrix<bf16_t>(there, rows, 64), inputs,
+                       device_matrix<bf16_t>(back, tokens, 64), stream);
   };
   rank.draw(1, given.batch.tokens);
   step();
@@ -99,17 +99,17 @@ template <typename Strike>
   given.batch.hidden = 64;
   BudgetRank rank(report, given, comm, unchecked);
   std::int64_t const tokens = rank.part().count;
-  auto const in = rank.poisoned<bf16_t>(tokens * 64);
-  auto const there = rank.poisoned<bf16_t>(rank.budget().expert_rows() * 64);
-  auto const back = rank.poisoned<bf16_t>(tokens * 64);
+  auto const in = poisoned<bf16_t>(tokens * 64, rank.stream());
+  auto const there = poisoned<bf16_t>(rank.budget().expert_rows() * 64, rank.stream());
+  auto const back = poisoned<bf16_t>(tokens * 64, rank.stream());
   cuda::CombineInputs inputs;
   inputs.weights = rank.weights();
-  auto const rows = BudgetRank::matrix<bf16_t>(there, rank.budget().expert_rows(), 64);
+  auto const rows = device_matrix<bf16_t>(there, rank.budget().expert_rows(), 64);
   auto const step = [&] {
     rank.plan();
-    rank.gpu().dispatch(rank.budget(), BudgetRank::matrix<bf16_t>(in, tokens, 64), rows, rank.stream());
+    rank.gpu().dispatch(rank.budget(), device_matrix<bf16_t>(in, tokens, 64), rows, rank.stream());
     rank.gpu().combine(rank.budget(), CombineRecipe::rank_partial(), rows, inputs,
-                       BudgetRank::matrix<bf16_t>(back, tokens, 64), rank.stream());
+                       device_matrix<bf16_t>(back, tokens, 64), rank.stream());
   };
   step();
   rank.gpu().check(rank.budget(), rank.stream());

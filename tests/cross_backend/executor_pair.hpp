@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstdio>
-#include <cstring>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "poisoned.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
@@ -95,9 +95,9 @@ class ExecutorPair {
     std::vector<T> expected(static_cast<std::size_t>(plan_.num_expert_rows() * hidden), poison<T>());
     cpu_.dispatch(plan_, host(tokens, plan_.num_tokens, hidden), host(expected, plan_.num_expert_rows(), hidden));
     auto const in = cuda::upload(tokens, stream_);
-    auto const out = poisoned<T>(plan_.num_expert_rows() * hidden);
-    gpu_.dispatch(device_plan_, matrix<T>(in, plan_.num_tokens, hidden),
-                  matrix<T>(out, plan_.num_expert_rows(), hidden), stream_);
+    auto const out = poisoned<T>(plan_.num_expert_rows() * hidden, stream_);
+    gpu_.dispatch(device_plan_, device_matrix<T>(in, plan_.num_tokens, hidden),
+                  device_matrix<T>(out, plan_.num_expert_rows(), hidden), stream_);
     compare(" dispatch", hidden, expected, cuda::download<T>(out, stream_));
     return expected;
   }
@@ -119,9 +119,9 @@ class ExecutorPair {
     cpu_.dispatch_backward(plan_, recipe, host(operands.expert_rows, rows, hidden), experts_,
                            host(token_gradients, plan_.num_tokens, hidden));
     auto const results = cuda::upload(operands.expert_rows, stream_);
-    auto const gpu_tokens = poisoned<T>(plan_.num_tokens * hidden);
-    gpu_.dispatch_backward(device_plan_, recipe, matrix<float>(results, rows, hidden),
-                           matrix<T>(gpu_tokens, plan_.num_tokens, hidden), stream_);
+    auto const gpu_tokens = poisoned<T>(plan_.num_tokens * hidden, stream_);
+    gpu_.dispatch_backward(device_plan_, recipe, device_matrix<float>(results, rows, hidden),
+                           device_matrix<T>(gpu_tokens, plan_.num_tokens, hidden), stream_);
     compare(" dispatch_backward", hidden, token_gradients, cuda::download<T>(gpu_tokens, stream_));
 
     std::vector<T> row_gradients(static_cast<std::size_t>(rows * hidden), poison<T>());
@@ -133,30 +133,18 @@ class ExecutorPair {
                           weight_gradients);
     auto const gradients = cuda::upload(out_gradients, stream_);
     auto const weights = cuda::upload(operands.weights, stream_);
-    auto const gpu_rows = poisoned<T>(rows * hidden);
-    auto const gpu_weights = poisoned<float>(plan_.num_tokens * plan_.slot_columns);
+    auto const gpu_rows = poisoned<T>(rows * hidden, stream_);
+    auto const gpu_weights = poisoned<float>(plan_.num_tokens * plan_.slot_columns, stream_);
     cuda::CombineInputs device;
-    device.weights = matrix<float>(weights, plan_.num_tokens, plan_.slot_columns);
-    gpu_.combine_backward(device_plan_, matrix<T>(gradients, plan_.num_tokens, hidden),
-                          matrix<float>(results, rows, hidden), device, matrix<T>(gpu_rows, rows, hidden),
-                          matrix<float>(gpu_weights, plan_.num_tokens, plan_.slot_columns), stream_);
+    device.weights = device_matrix<float>(weights, plan_.num_tokens, plan_.slot_columns);
+    gpu_.combine_backward(device_plan_, device_matrix<T>(gradients, plan_.num_tokens, hidden),
+                          device_matrix<float>(results, rows, hidden), device, device_matrix<T>(gpu_rows, rows, hidden),
+                          device_matrix<float>(gpu_weights, plan_.num_tokens, plan_.slot_columns), stream_);
     compare(" row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
     compare(" weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
   }
 
  private:
-  template <typename T>
-  static T poison() {
-    T value;
-    std::memset(static_cast<void*>(&value), 0xa5, sizeof value);
-    return value;
-  }
-  template <typename T>
-  switchyard::cuda::DeviceBuffer poisoned(std::int64_t elements) {
-    switchyard::cuda::DeviceBuffer buffer(elements * static_cast<std::int64_t>(sizeof(T)));
-    switchyard::cuda::fill_bytes(buffer, 0xa5, stream_);
-    return buffer;
-  }
   template <typename T>
   static switchyard::ConstTensorView host(std::vector<T> const& values, std::int64_t rows, std::int64_t columns) {
     return switchyard::ConstTensorView::matrix(std::span<T const>(values), rows, columns);
@@ -164,11 +152,6 @@ class ExecutorPair {
   template <typename T>
   static switchyard::TensorView host(std::vector<T>& values, std::int64_t rows, std::int64_t columns) {
     return switchyard::TensorView::matrix(std::span(values), rows, columns);
-  }
-  template <typename T>
-  static switchyard::TensorView matrix(switchyard::cuda::DeviceBuffer const& buffer, std::int64_t rows,
-                                       std::int64_t columns) {
-    return buffer.view(switchyard::dtype_of<T>::value, {rows, columns});
   }
   template <typename T>
   static std::vector<T> narrowed_rows(std::vector<float> const& rows) {
@@ -202,13 +185,13 @@ class ExecutorPair {
     auto const weights =
         operands.use_f64 ? cuda::upload(operands.weights_f64, stream_) : cuda::upload(operands.weights, stream_);
     auto const shared = cuda::upload(operands.shared, stream_);
-    auto const out = poisoned<T>(plan_.num_tokens * hidden);
+    auto const out = poisoned<T>(plan_.num_tokens * hidden, stream_);
     cuda::CombineInputs device;
     device.route = route;
     device.weights = weights.view(operands.use_f64 ? DType::f64 : DType::f32, {plan_.num_tokens, plan_.slot_columns});
-    if (operands.use_shared) device.shared_expert = matrix<T>(shared, plan_.num_tokens, hidden);
-    gpu_.combine(device_plan_, recipe, matrix<Row>(device_rows, count, hidden), device,
-                 matrix<T>(out, plan_.num_tokens, hidden), stream_);
+    if (operands.use_shared) device.shared_expert = device_matrix<T>(shared, plan_.num_tokens, hidden);
+    gpu_.combine(device_plan_, recipe, device_matrix<Row>(device_rows, count, hidden), device,
+                 device_matrix<T>(out, plan_.num_tokens, hidden), stream_);
     gpu_.check(stream_);
     compare(" combine", hidden, expected, cuda::download<T>(out, stream_));
   }
