@@ -163,7 +163,7 @@ class Writer {
   }
 
   void write_path() {
-    auto const path = summarize(graph_, timeline_).critical_path;
+    auto const path = critical_path(graph_, timeline_);
     int arrow = 0;
     TaskId from(-1);
     for (PathPiece const& piece : path) {
@@ -201,8 +201,7 @@ class Writer {
 std::vector<int> traced_ranks(TaskGraph const& graph, Timeline const& timeline, std::int64_t max_events) {
   std::vector<std::int64_t> events(to_size(graph.num_ranks()), 0);
   std::vector<int> order;
-  for (PathPiece const& piece : summarize(graph, timeline).critical_path)
-    order.push_back(graph.rank_of(piece.task).value());
+  for (PathPiece const& piece : critical_path(graph, timeline)) order.push_back(graph.rank_of(piece.task).value());
   for (int rank = 0; rank < graph.num_ranks(); ++rank) order.push_back(rank);
   for (TaskId task(0); task.index() < timeline.tasks.size(); ++task) {
     TaskTime const& time = timeline.tasks[task.index()];

@@ -62,22 +62,10 @@ std::vector<double> exposed_us(TaskGraph const& graph, Timeline const& timeline)
   return exposed;
 }
 
-/// From the last end back to 0: the end of a part of an exchange was its sender's doing.
-std::vector<PathPiece> critical_path(TaskGraph const& graph, Timeline const& timeline) {
-  TaskId last(-1);
-  for (TaskId task(0); task.index() < timeline.tasks.size(); ++task)
-    if (timeline.tasks[task.index()].ran() &&
-        (!last.valid() || timeline.tasks[task.index()].end_us > timeline.tasks[last.index()].end_us))
-      last = task;
-  std::vector<PathPiece> path;
-  while (last.valid()) {
-    double const end_us = timeline.tasks[last.index()].end_us;
-    if (graph.tasks()[last.index()].exchange.valid()) last = timeline.sender[last.index()];
-    path.push_back({last, timeline.tasks[last.index()].start_us, end_us});
-    last = timeline.cause[last.index()];
-  }
-  std::reverse(path.begin(), path.end());
-  return path;
+void require_of_each_other(TaskGraph const& graph, Timeline const& timeline) {
+  SWITCHYARD_REQUIRE(graph.tasks().size() == timeline.tasks.size(), shape_mismatch,
+                     "a timeline of {} tasks and a graph of {}: they are not of each other", timeline.tasks.size(),
+                     graph.tasks().size());
 }
 
 std::vector<double> step_ends(TaskGraph const& graph, Timeline const& timeline) {
@@ -153,10 +141,26 @@ std::vector<LinkInterval> link_intervals(Timeline const& timeline) {
   return intervals;
 }
 
+std::vector<PathPiece> critical_path(TaskGraph const& graph, Timeline const& timeline) {
+  require_of_each_other(graph, timeline);
+  TaskId last(-1);
+  for (TaskId task(0); task.index() < timeline.tasks.size(); ++task)
+    if (timeline.tasks[task.index()].ran() &&
+        (!last.valid() || timeline.tasks[task.index()].end_us > timeline.tasks[last.index()].end_us))
+      last = task;
+  std::vector<PathPiece> path;
+  while (last.valid()) {
+    double const end_us = timeline.tasks[last.index()].end_us;
+    if (graph.tasks()[last.index()].exchange.valid()) last = timeline.sender[last.index()];
+    path.push_back({last, timeline.tasks[last.index()].start_us, end_us});
+    last = timeline.cause[last.index()];
+  }
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
 TimelineSummary summarize(TaskGraph const& graph, Timeline const& timeline) {
-  SWITCHYARD_REQUIRE(graph.tasks().size() == timeline.tasks.size(), shape_mismatch,
-                     "a timeline of {} tasks and a graph of {}: they are not of each other", timeline.tasks.size(),
-                     graph.tasks().size());
+  require_of_each_other(graph, timeline);
   TimelineSummary summary;
   summary.makespan_us = timeline.makespan_us;
   summary.moves_committed = timeline.moves_committed;

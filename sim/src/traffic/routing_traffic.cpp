@@ -31,8 +31,9 @@ void require_fit(ClusterTopology const& topology, std::span<RoutingMap const> ro
 /// Which slot a choice of an expert goes to: replicas by token, rank and layer, as dispatch plans choose them.
 class Homes {
  public:
-  Homes(ExpertPlacement const& placement, int layer)
-      : layout_(placement.layout()), replicas_(placement, layer), layer_(layer) {
+  Homes(ExpertPlacement const& placement, int layer) : replicas_(placement, layer), layer_(layer) {
+    for (int rank = 0; rank < placement.num_ranks(); ++rank)
+      rank_of_slot_.insert(rank_of_slot_.end(), to_size(placement.layout().slots_of(RankId(rank))), rank);
     for (int expert = 0; expert < placement.num_experts(); ++expert)
       SWITCHYARD_REQUIRE(!replicas_.replicas(ExpertId(expert)).empty(), invalid_placement,
                          "expert {} of layer {} has no slot: no token can reach it", expert, layer);
@@ -45,11 +46,11 @@ class Homes {
                                         static_cast<std::int64_t>(slots.size())))];
   }
   [[nodiscard]] int rank(int expert, std::int64_t token, int source) const {
-    return layout_.rank_of(slot(expert, token, source)).value();
+    return rank_of_slot_[slot(expert, token, source).index()];
   }
 
  private:
-  SlotLayout const& layout_;
+  std::vector<int> rank_of_slot_{};  ///< looked up for every choice
   ReplicaTable replicas_;
   int layer_;
 };

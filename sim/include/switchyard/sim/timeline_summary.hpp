@@ -45,6 +45,10 @@ struct TimelineSummary {
 /// @throws Error{shape_mismatch} for the timeline of another graph. Pure; O(tasks log tasks).
 [[nodiscard]] TimelineSummary summarize(TaskGraph const& graph, Timeline const& timeline);
 
+/// TimelineSummary::critical_path alone, from the last end back to 0: the end of a part of an exchange was its sender's
+/// doing. @throws Error{shape_mismatch} for the timeline of another graph. Pure; O(tasks).
+[[nodiscard]] std::vector<PathPiece> critical_path(TaskGraph const& graph, Timeline const& timeline);
+
 /// Merged times in which links of a class are in use, with the exchanges that share them.
 struct LinkInterval {
   LinkClass link_class{};
