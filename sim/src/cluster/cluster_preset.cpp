@@ -20,13 +20,10 @@ constexpr char const* kMessageSource =
 constexpr char const* kSmSource = "multiprocessor count that the driver reports for this GPU";
 constexpr char const* kUplinkSource = "no oversubscription assumed: NICs per leaf times their rate";
 
-/// @return the GPU's name as its driver gives it.
-std::string_view device_of(std::string_view name) {
-  if (name == "dgx-h100") return "NVIDIA H100 80GB HBM3";
-  if (name == "dgx-h200") return "NVIDIA H200";
-  if (name == "dgx-b200") return "NVIDIA B200";
-  if (name == "dgx-a100") return "NVIDIA A100-SXM4-80GB";
-  return name == "gb200-nvl72" ? "NVIDIA GB200" : "NVIDIA L40S";
+/// @param device the GPU's name as its driver gives it
+void add_sms(ClusterSpec& spec, std::string_view device) {
+  spec.sms_per_gpu = sms_of_device(device);
+  spec.sources["sms_per_gpu"] = kSmSource;
 }
 
 ClusterSpec nvlink_box(std::string name, int gpus, double gpu_gb_per_s, double peer_gb_per_s) {
@@ -51,14 +48,17 @@ void add_rails(ClusterSpec& spec, int nics, double nic_gb_per_s, int nodes_per_l
   spec.sources["network.leaf_uplink_gb_per_s"] = kUplinkSource;
 }
 
-ClusterSpec dgx(std::string name, double gpu_gb_per_s, double peer_gb_per_s, double nic_gb_per_s) {
+ClusterSpec dgx(std::string name, std::string_view device, double gpu_gb_per_s, double peer_gb_per_s,
+                double nic_gb_per_s) {
   ClusterSpec spec = nvlink_box(std::move(name), 8, gpu_gb_per_s, peer_gb_per_s);
+  add_sms(spec, device);
   add_rails(spec, 8, nic_gb_per_s, 32);
   return spec;
 }
 
 ClusterSpec nvl72() {
   ClusterSpec spec = nvlink_box("gb200-nvl72", 72, 900, 345);
+  add_sms(spec, "NVIDIA GB200");
   add_rails(spec, 72, 48.5, 8);
   return spec;
 }
@@ -81,6 +81,7 @@ ClusterSpec l40s() {
                   {"network.latency_us", kNetworkLatencySource},
                   {"network.message_us", kNetworkMessageSource},
                   {"network.leaf_uplink_gb_per_s", kUplinkSource}};
+  add_sms(spec, "NVIDIA L40S");
   return spec;
 }
 
@@ -91,10 +92,10 @@ std::string joined_names() {
 }
 
 ClusterSpec one_node(std::string_view name) {
-  if (name == "dgx-h100") return dgx("dgx-h100", 450, 280, 48.5);
-  if (name == "dgx-h200") return dgx("dgx-h200", 450, 299, 48.5);
-  if (name == "dgx-b200") return dgx("dgx-b200", 900, 332, 48.5);
-  if (name == "dgx-a100") return dgx("dgx-a100", 300, 164, 23.5);
+  if (name == "dgx-h100") return dgx("dgx-h100", "NVIDIA H100 80GB HBM3", 450, 280, 48.5);
+  if (name == "dgx-h200") return dgx("dgx-h200", "NVIDIA H200", 450, 299, 48.5);
+  if (name == "dgx-b200") return dgx("dgx-b200", "NVIDIA B200", 900, 332, 48.5);
+  if (name == "dgx-a100") return dgx("dgx-a100", "NVIDIA A100-SXM4-80GB", 300, 164, 23.5);
   if (name == "gb200-nvl72") return nvl72();
   SWITCHYARD_REQUIRE(name == "l40s-8", invalid_argument, "there is no cluster preset \"{}\": use one of {}", name,
                      joined_names());
@@ -110,8 +111,6 @@ std::vector<std::string> cluster_preset_names() {
 ClusterSpec cluster_preset(std::string_view name, int nodes) {
   ClusterSpec spec = one_node(name);
   spec.nodes = nodes;
-  spec.sms_per_gpu = sms_of_device(device_of(name));
-  spec.sources["sms_per_gpu"] = kSmSource;
   require_valid(spec);
   return spec;
 }

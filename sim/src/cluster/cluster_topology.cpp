@@ -10,8 +10,6 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr double kBytesPerUsOfGbPerS = 1000;
-
 int ceil_div(int a, int b) {
   return a / b + (a % b != 0 ? 1 : 0);
 }

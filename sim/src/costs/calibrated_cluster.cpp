@@ -11,8 +11,6 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr double kBytesPerUsPerGbPerS = 1000;
-
 struct NodeTraffic {
   std::vector<BothWays> ports{};  ///< [ranks]
   std::vector<BothWays> pairs{};  ///< of ranks of one node that exchange anything
@@ -81,12 +79,12 @@ ClusterSpec calibrated_cluster(ClusterSpec const& spec, std::span<FittedCurve co
   IntraNodeSpec& node = calibrated.intra_node;
   node.latency_us = model.latency_us(*busiest);
   double const port_rate = port_bytes / (model.port_us(*busiest) - node.latency_us);
-  node.gpu_gb_per_s = node.peer_gb_per_s = port_rate / kBytesPerUsPerGbPerS;
+  node.gpu_gb_per_s = node.peer_gb_per_s = port_rate / kBytesPerUsOfGbPerS;
   node.message_us = 0;
   if (pair_bytes == 0) return calibrated;
   double pair_us = pair_bytes / port_rate;
   for (BothWays const& pair : pairs) pair_us = std::max(pair_us, model.pair_us(pair) - node.latency_us);
-  node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair_bytes / pair_us / kBytesPerUsPerGbPerS);
+  node.peer_gb_per_s = std::min(node.gpu_gb_per_s, pair_bytes / pair_us / kBytesPerUsOfGbPerS);
   return calibrated;
 }
 

@@ -9,7 +9,6 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr double kBytesPerUsPerGbPerS = 1000;
 /// What is left of a link's rate for payload: NCCL's tuner counts 20.6 of 25 GB/s of a Hopper NVLink and direction
 /// (src/graph/topo.h).
 constexpr double kPayloadPart = 20.6 / 25;
@@ -56,7 +55,7 @@ double final_bytes_per_us(FittedCurve const& curve) {
 
 /// What a port carries one way: the payload part of what the cluster says, or more where an exchange moved more.
 double port_rate(ClusterSpec const& spec, std::span<FittedCurve const> curves) {
-  double most = spec.intra_node.gpu_gb_per_s * kBytesPerUsPerGbPerS * kPayloadPart;
+  double most = spec.intra_node.gpu_gb_per_s * kBytesPerUsOfGbPerS * kPayloadPart;
   for (FittedCurve const& curve : curves) most = std::max(most, final_bytes_per_us(curve));
   return most;
 }

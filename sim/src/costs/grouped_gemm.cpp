@@ -8,6 +8,7 @@
 #include "costs/csv_table.hpp"
 #include "costs/curve_readers.hpp"
 #include "costs/gemm_waves.hpp"
+#include "costs/upper_median.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::sim {
@@ -47,11 +48,6 @@ MeasuredGemm& gemm_of(std::vector<MeasuredGemm>& gemms, GemmKey const& key, Cost
   return gemms.back();
 }
 
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 /// Where the line through two samples of equal rows and neighbouring EP sizes meets no experts.
 struct Intercept {
   double rows = 0;
@@ -79,14 +75,14 @@ double launch_of(std::vector<Intercept> const& intercepts, std::size_t samples) 
   SWITCHYARD_REQUIRE(!values.empty(), invalid_argument,
                      "{} samples of experts have no two EP sizes at equal rows up to {}: measure another EP size",
                      samples, kMemoryBoundRows);
-  return std::max(0.0, median_of(std::move(values)));
+  return upper_median_or_zero(std::move(values));
 }
 
 double token_us_of(std::vector<Intercept> const& intercepts, double launch_us) {
   std::vector<double> values;
   for (Intercept const& one : intercepts)
     if (one.tokens >= kManyTokens) values.push_back((one.us - launch_us) / static_cast<double>(one.tokens));
-  return values.empty() ? 0 : std::max(0.0, median_of(std::move(values)));
+  return upper_median_or_zero(std::move(values));
 }
 
 struct Tiles {
@@ -162,7 +158,7 @@ std::vector<double> row_counts(std::vector<GemmSample> const& samples) {
   return rows;
 }
 
-/// Mean relative error of the samples of every second row count, predicted from the others.
+/// Sum of the relative errors of all samples, those of every second row count predicted from the others.
 double wave_error(GroupedGemmCost cost, std::vector<GemmSample> const& samples) {
   auto const rows = row_counts(samples);
   double sum = 0;

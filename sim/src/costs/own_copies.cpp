@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "costs/upper_median.hpp"
+
 namespace switchyard::sim {
 namespace {
 
@@ -22,12 +24,6 @@ std::vector<Difference> differences(MeasuredCurve const& whole, MeasuredCurve co
   return all;
 }
 
-double median_or_zero(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return std::max(0.0, values[values.size() / 2]);
-}
-
 }  // namespace
 
 double OwnCopies::sends_wait_us(double bytes) const noexcept {
@@ -44,9 +40,9 @@ OwnCopies fit_own_copies(MeasuredCurve const& whole, MeasuredCurve const& peers,
   std::vector<double> launches, rates;
   for (std::size_t i = half; i < all.size(); ++i) rates.push_back(all[i].us / all[i].bytes);
   OwnCopies copies;
-  copies.us_per_byte = median_or_zero(std::move(rates));
+  copies.us_per_byte = upper_median_or_zero(std::move(rates));
   for (std::size_t i = 0; i < half; ++i) launches.push_back(all[i].us - copies.us_per_byte * all[i].bytes);
-  copies.launch_us = median_or_zero(std::move(launches));
+  copies.launch_us = upper_median_or_zero(std::move(launches));
   if (own == nullptr) return copies;
   copies.alone = fit_curve(own->samples).curve;
   for (Measurement& knot : copies.alone.knots) knot.size /= own->key.ranks;

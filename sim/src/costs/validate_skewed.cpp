@@ -5,6 +5,7 @@
 
 #include "costs/own_copies.hpp"
 #include "costs/rivals.hpp"
+#include "costs/upper_median.hpp"
 #include "switchyard/internal/alltoallv_patterns.hpp"
 #include "switchyard/sim/validation.hpp"
 
@@ -145,8 +146,7 @@ double issue_us(MeasuredCurve const& curve) {
   auto const points = medians_by_size(split_outliers(curve.samples).kept);
   std::vector<double> times;
   for (std::size_t i = 0; i < (points.size() + 1) / 2; ++i) times.push_back(points[i].us);
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  return upper_median(std::move(times));
 }
 
 UniformCosts uniform_costs(MeasuredCurve const& uniform, std::span<MeasuredCurve const> curves) {

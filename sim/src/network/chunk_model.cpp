@@ -13,8 +13,6 @@
 namespace switchyard::sim {
 namespace {
 
-constexpr double kBytesPerUsOfGbPerS = 1000;
-
 struct FlowState {
   Path path{};
   std::int64_t bytes_to_send = 0;

@@ -64,10 +64,14 @@ std::uint32_t ClassIslands::fresh(double at_us) {
   return number;
 }
 
-void ClassIslands::release(std::uint32_t island) {
+void ClassIslands::renew(std::uint32_t island) {
   std::uint32_t const version = islands_[island].version + 1;
   islands_[island] = Island{};
   islands_[island].version = version;
+}
+
+void ClassIslands::release(std::uint32_t island) {
+  renew(island);
   free_.push_back(island);
 }
 
@@ -192,9 +196,7 @@ void ClassIslands::split(std::uint32_t island, std::vector<std::uint32_t>& parts
   if (apart.count() == 1) return;
   Island const whole = std::move(islands_[island]);
   for (std::uint32_t const link : whole.links) of_link_[link] = kNone;
-  islands_[island].version = whole.version;
-  islands_[island] = Island{};
-  islands_[island].version = whole.version + 1;
+  renew(island);
   islands_[island].at_us = whole.at_us;
   for (std::uint32_t part = 1; part < apart.count(); ++part) parts.push_back(fresh(whole.at_us));
   for (std::size_t i = 0; i < whole.classes.size(); ++i)

@@ -76,6 +76,8 @@ class ClassIslands {
   void gather(std::uint32_t island);
   void compile(Island& island);
   void split(std::uint32_t island, std::vector<std::uint32_t>& parts);
+  /// Empties an island; what was known of it is out of date.
+  void renew(std::uint32_t island);
   void release(std::uint32_t island);
 
   std::span<double const> capacity_;

@@ -16,7 +16,6 @@ constexpr int kMaxLayers = 4096;
 constexpr int kMaxBatches = 64;
 constexpr double kMaxUs = 1e9;
 constexpr double kNsPerUs = 1000;
-constexpr double kBytesPerUsOfGbPerS = 1000;
 
 /// What a rank copies inside itself when a layer is committed: every row that it received or holds twice, from buffer
 /// to slot.
@@ -24,7 +23,8 @@ std::vector<double> commit_us(LayerTransfers const& layer, std::int64_t expert_b
   std::vector<double> us;
   for (RankTransfers const& rank : layer.ranks) {
     auto const rows = rank.receives.size() + rank.local_copies.size() + rank.duplicates.size();
-    us.push_back(static_cast<double>(rows) * static_cast<double>(expert_bytes) / (copy_gb_per_s * kBytesPerUsOfGbPerS));
+    us.push_back(static_cast<double>(rows) * static_cast<double>(expert_bytes) /
+                 (copy_gb_per_s * sim::kBytesPerUsOfGbPerS));
   }
   return us;
 }

@@ -10,6 +10,8 @@
 
 namespace switchyard::sim {
 
+inline constexpr double kBytesPerUsOfGbPerS = 1000;  ///< GB is 1e9 bytes
+
 /// How the GPUs of a node reach each other.
 enum class NodeFabric : std::uint8_t {
   nvswitch,  ///< every GPU has one port into a switch plane that is never the bottleneck itself
