@@ -161,7 +161,12 @@ std::vector<DispatchPlan> reference_plans(std::span<DispatchRecording const> cal
 }
 
 RecordingReport check_recordings(std::span<DispatchRecording const> calls) {
-  auto const plans = reference_plans(calls);
+  return check_recordings(calls, reference_plans(calls));
+}
+
+RecordingReport check_recordings(std::span<DispatchRecording const> calls, std::span<DispatchPlan const> plans) {
+  SWITCHYARD_REQUIRE(calls.size() == plans.size(), shape_mismatch, "{} recordings and {} plans: give the plans of all",
+                     calls.size(), plans.size());
   std::vector<std::vector<RecordedField>> reference;
   for (auto const& plan : plans) reference.push_back(reference_fields(plans, plan.rank));
   RecordingReport report;

@@ -92,8 +92,8 @@ std::string name_of(std::size_t call, int layer, CallShape const& shape) {
   return shape.batches > 1 ? name + fmt::format(" batch {}", call % batches) : name;
 }
 
-void require_recorded_counts(std::vector<DispatchRecording> const& group) {
-  auto const wrong = check_recordings(group).first_mismatch;
+void require_recorded_counts(std::vector<DispatchRecording> const& group, std::vector<DispatchPlan> const& plans) {
+  auto const wrong = check_recordings(group, plans).first_mismatch;
   if (!wrong) return;
   auto const spelled = [](std::optional<std::int64_t> value) { return value ? fmt::format("{}", *value) : "nothing"; };
   throw UsageError(
@@ -111,10 +111,10 @@ TimedPlans plans_of_call(std::vector<DispatchRecording> group) {
     });
     counted = counted || !call.fields.empty();
   }
-  if (counted) require_recorded_counts(group);
   TimedPlans plans;
   plans.group = true;
   plans.dispatch = reference_plans(group);
+  if (counted) require_recorded_counts(group, plans.dispatch);
   for (DispatchRecording& call : group) call.fields.clear();
   plans.recorded = std::move(group);
   return plans;

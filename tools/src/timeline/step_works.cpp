@@ -43,6 +43,13 @@ std::int64_t bytes_of(sim::TrafficPhase const& phase) {
                          [](std::int64_t sum, sim::Flow const& flow) { return sum + flow.bytes; });
 }
 
+void LargestPhase::see(sim::TrafficPhase const& phase) {
+  std::int64_t const bytes = bytes_of(phase);
+  if (bytes < bytes_) return;
+  phase_ = &phase;
+  bytes_ = bytes;
+}
+
 StepWorks::StepWorks(std::vector<TimedPlans> const& plans, std::vector<std::string> const& names,
                      StepShape const& shape, RebalancePlan const* move, ParsedOptions const& options,
                      sim::ClusterSpec const& cluster)
@@ -65,16 +72,14 @@ StepWorks::StepWorks(std::vector<TimedPlans> const& plans, std::vector<std::stri
     choice.work =
         !moved || reroutings_[plan].is_of(move->before, layer) ? given(plan) : work_under(plan, move->before, layer);
     if (moved && changes(*move, layer)) choice.after_move = work_under(plan, move->after, layer);
-    choices_.push_back(choice);
+    all_.choices.push_back(choice);
   }
 }
 
 int StepWorks::add(TimedPlans const& plans) {
-  works_.push_back(work_of(phases_of(plans, options_, cluster_)));
-  rows_.push_back(expert_rows_of(plans));
-  for (auto const& phase : works_.back().dispatch)
-    if (bytes_of(phase) >= bytes_of(largest_)) largest_ = phase;
-  return static_cast<int>(works_.size()) - 1;
+  all_.works.push_back(work_of(phases_of(plans, options_, cluster_)));
+  all_.rows.push_back(expert_rows_of(plans));
+  return static_cast<int>(all_.works.size()) - 1;
 }
 
 int StepWorks::work_under(std::size_t plan, ExpertPlacement const& placement, int layer) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "commands/simulate_inputs.hpp"
@@ -20,6 +21,12 @@ struct StepShape {
   int recorded_steps = 1;  ///< steps that differ; the timeline goes through them in turn
 };
 
+struct StepWork {
+  std::vector<sim::BatchWork> works{};  ///< without the experts' times
+  std::vector<sim::WorkChoice> choices{};
+  std::vector<std::vector<std::vector<std::int64_t>>> rows{};  ///< [works][ranks][local experts]
+};
+
 class StepWorks {
  public:
   /// @param plans dispatches or routings in turn over (layer, batch), or one recording.
@@ -28,13 +35,8 @@ class StepWorks {
   StepWorks(std::vector<TimedPlans> const& plans, std::vector<std::string> const& names, StepShape const& shape,
             RebalancePlan const* move, ParsedOptions const& options, sim::ClusterSpec const& cluster);
 
-  /// Without the experts' times.
-  [[nodiscard]] std::vector<sim::BatchWork> const& works() const noexcept { return works_; }
-  [[nodiscard]] std::vector<sim::WorkChoice> const& choices() const noexcept { return choices_; }
-  /// [works][ranks][local experts]
-  [[nodiscard]] std::vector<std::vector<std::vector<std::int64_t>>> const& rows() const noexcept { return rows_; }
-  /// The dispatch phase with the most bytes.
-  [[nodiscard]] sim::TrafficPhase const& largest() const noexcept { return largest_; }
+  /// All of it; the object is empty afterwards.
+  [[nodiscard]] StepWork take() && { return std::move(all_); }
 
  private:
   int add(TimedPlans const& plans);
@@ -42,10 +44,7 @@ class StepWorks {
 
   ParsedOptions const& options_;
   sim::ClusterSpec const& cluster_;
-  std::vector<sim::BatchWork> works_;
-  std::vector<sim::WorkChoice> choices_;
-  std::vector<std::vector<std::vector<std::int64_t>>> rows_;
-  sim::TrafficPhase largest_{};
+  StepWork all_;
   std::vector<Rerouting> reroutings_;                                               // [plans], with a move
   std::vector<int> as_given_;                                                       // [plans] work
   std::map<std::tuple<std::size_t, int, std::vector<ExpertId>>, int> work_of_map_;  // (plan, layer, slots)
@@ -54,5 +53,17 @@ class StepWorks {
 /// A dispatch's phases come first, its combine's are their mirror image.
 [[nodiscard]] sim::BatchWork work_of(std::vector<sim::TrafficPhase> phases);
 [[nodiscard]] std::int64_t bytes_of(sim::TrafficPhase const& phase);
+
+/// The last of the phases with the most bytes among those seen, which must outlive it.
+class LargestPhase {
+ public:
+  void see(sim::TrafficPhase const& phase);
+  /// @return an empty phase when none was seen.
+  [[nodiscard]] sim::TrafficPhase phase() const { return phase_ != nullptr ? *phase_ : sim::TrafficPhase{}; }
+
+ private:
+  sim::TrafficPhase const* phase_ = nullptr;
+  std::int64_t bytes_ = 0;
+};
 
 }  // namespace switchyard::cli

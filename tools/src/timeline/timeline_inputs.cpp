@@ -161,10 +161,14 @@ TimelineJob::TimelineJob(std::vector<TimedPlans> const& plans, std::vector<std::
   bool const follows = move.rebalance && !options.has("keep-traffic");
   StepWorks works(plans, names, {shape.layers, shape.batches, plans.front().calls.empty() ? 1 : shape.steps},
                   follows ? &*move.rebalance : nullptr, options, cluster);
-  spec_.works = works.works();
-  spec_.choices = works.choices();
-  rows_ = works.rows();
-  largest_ = works.largest();
+  StepWork all = std::move(works).take();
+  spec_.works = std::move(all.works);
+  spec_.choices = std::move(all.choices);
+  rows_ = std::move(all.rows);
+  LargestPhase largest;
+  for (sim::BatchWork const& work : spec_.works)
+    for (sim::TrafficPhase const& phase : work.dispatch) largest.see(phase);
+  largest_ = largest.phase();
 }
 
 sim::MoeTimelineSpec TimelineJob::spec_with(TimingBasis const& basis) const {
@@ -228,9 +232,8 @@ TimelineRun phase_timeline(TimedPlans const& plans, std::vector<sim::TrafficPhas
   spec.ranks = ranks_of(plans);
   spec.overlap = false;
   spec.barriers = true;
-  sim::TrafficPhase largest;
-  for (auto const& phase : phases)
-    if (bytes_of(phase) >= bytes_of(largest)) largest = phase;
+  LargestPhase largest;
+  for (auto const& phase : phases) largest.see(phase);
   if (plans.rebalance) {
     std::vector<double> const no_commit(static_cast<std::size_t>(spec.ranks), 0.0);
     for (auto const& phase : phases) spec.moves.push_back({phase.name, phase.flows, no_commit});
@@ -247,7 +250,7 @@ TimelineRun phase_timeline(TimedPlans const& plans, std::vector<sim::TrafficPhas
       add(plans.calls[call], phases_of_call(plans, phases, call));
     spec.layers = static_cast<int>(spec.works.size());
   }
-  return run_spec(std::move(spec), largest, basis, model);
+  return run_spec(std::move(spec), largest.phase(), basis, model);
 }
 
 }  // namespace switchyard::cli

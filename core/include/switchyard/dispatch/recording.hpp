@@ -79,5 +79,9 @@ struct RecordingReport {
 /// Compares field by field, in each rank by rank. A recorded field that the reference does not have is a mismatch at
 /// index 0. @throws as reference_plans(). @note O(recorded integers) beside the planning.
 [[nodiscard]] RecordingReport check_recordings(std::span<DispatchRecording const> calls);
+/// The same beside plans that are there already. @param plans reference_plans(calls)
+/// @throws Error{shape_mismatch} for another number of plans
+[[nodiscard]] RecordingReport check_recordings(std::span<DispatchRecording const> calls,
+                                               std::span<DispatchPlan const> plans);
 
 }  // namespace switchyard
