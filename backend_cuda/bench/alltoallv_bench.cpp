@@ -32,8 +32,8 @@ class AllToAllBoard {
   void hand_in(std::size_t which, std::vector<double> const& exchanges, std::vector<double> const& copies) {
     std::lock_guard const lock(mutex_);
     AllToAllCase& one = table_.cases[which];
-    merge(one.samples_us, exchanges);
-    merge(one.floor_us, copies);
+    bench::merge_largest(one.samples_us, exchanges);
+    bench::merge_largest(one.floor_us, copies);
     if (++handed_in_ < table_.ranks) return;
     handed_in_ = 0;
     if (echo_ == Echo::none) return;
@@ -42,10 +42,6 @@ class AllToAllBoard {
   }
 
  private:
-  static void merge(std::vector<double>& into, std::vector<double> const& samples) {
-    into.resize(samples.size(), 0);
-    for (std::size_t i = 0; i < samples.size(); ++i) into[i] = std::max(into[i], samples[i]);
-  }
   AllToAllTable& table_;
   Echo echo_;
   std::mutex mutex_{};

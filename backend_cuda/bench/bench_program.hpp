@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "bench_json.hpp"
+#include "gpu_benches.hpp"
 #include "kernel_timer.hpp"
 #include "switchyard/cuda/device.hpp"
 
@@ -61,6 +62,18 @@ int run_rank_program(int argc, char** argv, Run const& run) {
         return 1;
       },
       "<out.json> [ranks], on a machine with a GPU per rank");
+}
+
+/// The same with results, which name the device and NCCL. @param run called with the results and the number of ranks
+template <typename Run>
+int run_rank_results(int argc, char** argv, Run const& run) {
+  return run_rank_program(argc, argv, [&](char const* path, int ranks) {
+    Results results(path);
+    results.add_text("device", switchyard::cuda::describe_device());
+    results.add_text("nccl", describe_ranks());
+    run(results, ranks);
+    return finish(results, path);
+  });
 }
 
 }  // namespace gpu_bench

@@ -64,9 +64,7 @@ class ExchangeBoard {
 
   void hand_in(std::size_t which, std::vector<double> const& of_rank) {
     std::lock_guard const lock(mutex_);
-    auto& merged = table_.cases[which].samples_us;
-    merged.resize(of_rank.size(), 0);
-    for (std::size_t i = 0; i < of_rank.size(); ++i) merged[i] = std::max(merged[i], of_rank[i]);
+    bench::merge_largest(table_.cases[which].samples_us, of_rank);
   }
 
  private:

@@ -28,5 +28,8 @@ void bench_budget_steps(Results&, int, std::vector<std::int64_t> const&) {
 switchyard::bench::AllToAllTable bench_alltoallv(switchyard::bench::AllToAllBench const&, Echo) {
   refuse();
 }
+switchyard::bench::AllToAllTable bench_exchanges(int, Issue, Echo) {
+  refuse();
+}
 
 }  // namespace gpu_bench

@@ -12,9 +12,7 @@ using namespace switchyard;  // NOLINT: a program, not a header
 
 void Board::hand_in(Results::Record const& of_rank) {
   std::lock_guard const lock(mutex_);
-  merged_.samples_us.resize(of_rank.samples_us.size(), 0);
-  for (std::size_t i = 0; i < of_rank.samples_us.size(); ++i)
-    merged_.samples_us[i] = std::max(merged_.samples_us[i], of_rank.samples_us[i]);
+  bench::merge_largest(merged_.samples_us, of_rank.samples_us);
   if (of_rank.bytes >= merged_.bytes) {
     merged_.bytes = of_rank.bytes;
     merged_.bus_factor = of_rank.bus_factor;

@@ -34,6 +34,11 @@ double gigabytes_per_second(double bytes, double time_us) {
   return time_us > 0 ? bytes / time_us * 1e-3 : 0;
 }
 
+void merge_largest(std::vector<double>& into, std::vector<double> const& of_rank) {
+  into.resize(of_rank.size(), 0);
+  for (std::size_t i = 0; i < of_rank.size(); ++i) into[i] = std::max(into[i], of_rank[i]);
+}
+
 std::vector<double> rounded(std::vector<double> samples) {
   for (double& sample : samples) sample = std::round(sample * 1e4) / 1e4;
   return samples;

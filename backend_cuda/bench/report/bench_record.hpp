@@ -21,6 +21,8 @@ struct BenchRecord {
 
 /// @return the middle value, or the mean of the two; 0 for none.
 [[nodiscard]] double median_of(std::vector<double> samples);
+/// Makes every sample of `into` the larger of the two: what a group of ranks took. Missing ones count as 0.
+void merge_largest(std::vector<double>& into, std::vector<double> const& of_rank);
 /// @return samples of no more digits than an event has: tenths of a nanosecond.
 [[nodiscard]] std::vector<double> rounded(std::vector<double> samples);
 /// @return 10^9 bytes a second; 0 where nothing moves or no time passed.

@@ -49,15 +49,11 @@ class Board {
   explicit Board(bench::AllToAllCase& one) : one_(one) {}
   void hand_in(std::vector<double> const& exchange, std::vector<double> const& copy) {
     std::lock_guard const lock(mutex_);
-    merge(one_.samples_us, exchange);
-    merge(one_.floor_us, copy);
+    bench::merge_largest(one_.samples_us, exchange);
+    bench::merge_largest(one_.floor_us, copy);
   }
 
  private:
-  static void merge(std::vector<double>& into, std::vector<double> const& samples) {
-    into.resize(samples.size(), 0);
-    for (std::size_t i = 0; i < samples.size(); ++i) into[i] = std::max(into[i], samples[i]);
-  }
   bench::AllToAllCase& one_;
   std::mutex mutex_{};
 };
