@@ -122,7 +122,6 @@ void RebalanceExecutor::State::stage(Communicator& the_comm, StagedLayer& staged
   staged.verify();
 }
 
-/// After this every rank holds all its rows, so that every rank may overwrite.
 /// From here on the layer is in `after` for everybody: no rank waits for another one any more.
 void RebalanceExecutor::State::note_commit(int layer) {
   committed[to_size(layer)] = true;

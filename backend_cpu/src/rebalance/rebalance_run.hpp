@@ -36,6 +36,7 @@ struct RebalanceRun {
   /// Finds this rank's place in the group and what the group must agree on. @throws Error{shape_mismatch} unless the
   /// weights have the subject's layers and this rank's slots
   void join(RebalanceSubject const& subject, Communicator& comm, ExpertWeights const& weights);
+  /// After this every rank holds all its rows, so that every rank may overwrite.
   void acknowledge(Communicator& comm, std::string const& operation, int layer);
 
   RebalanceOptions options;
