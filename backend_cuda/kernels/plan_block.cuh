@@ -64,8 +64,8 @@ class BlockPlan {
     auto const thread = static_cast<std::int32_t>(threadIdx.x);
     TokenSums const token = look_at_token(thread);
     PlanSlotRows const rows = sum_warps(thread);
-    std::uint64_t const tokens_up_to = inclusive(token.bits());
-    std::uint32_t const rows_up_to = inclusive(rows.own | rows.arrived << 16);
+    std::uint64_t const tokens_up_to = inclusive_in_warp(token.bits());
+    std::uint32_t const rows_up_to = inclusive_in_warp(rows.own | rows.arrived << 16);
     if (lane_of_thread() == kWarp - 1) {
       memory_.warp_sums[PlanBlockTables::warp()] = TokenSums(tokens_up_to);
       memory_.warp_rows[PlanBlockTables::warp()] = rows_up_to;
@@ -83,18 +83,10 @@ class BlockPlan {
   }
 
  private:
-  template <typename T>
-  [[nodiscard]] __device__ static T inclusive(T value) {
-    for (std::int32_t distance = 1; distance < kWarp; distance *= 2) {
-      T const lower = __shfl_up_sync(kAllLanes, value, static_cast<unsigned>(distance));
-      if (lane_of_thread() >= distance) value += lower;
-    }
-    return value;
-  }
   /// @param of_lane the sum of the warp with this lane's number. @return the sum of the warps in front of this one
   template <typename T>
   [[nodiscard]] __device__ static T before_warp(T of_lane) {
-    T const up_to = inclusive(of_lane);
+    T const up_to = inclusive_in_warp(of_lane);
     return __shfl_sync(kAllLanes, up_to - of_lane, PlanBlockTables::warp());
   }
 
@@ -186,8 +178,8 @@ class BlockPlan {
     std::uint32_t in_front = 0;
     for (std::int32_t rank = 0; rank < PlanBlockTables::warp(); ++rank) in_front += rows_of(rank);
     std::uint32_t const own = rows_of(PlanBlockTables::warp());
-    std::uint32_t const up_to = inclusive(own);
-    std::uint32_t const start = __shfl_sync(kAllLanes, inclusive(in_front), kWarp - 1);
+    std::uint32_t const up_to = inclusive_in_warp(own);
+    std::uint32_t const start = __shfl_sync(kAllLanes, inclusive_in_warp(in_front), kWarp - 1);
     memory_.sent_before[PlanBlockTables::warp()][lane_of_thread()] = static_cast<std::uint16_t>(up_to - own);
     if (lane_of_thread() != kWarp - 1) return;
     memory_.sent_start[PlanBlockTables::warp()] = static_cast<std::int32_t>(start);

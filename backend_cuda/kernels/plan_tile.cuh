@@ -27,9 +27,11 @@ inline void load_plan_kernel(void const* kernel) {
 __device__ inline std::int32_t lane_of_thread() {
   return static_cast<std::int32_t>(threadIdx.x % kWarp);
 }
-__device__ inline std::uint32_t inclusive_in_warp(std::uint32_t value) {
+/// @return the sum of this lane's value and those of the lanes before it. Called by whole warps.
+template <typename T>
+__device__ T inclusive_in_warp(T value) {
   for (std::int32_t distance = 1; distance < kWarp; distance *= 2) {
-    std::uint32_t const lower = __shfl_up_sync(kAllLanes, value, static_cast<unsigned>(distance));
+    T const lower = __shfl_up_sync(kAllLanes, value, static_cast<unsigned>(distance));
     if (lane_of_thread() >= distance) value += lower;
   }
   return value;

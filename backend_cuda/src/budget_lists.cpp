@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cuda_error.hpp"
+#include "device_list.hpp"
 #include "device_planner_state.hpp"
 #include "plan_error.hpp"
 #include "switchyard/internal/require.hpp"
@@ -17,11 +18,6 @@ namespace switchyard::cuda {
 namespace {
 
 using Integers = std::vector<std::int64_t>;
-
-template <typename T>
-DeviceBuffer list_of(std::int64_t count) {
-  return DeviceBuffer(checked_mul(count, static_cast<std::int64_t>(sizeof(T))));
-}
 
 }  // namespace
 
@@ -45,10 +41,10 @@ void BudgetPlan::Lists::add_routes() {
   carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {}, {}};
   if (options.planner.family != DispatchFamily::megatron_allgather) return;
   std::int64_t const rows = checked_mul(most_tokens(), world);
-  gather_rows = list_of<std::int64_t>(rows);
-  gather_places = list_of<std::int64_t>(rows);
-  gather_begin = list_of<std::int64_t>(most_tokens() + 1);
-  gather_counts = list_of<std::int64_t>(world);
+  gather_rows = device_list<std::int64_t>(rows);
+  gather_places = device_list<std::int64_t>(rows);
+  gather_begin = device_list<std::int64_t>(most_tokens() + 1);
+  gather_counts = device_list<std::int64_t>(world);
   carried.sent = gather_counts.as<std::int64_t const>();
   carried.received = lists.tokens_of_rank;
   carried.rows = {gather_rows.as<std::int64_t const>(), nullptr, gather_begin.as<std::int64_t const>(),
@@ -59,26 +55,26 @@ void BudgetPlan::Lists::add_slots() {
   std::int64_t const widest = checked_mul(world, std::max(single.slot_rows, carried.slot_rows));
   std::int64_t const locals = skeleton.num_local_experts();
   state = DeviceBuffer(sizeof(BudgetState));
-  said = list_of<BudgetHeader>(world);
-  heard = list_of<BudgetHeader>(world);
+  said = device_list<BudgetHeader>(world);
+  heard = device_list<BudgetHeader>(world);
   state_host = PinnedBuffer(sizeof(BudgetState));
   splits_host = PinnedBuffer(checked_mul(4 * world, std::int64_t{sizeof(std::int64_t)}));
   slots = DeviceBuffer(checked_mul(checked_mul(2, widest), options.max_row_bytes));
-  weight_slots = list_of<double>(checked_mul(checked_mul(2 * world, carried.slot_rows), columns));
-  send_map = list_of<std::int32_t>(widest);
-  land_map = list_of<std::int32_t>(planner.max_expert_rows());
-  partial_begin = list_of<std::int64_t>(checked_mul(world, carried.slot_rows) + 1);
-  row_begin = list_of<std::int64_t>(checked_mul(world, locals) + 1);
-  slot_begin = list_of<std::int64_t>(checked_mul(world, locals + 1));
+  weight_slots = device_list<double>(checked_mul(checked_mul(2 * world, carried.slot_rows), columns));
+  send_map = device_list<std::int32_t>(widest);
+  land_map = device_list<std::int32_t>(planner.max_expert_rows());
+  partial_begin = device_list<std::int64_t>(checked_mul(world, carried.slot_rows) + 1);
+  row_begin = device_list<std::int64_t>(checked_mul(world, locals) + 1);
+  slot_begin = device_list<std::int64_t>(checked_mul(world, locals + 1));
 }
 
 void BudgetPlan::Lists::add_terms() {
   std::int64_t const in_step = checked_mul(most_tokens(), columns);
   std::int64_t const terms = std::max({in_step, planner.max_expert_rows(), checked_mul(most_tokens(), world)});
-  join_begin = list_of<std::int64_t>(most_tokens() + 1);
-  join_terms = list_of<std::int64_t>(terms);
-  term_weights = list_of<double>(terms);
-  if (carries_weights()) expert_weights = list_of<float>(planner.max_expert_rows());
+  join_begin = device_list<std::int64_t>(most_tokens() + 1);
+  join_terms = device_list<std::int64_t>(terms);
+  term_weights = device_list<double>(terms);
+  if (carries_weights()) expert_weights = device_list<float>(planner.max_expert_rows());
   Stream const stream;
   ones = upload(std::vector<float>(to_size(in_step), 1.0F), stream);
   if (single.slot_rows == 0) return;
@@ -87,8 +83,8 @@ void BudgetPlan::Lists::add_terms() {
   choices = upload(numbers, stream);
   for (std::int64_t& choice : numbers) choice /= columns;
   token_of_choice = upload(numbers, stream);
-  arrived_choice = list_of<std::int64_t>(in_step);
-  sent_choice = list_of<std::int64_t>(in_step);
+  arrived_choice = device_list<std::int64_t>(in_step);
+  sent_choice = device_list<std::int64_t>(in_step);
 }
 
 bool BudgetPlan::Lists::is_alltoall() const {

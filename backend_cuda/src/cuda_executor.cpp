@@ -34,12 +34,16 @@ void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, 
                      plan.rank.value(), to_string(shared.dtype()), to_string(dtype));
 }
 
+namespace {
+
 void require_expert_dtype(DispatchPlan const& plan, DType rows, DType result) {
   require_row_dtype(result, plan.rank);
   SWITCHYARD_REQUIRE(rows == result || rows == DType::f32, shape_mismatch,
                      "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
                      plan.rank.value(), to_string(rows), to_string(result));
 }
+
+}  // namespace
 
 CudaExecutor::CudaExecutor(DeviceCommunicator& comm) : state_(std::make_unique<State>(comm)) {}
 CudaExecutor::~CudaExecutor() = default;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "device_list.hpp"
 #include "device_planner_state.hpp"
 #include "plan_binder.hpp"
 #include "switchyard/dispatch/capacity_rule.hpp"
@@ -12,10 +13,6 @@
 
 namespace switchyard::cuda {
 namespace {
-
-DeviceBuffer integers(std::int64_t count) {
-  return DeviceBuffer(checked_mul(count, std::int64_t{sizeof(std::int64_t)}));
-}
 
 std::int64_t* data_of(DeviceBuffer const& list) {
   return list.as<std::int64_t>();
@@ -56,24 +53,24 @@ void DevicePlanner::State::add_bins(int expert_blocks) {
                      "max_tokens or give a budget of expert rows",
                      max_expert_rows, skeleton.rank.value(), bins.max_sorted_rows);
   bins.blocks = expert_blocks;
-  if (expert_blocks < world) bins.shard_repeat = integers(2);
-  bins.bin_rows = integers(locals);
-  bins.bin_begin = integers(locals + 1);
-  bins.kept_begin = integers(locals + 1);
-  bins.sorted_begin = integers(checked_mul(locals, world) + 1);
-  bins.source_begin = integers(world + 1);
+  if (expert_blocks < world) bins.shard_repeat = device_list<std::int64_t>(2);
+  bins.bin_rows = device_list<std::int64_t>(locals);
+  bins.bin_begin = device_list<std::int64_t>(locals + 1);
+  bins.kept_begin = device_list<std::int64_t>(locals + 1);
+  bins.sorted_begin = device_list<std::int64_t>(checked_mul(locals, world) + 1);
+  bins.source_begin = device_list<std::int64_t>(world + 1);
   lists.tokens_per_local_expert = data_of(bins.bin_rows);
   if (world > 1 && locals > 1) {
-    bins.sort_input = integers(bins.max_sorted_rows);
-    bins.sort_rows = integers(bins.max_sorted_rows);
-    bins.sort_begin = integers(bins.max_sorted_rows + 1);
+    bins.sort_input = device_list<std::int64_t>(bins.max_sorted_rows);
+    bins.sort_rows = device_list<std::int64_t>(bins.max_sorted_rows);
+    bins.sort_begin = device_list<std::int64_t>(bins.max_sorted_rows + 1);
     lists.sort = {data_of(bins.sort_input), nullptr, data_of(bins.sort_begin), data_of(bins.sort_rows)};
   }
   if (!has_bins) return;
-  bins.binned_input = integers(max_expert_rows);
-  bins.binned_rows = integers(bins.max_sorted_rows);
-  bins.binned_begin = integers((world > 1 ? bins.max_sorted_rows : config.max_tokens) + 1);
-  if (world == 1) bins.binned_column = integers(max_expert_rows);
+  bins.binned_input = device_list<std::int64_t>(max_expert_rows);
+  bins.binned_rows = device_list<std::int64_t>(bins.max_sorted_rows);
+  bins.binned_begin = device_list<std::int64_t>((world > 1 ? bins.max_sorted_rows : config.max_tokens) + 1);
+  if (world == 1) bins.binned_column = device_list<std::int64_t>(max_expert_rows);
   lists.bins = {data_of(bins.binned_input), data_of(bins.binned_column), data_of(bins.binned_begin),
                 data_of(bins.binned_rows)};
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "device_list.hpp"
 #include "switchyard/dispatch/row_order.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -19,10 +20,6 @@ constexpr std::int64_t kMostRows = INT32_MAX;
 constexpr std::int64_t kChoicesOfTile = 512;
 constexpr std::int64_t kMostTilesOfRank = 128;
 constexpr std::int64_t kMostTiles = 1024;
-
-DeviceBuffer integers(std::int64_t count) {
-  return DeviceBuffer(checked_mul(count, std::int64_t{sizeof(std::int64_t)}));
-}
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t divisor) {
   return (value + divisor - 1) / divisor;
@@ -127,10 +124,10 @@ SortMemory::SortMemory(PlanSort const& shape, std::int64_t rows, std::int64_t ma
     : max_rows(rows),
       prefix(checked_mul(checked_mul(shape.lines(), shape.tiles.count()), std::int64_t{sizeof(std::uint32_t)})),
       totals(checked_mul(shape.lines(), std::int64_t{sizeof(std::uint32_t)})),
-      row_input(integers(rows)),
-      row_column(integers(shape.keys.kind == hd::PlanKey::ep_rank ? 0 : rows)),
-      input_begin(integers(checked_add(max_inputs, 1))),
-      input_rows(integers(rows)) {}
+      row_input(device_list<std::int64_t>(rows)),
+      row_column(device_list<std::int64_t>(shape.keys.kind == hd::PlanKey::ep_rank ? 0 : rows)),
+      input_begin(device_list<std::int64_t>(checked_add(max_inputs, 1))),
+      input_rows(device_list<std::int64_t>(rows)) {}
 
 void SortMemory::attach_to(PlanSort& sort) const {
   sort.prefix = prefix.as<std::uint32_t>();
@@ -167,8 +164,8 @@ DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, Exper
     std::int64_t const entries = checked_mul(config.max_tokens, placement.num_experts());
     dense_map = DeviceBuffer(entries);
     kept_map = DeviceBuffer(entries);
-    dense_weights = DeviceBuffer(checked_mul(entries, std::int64_t{sizeof(float)}));
-    kept_weights = DeviceBuffer(checked_mul(entries, std::int64_t{sizeof(float)}));
+    dense_weights = device_list<float>(entries);
+    kept_weights = device_list<float>(entries);
   }
   add_tables(placement, layer);
   add_sorts();
@@ -259,13 +256,13 @@ void DevicePlanner::State::add_sorts() {
 
 void DevicePlanner::State::add_lists() {
   std::int64_t const locals = skeleton.num_local_experts();
-  rows_per_slot = integers(skeleton.setup.num_slots);
-  tokens_per_local = integers(locals);
-  chunk_sizes = integers(checked_mul(world, locals));
-  tp_own = integers(1);
+  rows_per_slot = device_list<std::int64_t>(skeleton.setup.num_slots);
+  tokens_per_local = device_list<std::int64_t>(locals);
+  chunk_sizes = device_list<std::int64_t>(checked_mul(world, locals));
+  tp_own = device_list<std::int64_t>(1);
   for (DeviceBuffer* list :
        {&arrived, &lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank})
-    *list = integers(world);
+    *list = device_list<std::int64_t>(world);
   std::vector<std::int64_t> start(kPlanNumberCount, 0);
   start[kPlanRank] = skeleton.rank.value();
   start[kPlanFirstSlot] = skeleton.first_slot;

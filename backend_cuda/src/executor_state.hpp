@@ -45,7 +45,6 @@ void require_row_dtype(DType dtype, RankId rank);
 /// Check operands of a combine of `plan`. @throws Error{shape_mismatch, unsupported}
 void require_weights(DispatchPlan const& plan, ConstTensorView const& weights);
 void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype);
-void require_expert_dtype(DispatchPlan const& plan, DType rows, DType result);
 [[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
 [[nodiscard]] Rows rows_of(TensorView const& view);
 void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows out, DType out_dtype);

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "device_list.hpp"
 #include "device_planner_state.hpp"
 #include "fused_lists.hpp"
 #include "switchyard/internal/require.hpp"
@@ -15,10 +16,6 @@ namespace switchyard::cuda {
 namespace {
 
 using Narrow = std::vector<std::int32_t>;
-
-DeviceBuffer narrow_list(std::int64_t count) {
-  return DeviceBuffer(checked_mul(count, std::int64_t{sizeof(std::int32_t)}));
-}
 
 DevicePlannerConfig with_multiple(DevicePlannerConfig config, std::int64_t chunk_bytes) {
   config.announcement_multiple = chunk_bytes;
@@ -120,12 +117,13 @@ FusedPlan::Lists::Lists(DevicePlannerConfig const& config, FusedWindows const& w
     tables.emplace(windows, *planner, chunk_bytes);
   std::int64_t const sent = checked_mul(config.max_tokens, std::min(config.columns, windows.world));
   num_remote = checked_mul(config.max_tokens, windows.world - 1);
-  sent_begin = narrow_list(config.max_tokens + 1);
-  join_begin = narrow_list(config.max_tokens + 1);
-  own_row = narrow_list(config.max_tokens);
-  for (DeviceBuffer* list : {&sent_to, &sent_slot, &join_slots}) *list = narrow_list(sent);
-  for (DeviceBuffer* list : {&remote_row, &remote_from, &remote_slot, &return_slot}) *list = narrow_list(num_remote);
-  for (DeviceBuffer* list : {&places, &term_column, &term_weights}) *list = narrow_list(expert_rows);
+  sent_begin = device_list<std::int32_t>(config.max_tokens + 1);
+  join_begin = device_list<std::int32_t>(config.max_tokens + 1);
+  own_row = device_list<std::int32_t>(config.max_tokens);
+  for (DeviceBuffer* list : {&sent_to, &sent_slot, &join_slots}) *list = device_list<std::int32_t>(sent);
+  for (DeviceBuffer* list : {&remote_row, &remote_from, &remote_slot, &return_slot})
+    *list = device_list<std::int32_t>(num_remote);
+  for (DeviceBuffer* list : {&places, &term_column, &term_weights}) *list = device_list<std::int32_t>(expert_rows);
   remote_count = upload(std::vector<std::int64_t>{0}, Stream());
 }
 

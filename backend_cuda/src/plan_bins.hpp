@@ -46,7 +46,6 @@ struct PlanBinsParams {
   PlanGather sort;    ///< what arrived to sorted rows; row_column is not wanted
   PlanGather binned;  ///< sorted rows to bins; in a world of one rank, tokens to bins
   DeviceGather own;   ///< world 1: tokens to sorted rows; else null
-  std::int64_t tokens;
 };
 /// Asynchronous in `stream`, no allocation, capturable. @throws Error{cuda} if the launch is refused.
 void launch_plan_bins(PlanBinsParams const& params, StreamView stream);
