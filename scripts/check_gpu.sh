@@ -6,8 +6,10 @@
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits planner executor budget experts fast rebalance
-#                    c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs) and
-#                    sanitizer are run only when named
+#                    c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
+#                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
+# SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
+#                    memcheck alone)
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
 # SWITCHYARD_DEPS_DIR where packages cannot be installed, unpack nlohmann-json3-dev, libtbb-dev, libtbb12, doctest-dev and
 #                    librapidcheck-dev with dpkg -x into one folder and name it here; fmt is expected on the machine
@@ -63,8 +65,9 @@ ranks_of() {
   rank=0
   last=""
   while [ "$rank" -lt "$count" ]; do
+    # shellcheck disable=SC2086 # a tool and its options
     env RANK="$rank" WORLD_SIZE="$count" LOCAL_RANK="$rank" MASTER_ADDR=127.0.0.1 MASTER_PORT="$port" \
-      ${hostid:+NCCL_HOSTID="$hostid$rank"} "$@" "$program" >"$out/rank$rank.part" 2>&1 &
+      ${hostid:+NCCL_HOSTID="$hostid$rank"} "$@" ${SWITCHYARD_UNDER:-} "$program" >"$out/rank$rank.$port.part" 2>&1 &
     pids="$pids $!"
     [ "$rank" = "${victim:-none}" ] && last=$!
     rank=$((rank + 1))
@@ -76,7 +79,7 @@ ranks_of() {
   [ -z "$last" ] || kill -KILL "$last" 2>/dev/null # it may be stopped, and then never ends by itself
   rank=0
   while [ "$rank" -lt "$count" ]; do
-    cat "$out/rank$rank.part"
+    cat "$out/rank$rank.$port.part"
     rank=$((rank + 1))
   done
   return $status
@@ -209,13 +212,28 @@ if wants bench && built "$cli"; then
     --json "$out/bench_dispatch.json"
   stage calibrate 60 "$cli" calibrate "$out/bench_plan.json"
 fi
+# Few cases each: the tools take up to a hundred times as long.
+tools=${SWITCHYARD_TOOLS:-memcheck racecheck initcheck synccheck}
+under() {
+  echo "compute-sanitizer --tool $1 --error-exitcode 9 --print-limit 20"
+}
 if wants sanitizer; then
-  for tool in memcheck racecheck initcheck synccheck; do
-    SWITCHYARD_CASES=3 stage "sanitizer_$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$programs/switchyard_cuda_executor"
-    SWITCHYARD_CASES=3 stage "sanitizer_${tool}_experts" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$programs/switchyard_cuda_experts"
+  for tool in $tools; do
+    for part in executor planner bins budget experts fast_test rebalance; do
+      # shellcheck disable=SC2046
+      built "$programs/switchyard_cuda_$part" &&
+        SWITCHYARD_CASES=3 stage "${tool}_$part" 300 $(under "$tool") "$programs/switchyard_cuda_$part"
+    done
   done
+fi
+# under_memcheck <program> <port>
+under_memcheck() {
+  built "$programs/$1" && between "memcheck_$1" 300 2 "$2" SWITCHYARD_CASES=1 SWITCHYARD_PROGRAM="$1" \
+    SWITCHYARD_UNDER="$(under memcheck)"
+}
+if wants sanitizer_ranks && [ "$gpus" -gt 1 ]; then
+  under_memcheck switchyard_nccl_ranks 29641
+  under_memcheck switchyard_nccl_budget 29642
 fi
 
 if [ -n "$failed" ]; then
