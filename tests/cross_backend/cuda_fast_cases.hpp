@@ -13,9 +13,13 @@
 
 namespace cross_backend {
 
-/// The groups of checks of the program switchyard_cuda_fast_test.
-void check_fast_gradients(BitReport& report, cuda::StreamView stream);
-void check_fast_codes(BitReport& report, cuda::StreamView stream);
+/// The groups of checks of the program switchyard_cuda_fast_test. @param few few of each, for slow tools
+void check_fast_gradients(BitReport& report, cuda::StreamView stream, bool few);
+void check_fast_codes(BitReport& report, cuda::StreamView stream, bool few);
+
+inline std::vector<DType> row_dtypes(bool few) {
+  return few ? std::vector{DType::bf16} : std::vector{DType::bf16, DType::f16, DType::f32};
+}
 
 using Bytes = std::vector<std::byte>;
 

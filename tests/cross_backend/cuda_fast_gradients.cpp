@@ -159,8 +159,8 @@ void check_bound(BitReport& report, cuda::StreamView stream, DType dtype) {
 
 }  // namespace
 
-void check_fast_gradients(BitReport& report, cuda::StreamView stream) {
-  for (DType const dtype : {DType::bf16, DType::f16, DType::f32}) {
+void check_fast_gradients(BitReport& report, cuda::StreamView stream, bool few) {
+  for (DType const dtype : row_dtypes(few)) {
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, kStandard, 139, false);
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, kBatched, 160, true);
     check_integers(report, stream, squared(64, 32, 4, dtype), 4, kEven, 40, false);
