@@ -204,6 +204,38 @@ TEST_CASE("what is sent and computed after a commit follows the new map") {
   CHECK(run(moe_task_graph(spec)).makespan_us == doctest::Approx(13 + 25));
 }
 
+// Experts of 4 us, dispatch and combine of 2 us with half the SMs, two batches, no attention. Where all of the experts
+// depends on SMs: dispatches 0-2 and 2-4, experts of batch 0 2-7 (1 us of work till 4), of batch 1 7-12 beside the
+// combine 7-9, the last combine 12-14. Where nothing does: experts 2-6 and 6-10, the last combine 10-12.
+TEST_CASE("the part of the experts' time that depends on SMs follows the new map, too") {
+  MoeTimelineSpec spec;
+  spec.ranks = 2;
+  spec.batches = 2;
+  spec.steps = 2;
+  spec.sm_share = 0.5;
+  BatchWork const all{{both_ways(2000)}, {4, 4}, {both_ways(2000)}};
+  BatchWork none = all;
+  none.experts_sm_bound = {0, 0};
+  spec.works = {all, none};
+  // Nothing to send: the move has arrived at the first look, and costs nothing.
+  spec.moves = {{"layer 0", {}, {0, 0}, 0}};
+  auto const ends = [&](WorkChoice const& choice) {
+    spec.choices = {choice, choice};
+    auto const graph = moe_task_graph(spec);
+    return summarize(graph, run(graph)).step_end_us;
+  };
+  auto const check_ends = [&](WorkChoice const& choice, double first_us, double second_us) {
+    auto const us = ends(choice);
+    REQUIRE(us.size() == 2);
+    CHECK(us[0] == doctest::Approx(first_us));
+    CHECK(us[1] == doctest::Approx(second_us));
+  };
+  check_ends({0}, 14, 28);
+  check_ends({1}, 12, 24);
+  check_ends({0, 1}, 14, 14 + 12);
+  check_ends({1, 0}, 12, 12 + 14);
+}
+
 TEST_CASE("a trace file holds the worked example") {
   auto const graph = moe_task_graph(worked_example());
   std::string const trace = to_chrome_trace(graph, run(graph), box(), "a \"name\"\n\x01\xff");
@@ -270,5 +302,6 @@ TEST_CASE("graphs that make no sense are refused") {
   auto const label = graph.add_label(TaskKind::experts, "e");
   TaskId const unknown(0);
   CHECK_THROWS_AS(graph.add_work(stream, label, 1, std::span(&unknown, 1)), Error);
+  CHECK_THROWS_AS(graph.add_work(stream, label, 1, {}, 1.5), Error);
   CHECK(support::contains(support::error_text(ErrorCode::invalid_argument, [&] { return run(graph); }), "3 ranks"));
 }

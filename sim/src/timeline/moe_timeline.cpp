@@ -179,12 +179,12 @@ class Builder {
     BatchState& state = batches_[to_size(batch)];
     shared_stages(batch, OverlapEvent::dispatch_done);
     Serving const works = serving(batch);
-    BatchWork const& now = spec_.works[works.now];
+    BatchWork const &now = spec_.works[works.now], &later = spec_.works[works.later];
     PerRank const added = stage(
         batch, TaskKind::experts, "experts", [&](std::size_t rank) { return now.experts_us[rank]; },
         now.experts_sm_bound);
     for (std::size_t rank = 0; rank < added.size() && works.move >= 0; ++rank)
-      graph_.change_work(added[rank], works.move, spec_.works[works.later].experts_us[rank]);
+      graph_.change_work(added[rank], works.move, later.experts_us[rank], sm_bound(later.experts_sm_bound, rank));
     PerRank const computed = state.ready;
     exchanges(batch, TaskKind::combine, "combine", combine_traffic_);
     state.done = state.ready;
@@ -209,17 +209,22 @@ class Builder {
     }
   }
 
+  /// @param parts of a BatchWork.
+  [[nodiscard]] static double sm_bound(std::vector<double> const& parts, std::size_t rank) {
+    return parts.empty() ? 1 : parts[rank];
+  }
+
   /// @return the tasks; what the next stage waits for is in the batch's state.
   template <typename Us>
   PerRank stage(int batch, TaskKind kind, std::string const& name, Us const& us,
-                std::vector<double> const& sm_bound = {}) {
+                std::vector<double> const& parts = {}) {
     PerRank& ready = batches_[to_size(batch)].ready;
     PerRank added;
     LabelId const label = label_of(batch, kind, name);
     for (std::size_t rank = 0; rank < work_streams_.size(); ++rank)
       added.push_back(graph_.add_work(work_streams_[rank], label, us(rank),
                                       ready.empty() ? std::span<TaskId const>() : std::span(&ready[rank], 1),
-                                      sm_bound.empty() ? 1 : sm_bound[rank]));
+                                      sm_bound(parts, rank)));
     ready = joined(added);
     return added;
   }

@@ -16,6 +16,13 @@ void require_time(double us, std::string const& name) {
                      "task \"{}\" takes {} us: give a time that is finite and not negative", name, us);
 }
 
+/// @return the part as tasks keep it.
+float checked_sm_bound(double part) {
+  SWITCHYARD_REQUIRE(part >= 0 && part <= 1, invalid_argument,
+                     "{} of a task's time depends on SMs: give a part from 0 to 1", part);
+  return static_cast<float>(part);
+}
+
 }  // namespace
 
 std::string_view to_string(TaskKind kind) noexcept {
@@ -90,10 +97,8 @@ void TaskGraph::require_streams(std::span<StreamId const> streams) const {
 
 TaskId TaskGraph::add_work(StreamId stream, LabelId label, double work_us, std::span<TaskId const> after,
                            double sm_bound) {
-  SWITCHYARD_REQUIRE(sm_bound >= 0 && sm_bound <= 1, invalid_argument,
-                     "{} of a task's time depends on SMs: give a part from 0 to 1", sm_bound);
   Task task{stream, label, work_us};
-  task.sm_bound = static_cast<float>(sm_bound);
+  task.sm_bound = checked_sm_bound(sm_bound);
   TaskId const id = add_task(task, after);
   require_time(work_us, label_of(id).name);
   return id;
@@ -141,14 +146,14 @@ void TaskGraph::change_last_exchange(int move, TrafficId traffic) {
   SWITCHYARD_REQUIRE(!exchanges_.empty() && exchanges_.back().background < 0 && traffic.index() < traffic_.size(),
                      invalid_argument, "traffic {} of {} for the last of {} exchanges, which may be no move",
                      traffic.value(), traffic_.size(), exchanges_.size());
-  exchanges_.back().change = add_change({move, polls_, traffic, 0});
+  exchanges_.back().change = add_change({move, polls_, traffic});
 }
 
-void TaskGraph::change_work(TaskId task, int move, double work_us) {
+void TaskGraph::change_work(TaskId task, int move, double work_us, double sm_bound) {
   SWITCHYARD_REQUIRE(task.index() < tasks_.size() && !tasks_[task.index()].exchange.valid(), invalid_argument,
                      "task {} of {} is no work that could change", task.value(), tasks_.size());
   require_time(work_us, label_of(task).name);
-  tasks_[task.index()].change = add_change({move, polls_, TrafficId(-1), work_us});
+  tasks_[task.index()].change = add_change({move, polls_, TrafficId(-1), work_us, checked_sm_bound(sm_bound)});
 }
 
 std::vector<TaskId> TaskGraph::add_poll(std::span<StreamId const> streams, LabelId label) {

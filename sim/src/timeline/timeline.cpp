@@ -108,7 +108,17 @@ class Run {
       compute_.take_share(rank, graph_.exchanges()[one.exchange.index()].sm_share, now_us_);
       session_->start(one.exchange, rank, now_us_);
     } else {
-      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : work_us(one), one.sm_bound, now_us_);
+      start_work(task, rank);
+    }
+  }
+
+  void start_work(TaskId task, RankId rank) {
+    Task const& one = graph_.tasks()[task.index()];
+    if (has_come(one.change)) {
+      Change const& change = graph_.changes()[to_size(one.change)];
+      compute_.start(task, rank, change.work_us, change.sm_bound, now_us_);
+    } else {
+      compute_.start(task, rank, one.poll >= 0 ? commit_us(one.poll, rank) : one.work_us, one.sm_bound, now_us_);
     }
   }
 
@@ -117,10 +127,6 @@ class Run {
     if (change < 0) return false;
     Change const& one = graph_.changes()[to_size(change)];
     return to_size(one.move) < result_.committed_at.size() && result_.committed_at[to_size(one.move)] < one.polls;
-  }
-
-  [[nodiscard]] double work_us(Task const& task) const {
-    return has_come(task.change) ? graph_.changes()[to_size(task.change)].work_us : task.work_us;
   }
 
   /// What a poll takes; the first rank that looks decides for all.

@@ -79,6 +79,7 @@ struct Change {
   int polls = 0;        ///< polls added before the task
   TrafficId traffic{};  ///< of an exchange
   double work_us = 0;   ///< of work
+  float sm_bound = 1;   ///< of work, see Task
 };
 
 /// Tasks wait only for tasks added before them, so no graph can hang.
@@ -109,7 +110,7 @@ class TaskGraph {
   /// From now on: what the exchange that was added last sends, or work `task` takes, in steps that begin after move
   /// `move` of the background was committed. Every task on a rank must follow the polls before it there.
   void change_last_exchange(int move, TrafficId traffic);
-  void change_work(TaskId task, int move, double work_us);
+  void change_work(TaskId task, int move, double work_us, double sm_bound);
   /// A look at the background on every rank; all ranks decide what the first one to look sees.
   std::vector<TaskId> add_poll(std::span<StreamId const> streams, LabelId label);
 
