@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "budget_rank.hpp"
+#include "few_cases.hpp"
 
 namespace cross_backend {
 
@@ -136,6 +137,7 @@ inline void compare_budgets(PairReport& report, Communicator& comm, cuda::Device
     for (Dispatcher const dispatcher :
          {Dispatcher::flex, Dispatcher::alltoall_rank_major, Dispatcher::alltoall_tp_major, Dispatcher::allgather})
       for (bool const exact_splits : {false, true}) {
+        if (takes_few_cases() && (exact_splits || dispatcher == Dispatcher::alltoall_tp_major)) continue;
         BudgetCase given;
         given.carries_weights = exact_splits == (hidden == 36);
         given.dispatcher = dispatcher;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // switchyard_cuda_bins: MegaBlocks' plans made by kernels against core's, as a whole and by fingerprint.
+// SWITCHYARD_CASES=n takes few cases, for slow tools.
 //
 // By hand, one rank, 2 experts, capacity 1 and tokens of expert 1, 0, 1: sorted rows are tokens 1 | 0, 2; bins are
 // {1}, {0}, token 2 finds no room: row_begin {0, 1, 2, 2}. With blocks of 2 rows bins are {1, -} and {0, 2}.
@@ -11,6 +12,7 @@
 
 #include "bit_report.hpp"
 #include "cuda_planner_cases.hpp"
+#include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -124,6 +126,7 @@ void check_bins(BitReport& report) {
     check_case(report, bins_case(bins, 4, 16, 1, {0}));
     check_case(report, bins_case(bins, 1, 1, 1, {5}));
     check_case(report, bins_case(bins, 4, 32, 4, {300, 1, 77}));
+    if (takes_few_cases()) continue;
     auto shards = bins_case(bins, 4, 8, 2, {20, 20, 3, 0});
     shards.name += " 2 hidden shards";
     shards.config.max_expert_rows = 2000;
@@ -150,6 +153,7 @@ void check_capacities(BitReport& report) {
   for (double const factor : {0.01, 0.3, 1.0, 2.0})
     for (auto const zero : {ZeroCapacity::largest_count, ZeroCapacity::no_rows})
       for (int const ranks : {1, 2}) {
+        if (takes_few_cases() && (ranks == 1 || factor > 0.5)) continue;
         auto run = bins_case(ExpertBins::capacity, ranks, 8, 3, {50, 20});
         run.config.megablocks.capacity_factor = factor;
         run.config.megablocks.zero_capacity = zero;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // switchyard_cuda_budget: steps over slots of fixed size give the CPU's bytes, on ranks that are threads and share one
 // GPU; too small budgets, routing at fault and calls that do not match give every rank the same error, and the plan
-// works afterwards. Exit 0 when all is so, 1 when not, 77 without a GPU.
+// works afterwards. SWITCHYARD_CASES=n takes few cases, for slow tools. Exit 0 when all is so, 1 when not, 77 without a
+// GPU.
 //
 // By hand, two ranks with one expert each, slots of 2 rows: token 0 of rank 0 goes to expert 1, token 1 to both. Rank 0
 // sends slot 0 = {1, -}, slot 1 = {0, 1}; rank 1 finds its expert's rows at places 0 and 1 of the slot from rank 0,
@@ -9,6 +10,7 @@
 #include <cstdio>
 
 #include "budget_faults.hpp"
+#include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
 
@@ -33,14 +35,15 @@ void run_group(PairReport& report, int ranks, CheckLevel check, Body const& body
   std::fflush(stdout);
 }
 
-int run_all(bool is_small) {
+int run_all() {
+  bool const few = takes_few_cases();
   std::printf("device: %s\n", cuda::describe_device().c_str());
   PairReport report;
   using Hiddens = std::vector<std::int64_t>;
   for (int const ranks : {1, 2, 3, 4}) {
-    if (is_small && ranks != 2) continue;
+    if (few && ranks != 2) continue;
     run_group(report, ranks, CheckLevel::digest, [&](Communicator& comm, cuda::DeviceCommunicator& device_comm) {
-      compare_budgets(report, comm, device_comm, ranks == 2 && !is_small ? Hiddens{8, 36, 5} : Hiddens{8});
+      compare_budgets(report, comm, device_comm, ranks == 2 && !few ? Hiddens{8, 36, 5} : Hiddens{8});
       refuse_all(report, comm, device_comm);
     });
   }
@@ -54,7 +57,6 @@ int run_all(bool is_small) {
 }  // namespace
 }  // namespace cross_backend
 
-int main(int argc, char** argv) {
-  bool const is_small = argc > 1 && std::string(argv[1]) == "small";
-  return cross_backend::run_gpu_program([&] { return cross_backend::run_all(is_small); });
+int main() {
+  return cross_backend::run_gpu_program(cross_backend::run_all);
 }

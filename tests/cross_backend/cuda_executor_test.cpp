@@ -7,10 +7,10 @@
 // By hand, one rank: token rows 3 and 4 on experts (0, 1) and (1), weights 2, 5 and 7; expert rows 3 | 3, 4; identity
 // experts: combine gives 2 * 3 + 5 * 3 = 21 and 28 on either executor.
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "executor_cases.hpp"
+#include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
 
@@ -115,10 +115,9 @@ void check_nan_weight(PairReport& report) {
 int run_all() {
   std::printf("device: %s\n", cuda::describe_device().c_str());
   PairReport report;
-  char const* const seeds = std::getenv("SWITCHYARD_CASES");
   check_nan_weight(report);
-  check_families(report, seeds != nullptr ? std::atoi(seeds) : 40);
-  check_all_recipes(report, seeds != nullptr);
+  check_families(report, seeds_or(40));
+  check_all_recipes(report, takes_few_cases());
   std::printf("%ld comparisons of %zu values, %d failed\n", report.comparisons(), report.values(), report.failures());
   return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
 }

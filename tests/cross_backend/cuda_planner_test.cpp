@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_cuda_planner: plans made by kernels against core's, list by list and by fingerprint.
+// switchyard_cuda_planner: plans made by kernels against core's, list by list and by fingerprint. SWITCHYARD_CASES=n
+// takes few cases, for slow tools.
 //
 // By hand, 2 ranks with 2 experts each, 3 tokens of rank 0 with top-2: ids {0,2, 2,3, -1,1}. Rank 0 has rows by slot
 // (token, k): slot 0 (0,0), slot 1 (2,1), slot 2 (0,1) (1,0), slot 3 (1,1). Flex sends token 0 to ranks 0 and 1, token
@@ -12,6 +13,7 @@
 
 #include "bit_report.hpp"
 #include "cuda_planner_cases.hpp"
+#include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -159,7 +161,7 @@ void check_case(BitReport& report, PlannerCase const& run, bool captures) {
 constexpr DispatchFamily kFamilies[] = {DispatchFamily::megatron_alltoall, DispatchFamily::megatron_allgather,
                                         DispatchFamily::megatron_flex};
 
-void check_shapes(BitReport& report, bool is_small) {
+void check_shapes(BitReport& report) {
   for (auto const family : kFamilies) {
     check_case(report, make_case(family, {1, 2}, 4, 2, {3, 5}), true);
     check_case(report, make_case(family, {1, 1}, 8, 2, {33}), false);
@@ -188,7 +190,7 @@ void check_shapes(BitReport& report, bool is_small) {
     dense.config.form = RoutingForm::dense;
     dense.name += " dense";
     check_case(report, dense, false);
-    if (is_small) continue;
+    if (takes_few_cases()) continue;
     check_case(report, make_case(family, {1, 72}, 144, 8, {40, 41, 0}), false);
     check_case(report, make_case(family, {1, 2}, 1024, 16, {513}), false);
     check_case(report, make_case(family, {1, 2}, 256, 8, {4096}), false);
@@ -202,6 +204,7 @@ void check_replicas(BitReport& report) {
     for (auto const rule : {ReplicaRule::token_rank_layer, ReplicaRule::first, ReplicaRule::counter_based,
                             ReplicaRule::vllm_flat, ReplicaRule::vllm_token_hash, ReplicaRule::sglang_static,
                             ReplicaRule::sglang_dynamic, ReplicaRule::tensorrt_llm, ReplicaRule::ascend_rank}) {
+      if (takes_few_cases() && rule != ReplicaRule::token_rank_layer && rule != ReplicaRule::vllm_flat) continue;
       auto run = make_case(family, {1, 3}, 6, 3, {90, 0, 400});
       run.replicas = 5;
       run.layer = 2;
@@ -218,6 +221,7 @@ void check_capacities(BitReport& report) {
       for (bool const pads : {false, true})
         for (double const factor : {0.0, 0.5, 1.0, 9.0}) {
           if (pads && factor > 1) continue;
+          if (takes_few_cases() && factor != 0.5) continue;
           for (bool const is_dense : {false, true}) {
             auto run = make_case(family, {1, 2}, 8, is_dense ? 8 : 3, {40, 300});
             run.config.form = is_dense ? RoutingForm::dense : RoutingForm::topk;
@@ -300,9 +304,9 @@ void check_refusals(BitReport& report) {
   report.state(refused(run.config), "2^40 tokens are refused at construction");
 }
 
-int run_all(bool is_small) {
+int run_all() {
   BitReport report;
-  check_shapes(report, is_small);
+  check_shapes(report);
   check_replicas(report);
   check_capacities(report);
   for (auto const kernels : {cuda::PlanKernels::automatic, cuda::PlanKernels::chain}) check_faults(report, kernels);
@@ -314,7 +318,6 @@ int run_all(bool is_small) {
 }  // namespace
 }  // namespace cross_backend
 
-int main(int argc, char** argv) {
-  bool const is_small = argc > 1 && std::string(argv[1]) == "small";
-  return cross_backend::run_gpu_program([&] { return cross_backend::run_all(is_small); });
+int main() {
+  return cross_backend::run_gpu_program(cross_backend::run_all);
 }
