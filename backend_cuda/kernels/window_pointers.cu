@@ -22,8 +22,12 @@ struct LoadStoreTeam::Answer {
 };
 
 LoadStoreTeam::LoadStoreTeam(ncclComm* comm) : comm_(comm), answer_(new Answer()) {
-  ncclDevCommRequirements requirements{};
-  requirements.lsaBarrierCount = 1;
+  // No barriers: rows carry tags with the number of their operation, which no barrier has to clear.
+#ifdef NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER
+  ncclDevCommRequirements const requirements = NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER;  // NCCL 2.29 asks for it
+#else
+  ncclDevCommRequirements const requirements{};
+#endif
   issued_ = ncclDevCommCreate(comm, &requirements, &answer_->device);
 }
 LoadStoreTeam::~LoadStoreTeam() {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "nccl_error.hpp"
+#include "nccl_versions.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 #include "switchyard/internal/require.hpp"
 
@@ -12,10 +13,6 @@ namespace switchyard::cuda {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-std::string version_text(int code) {
-  return fmt::format("{}.{}.{}", code / 10000, code % 10000 / 100, code % 100);
-}
 
 char const* advice(ncclResult_t result) {
   switch (result) {
@@ -50,7 +47,8 @@ std::vector<std::byte> make_nccl_id() {
 std::string describe_nccl() {
   int version = 0;
   SWITCHYARD_NCCL_TRY(nullptr, ncclGetVersion(&version));
-  return fmt::format("NCCL {} at run time, {} at compile time", version_text(version), version_text(NCCL_VERSION_CODE));
+  return fmt::format("NCCL {} at run time, {} at compile time", nccl_version_text(version),
+                     nccl_version_text(NCCL_VERSION_CODE));
 }
 
 struct NcclHandle::Held {

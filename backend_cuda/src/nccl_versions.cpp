@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nccl_versions.hpp"
+
+#include <fmt/format.h>
+
+namespace switchyard::cuda {
+
+std::string nccl_version_text(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
+std::string device_api_problem(int built, int loaded) {
+  constexpr int kFirstWithVersions = 22900;
+  bool const fits = built >= kFirstWithVersions ? loaded >= built && loaded / 10000 == built / 10000 : loaded == built;
+  if (fits) return {};
+  return fmt::format(
+      "built with NCCL {}, but NCCL {} is loaded: {}; build with the headers of the library that is loaded",
+      nccl_version_text(built), nccl_version_text(loaded),
+      built >= kFirstWithVersions ? "device code needs the same NCCL or a newer one"
+                                  : "device code of NCCL 2.28 works with the very same version only");
+}
+
+}  // namespace switchyard::cuda
