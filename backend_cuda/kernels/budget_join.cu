@@ -24,8 +24,18 @@ __device__ std::int64_t flat_choice(BudgetJoinParams const& params, TokenTerms c
   return terms.token * params.columns + params.rows.slot_of_row[params.rows.rows_of_token[term]];
 }
 
+/// Rows are sorted by slot, and slots by rank.
+__device__ std::int64_t place_by_row(BudgetJoinParams const& params, TokenTerms const& terms, std::int64_t term) {
+  std::int64_t const row = params.rows.rows_of_token[term];
+  std::int64_t place = terms.begin;
+  for (std::int64_t other = terms.begin; other < terms.end; ++other)
+    if (params.rows.rows_of_token[other] < row) ++place;
+  return place;
+}
+
 /// Where a term stands in its token's sum.
 __device__ std::int64_t place_of_term(BudgetJoinParams const& params, TokenTerms const& terms, std::int64_t term) {
+  if (params.by_row) return place_by_row(params, terms, term);
   if (params.experts == nullptr) return term;
   std::int32_t const expert = params.experts[flat_choice(params, terms, term)];
   std::int64_t place = terms.begin;
@@ -56,6 +66,31 @@ __global__ void budget_join_kernel(BudgetJoinParams params) {
   }
 }
 
+/// One thread per token.
+__global__ void budget_rank_sums_kernel(BudgetRankSumsParams params) {
+  for (std::int64_t token = first_item(); token <= params.tokens; token += item_stride()) {
+    std::int64_t sum = token * params.ranks_of_token;
+    if (token == params.tokens) {
+      params.rank_begin[sum] = params.join_begin[token];
+      continue;
+    }
+    std::int64_t const end = params.join_begin[token + 1];
+    std::int64_t last_slot = -1;
+    for (std::int64_t term = params.join_begin[token]; term < end; ++term) {
+      std::int64_t const slot = params.join_terms[term] / params.slot_rows;
+      if (slot == last_slot) continue;
+      last_slot = slot;
+      params.rank_begin[sum] = term;
+      params.rank_terms[sum] = sum;
+      ++sum;
+    }
+    for (; sum < (token + 1) * params.ranks_of_token; ++sum) {
+      params.rank_begin[sum] = end;
+      params.rank_terms[sum] = -1;
+    }
+  }
+}
+
 __global__ void budget_watch_kernel(BudgetWatchParams params) {
   std::int64_t const rows = *params.num_rows < params.max_rows ? *params.num_rows : params.max_rows;
   for (std::int64_t row = first_item(); row < rows; row += item_stride()) {
@@ -70,6 +105,11 @@ __global__ void budget_watch_kernel(BudgetWatchParams params) {
 void launch_budget_join(BudgetJoinParams const& params, StreamView stream) {
   budget_join_kernel<<<grid_blocks(params.tokens + 1), kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("budget_join_kernel");
+}
+
+void launch_budget_rank_sums(BudgetRankSumsParams const& params, StreamView stream) {
+  budget_rank_sums_kernel<<<grid_blocks(params.tokens + 1), kBlockThreads, 0, stream.handle()>>>(params);
+  check_launch("budget_rank_sums_kernel");
 }
 
 void launch_budget_watch(BudgetWatchParams const& params, StreamView stream) {

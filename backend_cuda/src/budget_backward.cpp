@@ -14,14 +14,14 @@ namespace {
 
 /// Operands, all of them checked.
 struct Gradients {
-  ConstTensorView out;   ///< of the combined tokens
-  ConstTensorView rows;  ///< results
+  ConstTensorView out;  ///< of the combined tokens
+  ConstRows rows;       ///< results, of out's dtype
   CombineInputs const& inputs;
   TensorView row_gradients;
   TensorView weight_gradients;
 };
 
-void require_gradients(BudgetPlan const& plan, Gradients const& on) {
+void require_gradients(BudgetPlan const& plan, ConstTensorView const& results, Gradients const& on) {
   BudgetPlan::Lists const& lists = plan.lists();
   DispatchPlan const& known = lists.skeleton;
   int const rank = known.rank.value();
@@ -30,14 +30,13 @@ void require_gradients(BudgetPlan const& plan, Gradients const& on) {
                      "BudgetOptions::single_rows, or use a DevicePlan",
                      rank);
   std::int64_t const hidden = require_matrix("output gradients", on.out, known.num_tokens, known.rank);
-  require_same_hidden(hidden, require_matrix("expert rows", on.rows, plan.expert_rows(), known.rank), known.rank);
+  require_same_hidden(hidden, require_matrix("expert rows", results, plan.expert_rows(), known.rank), known.rank);
   require_same_hidden(hidden, require_matrix("row gradients", on.row_gradients, plan.expert_rows(), known.rank),
                       known.rank);
-  require_row_dtype(on.out.dtype(), known.rank);
-  SWITCHYARD_REQUIRE(on.rows.dtype() == on.out.dtype() && on.row_gradients.dtype() == on.out.dtype(), unsupported,
-                     "rank {} turns {} output gradients and {} rows into {} row gradients: one dtype over slots of "
-                     "fixed size",
-                     rank, to_string(on.out.dtype()), to_string(on.rows.dtype()), to_string(on.row_gradients.dtype()));
+  require_expert_dtype(known, results.dtype(), on.out.dtype());
+  SWITCHYARD_REQUIRE(on.row_gradients.dtype() == on.out.dtype(), shape_mismatch,
+                     "rank {} turns {} output gradients into {} rows", rank, to_string(on.out.dtype()),
+                     to_string(on.row_gradients.dtype()));
   require_weights(known, on.inputs.weights);
   require_join_bias(known, {}, on.inputs, hidden);
   require_weights(known, on.weight_gradients);
@@ -64,7 +63,7 @@ BudgetExchange bring_results(BudgetStep const& step, Gradients const& on, std::i
   BudgetRoute const& route = lists.single;
   BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::results));
   launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
-  gather_slots(step, on.rows.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
+  gather_slots(step, on.rows.data, lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
   lists.move(step.comm, route, true, step.call("gradient results", BudgetPhase::results), {{lists.slots, row_bytes}});
   return exchange;
 }
@@ -90,14 +89,16 @@ void CudaExecutor::combine_backward(BudgetPlan const& plan, ConstTensorView out_
   BudgetPlan::Lists& lists = plan.lists();
   DispatchPlan const& known = lists.skeleton;
   state_->require_plan(known);
-  Gradients const on{out_gradients, expert_rows, inputs, row_gradients, weight_gradients};
-  require_gradients(plan, on);
+  Gradients on{out_gradients, {}, inputs, row_gradients, weight_gradients};
+  require_gradients(plan, expert_rows, on);
   DType const dtype = out_gradients.dtype();
   std::int64_t const hidden = out_gradients.extent(1);
   std::int64_t const row_bytes = hidden * size_of(dtype);
   std::int64_t const choices = known.num_tokens * lists.columns;
-  BudgetStep const step{lists,   state_->comm, stream, hidden, internal::payload_digest(known, dtype, dtype, hidden),
-                        deadline};
+  BudgetStep const step{
+      lists,   state_->comm, stream, hidden, internal::payload_digest(known, expert_rows.dtype(), dtype, hidden),
+      deadline};
+  on.rows = state_->as_dtype(rows_of(expert_rows), expert_rows.dtype(), dtype, stream);
   state_->watch_slot_weights(plan, inputs.weights, stream);
   BudgetChoicesParams entries{};
   entries.exchange = bring_results(step, on, row_bytes);

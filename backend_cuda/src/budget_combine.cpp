@@ -15,9 +15,10 @@ namespace {
 struct Operands {
   CombineRecipe const& recipe;
   CombineInputs const& inputs;
-  ConstTensorView rows;
+  ConstRows rows;  ///< of out's dtype
   TensorView out;
   bool sends_weights;  ///< of partials; else those of the dispatch are used
+  DeviceScratch& rank_sums;
 
   [[nodiscard]] bool weights_f64() const { return sends_weights && inputs.weights.dtype() == DType::f64; }
 };
@@ -47,6 +48,29 @@ SumRowsParams sum_of_slots(BudgetStep const& step, DType row_dtype, void const* 
           step.hidden};
 }
 
+/// rank_partial of the rows in the slots: ranks' sums as they would have travelled, then one sum per token.
+void sum_ranks(BudgetStep const& step, Operands const& on, void const* weights) {
+  BudgetPlan::Lists const& lists = step.lists;
+  Wire const wire = wire_of(on.recipe, on.out.dtype(), false);
+  std::int64_t const tokens = lists.skeleton.num_tokens;
+  std::int64_t const sums = tokens * lists.ranks_of_token;
+  launch_budget_rank_sums(
+      {lists.join_begin.as<std::int64_t const>(), lists.join_terms.as<std::int64_t const>(), lists.single.slot_rows,
+       tokens, lists.ranks_of_token, lists.rank_begin.as<std::int64_t>(), lists.rank_terms.as<std::int64_t>()},
+      step.stream);
+  SumRowsParams add = sum_of_slots(step, on.out.dtype(), weights, on.out);
+  add.output = on.rank_sums.reserve(checked_mul(checked_mul(sums, step.hidden), size_of(wire.dtype)));
+  add.out_dtype = wire.dtype;
+  add.term_begin = lists.rank_begin.as<std::int64_t const>();
+  add.num_sums = sums;
+  launch_sum_rows(wire.add, add, step.stream);
+  SumRowsParams join = sum_of_slots(step, wire.dtype, nullptr, on.out);
+  join.rows = add.output;
+  join.term_begin = lists.first_rank_sum.as<std::int64_t const>();
+  join.term_rows = lists.rank_terms.as<std::int64_t const>();
+  launch_sum_rows(wire.join, join, step.stream);
+}
+
 void combine_singles(BudgetStep const& step, Operands const& on) {
   NvtxRange const range("sum rows");
   BudgetPlan::Lists& lists = step.lists;
@@ -55,7 +79,7 @@ void combine_singles(BudgetStep const& step, Operands const& on) {
   require_slot_row(lists, row_bytes, "expert rows");
   BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
   launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
-  gather_slots(step, on.rows.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
+  gather_slots(step, on.rows.data, lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
   lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), {{lists.slots, row_bytes}});
   lists.sent_back = {&route, row_bytes};
 
@@ -65,7 +89,9 @@ void combine_singles(BudgetStep const& step, Operands const& on) {
   join.term_weights = lists.term_weights.data();
   join.output_f64 = on.weights_f64() && is_exact(on.recipe);
   join.experts = on.recipe.order == SumOrder::source_expert ? lists.experts : nullptr;
+  join.by_row = on.recipe.order == SumOrder::rank_then_expert;
   launch_budget_join(join, step.stream);
+  if (join.by_row) return sum_ranks(step, on, join.term_weights);
   SumRowsParams const sum = sum_of_slots(step, on.out.dtype(), join.term_weights, on.out);
   if (is_exact(on.recipe))
     return launch_exact_rows({sum, join.output_f64, shared_term(on.recipe, on.inputs)}, step.stream);
@@ -104,7 +130,7 @@ void combine_partials(BudgetStep const& step, Operands const& on) {
   BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
   launch_budget_send_partials(exchange, expansion, lists.partial_begin.as<std::int64_t>(), step.stream);
   DType const held = exact ? dtype : wire.dtype;
-  SumRowsParams const add{on.rows.data(),
+  SumRowsParams const add{on.rows.data,
                           dtype,
                           lists.slots.data(),
                           held,
@@ -126,24 +152,21 @@ void combine_partials(BudgetStep const& step, Operands const& on) {
 }
 
 /// What every combine over slots checks.
-void require_operands(BudgetPlan const& plan, CombineRecipe const& recipe, Operands const& on, bool by_partials) {
+void require_operands(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView const& rows,
+                      Operands const& on, bool by_partials) {
   BudgetPlan::Lists const& lists = plan.lists();
   DispatchPlan const& known = lists.skeleton;
-  std::int64_t const hidden = require_matrix("expert rows", on.rows, plan.expert_rows(), known.rank);
+  std::int64_t const hidden = require_matrix("expert rows", rows, plan.expert_rows(), known.rank);
   require_same_hidden(hidden, require_matrix("combined tokens", on.out, known.num_tokens, known.rank), known.rank);
-  require_row_dtype(on.out.dtype(), known.rank);
-  SWITCHYARD_REQUIRE(on.rows.dtype() == on.out.dtype(), unsupported,
-                     "rank {} combines {} expert rows into {} tokens over slots of fixed size: round them first, or "
-                     "use a DevicePlan",
-                     known.rank.value(), to_string(on.rows.dtype()), to_string(on.out.dtype()));
+  require_expert_dtype(known, rows.dtype(), on.out.dtype());
   if (on.sends_weights) require_weights(known, on.inputs.weights);
   require_shared_rows(known, on.inputs, hidden, on.out.dtype());
   require_join_bias(known, recipe, on.inputs, hidden);
   bool const has_slots = by_partials ? lists.carried.slot_rows > 0 : lists.single.slot_rows > 0;
-  SWITCHYARD_REQUIRE(has_slots && (by_partials || recipe.order != SumOrder::rank_then_expert), unsupported,
-                     "{} of rank {} needs single rows back, for which the plan has {} rows of slots, in an order at "
-                     "the source: give BudgetOptions::single_rows, let partials return, or use a DevicePlan",
-                     to_string(recipe), known.rank.value(), lists.single.slot_rows);
+  SWITCHYARD_REQUIRE(has_slots, unsupported,
+                     "{} of rank {} needs single rows back, for which the plan has no slots: give "
+                     "BudgetOptions::single_rows, let partials return, or use a DevicePlan",
+                     to_string(recipe), known.rank.value());
 }
 
 }  // namespace
@@ -166,14 +189,14 @@ void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe co
   require_supported(known, recipe, inputs.route);
   require_plan(known);
   bool const by_partials = sends_partials(known, recipe, inputs.route);
-  Operands const operands{recipe, inputs, expert_rows, out,
-                          !by_partials || call.sends_weights || !lists.carries_weights()};
-  require_operands(plan, recipe, operands, by_partials);
+  Operands operands{recipe, inputs, {}, out, !by_partials || call.sends_weights || !lists.carries_weights(), partials};
+  require_operands(plan, recipe, expert_rows, operands, by_partials);
   std::int64_t const hidden = out.extent(1);
   auto const payload = internal::payload_digest(known, expert_rows.dtype(), out.dtype(), hidden);
   bool const f64 = operands.weights_f64();
   BudgetStep const step{
       lists, comm, call.stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), call.deadline};
+  operands.rows = as_dtype(rows_of(expert_rows), expert_rows.dtype(), out.dtype(), call.stream);
   if (operands.sends_weights) watch_slot_weights(plan, inputs.weights, call.stream);
   if (by_partials)
     combine_partials(step, operands);

@@ -143,9 +143,22 @@ struct BudgetJoinParams {
   bool output_f64;
   std::int32_t const* experts;  ///< [tokens, columns]: terms in their order, equal ones by column; null: by column
   std::int64_t columns;
+  bool by_row;  ///< terms in the order of the plan's rows: by rank, then local expert, then column
 };
 /// The group's verdict, and the terms.
 void launch_budget_join(BudgetJoinParams const& params, StreamView stream);
+
+/// Terms of every token, a rank's beside each other, cut into one sum per rank.
+struct BudgetRankSumsParams {
+  std::int64_t const* join_begin;  ///< [tokens + 1]
+  std::int64_t const* join_terms;  ///< rows of the slots
+  std::int64_t slot_rows;
+  std::int64_t tokens;
+  std::int64_t ranks_of_token;  ///< as many sums stand for every token, those behind its ranks' are empty
+  std::int64_t* rank_begin;     ///< [tokens * ranks_of_token + 1]
+  std::int64_t* rank_terms;     ///< [tokens * ranks_of_token] the sum of that number, negative for an empty one
+};
+void launch_budget_rank_sums(BudgetRankSumsParams const& params, StreamView stream);
 
 /// Only the words: what stands in the slots was written another way.
 void launch_budget_say(BudgetExchange const& exchange, StreamView stream);

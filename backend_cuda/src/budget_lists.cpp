@@ -81,6 +81,13 @@ void BudgetPlan::Lists::add_terms() {
   Integers numbers(to_size(in_step));
   std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
   choices = upload(numbers, stream);
+  ranks_of_token = std::min<std::int64_t>(columns, options.planner.grid.ep);
+  Integers first(to_size(most_tokens()) + 1);
+  for (std::size_t token = 0; token < first.size(); ++token)
+    first[token] = static_cast<std::int64_t>(token) * ranks_of_token;
+  first_rank_sum = upload(first, stream);
+  rank_begin = device_list<std::int64_t>(first.back() + 1);
+  rank_terms = device_list<std::int64_t>(first.back());
   for (std::int64_t& choice : numbers) choice /= columns;
   token_of_choice = upload(numbers, stream);
   arrived_choice = device_list<std::int64_t>(in_step);

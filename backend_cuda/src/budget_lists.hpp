@@ -106,6 +106,10 @@ struct BudgetPlan::Lists {
   DeviceBuffer partial_begin;
   DeviceBuffer join_begin;
   DeviceBuffer join_terms;
+  std::int64_t ranks_of_token = 0;  ///< whose experts one token can have
+  DeviceBuffer rank_begin;          ///< as BudgetRankSumsParams, where single rows travel
+  DeviceBuffer rank_terms;
+  DeviceBuffer first_rank_sum;  ///< [tokens + 1] multiples of ranks_of_token
   DeviceBuffer expert_weights;  ///< [expert rows] f32 in the expansion's order, of the last dispatch
   DeviceBuffer term_weights;    ///< of terms at the source or at the experts, f64 at most
   DeviceBuffer row_begin;       ///< chunks

@@ -72,7 +72,6 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   require_same_hidden(hidden, require_matrix("expert rows", rows, plan.expert_rows(), known.rank), known.rank);
   SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype(), shape_mismatch, "rank {} dispatches {} tokens into {} rows",
                      known.rank.value(), to_string(tokens.dtype()), to_string(rows.dtype()));
-  require_row_dtype(tokens.dtype(), known.rank);
   std::int64_t const row_bytes = hidden * size_of(tokens.dtype());
   require_slot_row(lists, row_bytes, "tokens");
 

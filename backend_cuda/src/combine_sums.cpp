@@ -58,15 +58,11 @@ ConstRows CudaExecutor::State::expert_results(StepContext const& context, Combin
   DispatchPlan const& plan = context.lists.plan;
   std::int64_t const row_bytes = context.hidden * size_of(dtype);
   bool const joins = recipe.tp_join == TpJoin::tree_then_row && plan.setup.grid.tp > 1;
-  if (!joins && in_dtype == dtype) return in;
+  if (!joins) return as_dtype(in, in_dtype, dtype, context.stream);
   Rows const all{results.reserve(checked_mul(in.count, row_bytes)), in.count, row_bytes};
-  if (!joins) {
-    convert_rows(context, in, in_dtype, all, dtype);
-    return all;
-  }
   if (in_dtype != DType::f32) {
     Rows const floats = next_rows(in.count, context.hidden * std::int64_t{sizeof(float)});
-    convert_rows(context, in, in_dtype, floats, DType::f32);
+    convert_rows(in, in_dtype, floats, DType::f32, context.stream);
     in = floats;
   }
   GroupGather const share = internal::share_of_rows(plan, in.count);

@@ -34,16 +34,12 @@ void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, 
                      plan.rank.value(), to_string(shared.dtype()), to_string(dtype));
 }
 
-namespace {
-
 void require_expert_dtype(DispatchPlan const& plan, DType rows, DType result) {
   require_row_dtype(result, plan.rank);
   SWITCHYARD_REQUIRE(rows == result || rows == DType::f32, shape_mismatch,
                      "rank {} combines {} expert rows into {} tokens: pass rows of the same dtype, or f32",
                      plan.rank.value(), to_string(rows), to_string(result));
 }
-
-}  // namespace
 
 CudaExecutor::CudaExecutor(DeviceCommunicator& comm) : state_(std::make_unique<State>(comm)) {}
 CudaExecutor::~CudaExecutor() = default;
@@ -59,7 +55,6 @@ void CudaExecutor::dispatch(DevicePlan const& device_plan, ConstTensorView token
   require_same_hidden(hidden, require_matrix("expert rows", rows, plan.num_expert_rows(), plan.rank), plan.rank);
   SWITCHYARD_REQUIRE(tokens.dtype() == rows.dtype(), shape_mismatch, "rank {} dispatches {} tokens into {} rows",
                      plan.rank.value(), to_string(tokens.dtype()), to_string(rows.dtype()));
-  require_row_dtype(tokens.dtype(), plan.rank);
   StepContext const context{device_plan.lists(), stream, hidden,
                             internal::payload_digest(plan, tokens.dtype(), rows.dtype(), hidden), deadline};
   Rows const out = rows_of(rows);

@@ -15,20 +15,18 @@ namespace {
 
 constexpr std::int64_t kFloatBytes = sizeof(float);
 
-void widen_rows(StepContext const& context, ConstRows in, DType dtype, Rows out) {
-  std::int64_t const count = in.count * context.hidden;
+void widen_rows(ConstRows in, DType dtype, Rows out, StreamView stream) {
+  std::int64_t const count = in.count * in.row_bytes / size_of(dtype);
   auto* const floats = static_cast<float*>(out.data);
-  if (dtype == DType::bf16)
-    return launch_widen<bf16_t>({static_cast<bf16_t const*>(in.data), floats, count}, context.stream);
-  launch_widen<f16_t>({static_cast<f16_t const*>(in.data), floats, count}, context.stream);
+  if (dtype == DType::bf16) return launch_widen<bf16_t>({static_cast<bf16_t const*>(in.data), floats, count}, stream);
+  launch_widen<f16_t>({static_cast<f16_t const*>(in.data), floats, count}, stream);
 }
 
-void narrow_rows(StepContext const& context, ConstRows in, DType dtype, Rows out) {
-  std::int64_t const count = in.count * context.hidden;
+void narrow_rows(ConstRows in, DType dtype, Rows out, StreamView stream) {
+  std::int64_t const count = in.count * in.row_bytes / kFloatBytes;
   auto const* const floats = static_cast<float const*>(in.data);
-  if (dtype == DType::bf16)
-    return launch_narrow<bf16_t>({floats, static_cast<bf16_t*>(out.data), count}, context.stream);
-  launch_narrow<f16_t>({floats, static_cast<f16_t*>(out.data), count}, context.stream);
+  if (dtype == DType::bf16) return launch_narrow<bf16_t>({floats, static_cast<bf16_t*>(out.data), count}, stream);
+  launch_narrow<f16_t>({floats, static_cast<f16_t*>(out.data), count}, stream);
 }
 
 void const* row_at(ConstRows rows, std::int64_t row) {
@@ -93,12 +91,12 @@ Rows rows_of(TensorView const& view) {
   return {view.data(), view.extent(0), view.extent(1) * size_of(view.dtype())};
 }
 
-void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows out, DType out_dtype) {
-  if (in_dtype != out_dtype && out_dtype == DType::f32) return widen_rows(context, in, in_dtype, out);
-  if (in_dtype != out_dtype) return narrow_rows(context, in, out_dtype, out);
+void convert_rows(ConstRows in, DType in_dtype, Rows out, DType out_dtype, StreamView stream) {
+  if (in_dtype != out_dtype && out_dtype == DType::f32) return widen_rows(in, in_dtype, out, stream);
+  if (in_dtype != out_dtype) return narrow_rows(in, out_dtype, out, stream);
   if (in.count * in.row_bytes == 0) return;
-  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(out.data, in.data, to_size(in.count * in.row_bytes), cudaMemcpyDeviceToDevice,
-                                      context.stream.handle()));
+  SWITCHYARD_CUDA_TRY(
+      cudaMemcpyAsync(out.data, in.data, to_size(in.count * in.row_bytes), cudaMemcpyDeviceToDevice, stream.handle()));
 }
 
 TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> const& bias, bool in_shares) {
@@ -123,6 +121,14 @@ void CudaExecutor::State::require_plan(DispatchPlan const& plan) const {
 Rows CudaExecutor::State::next_rows(std::int64_t count, std::int64_t row_bytes) {
   turn = 1 - turn;
   return {alternating[turn].reserve(checked_mul(count, row_bytes)), count, row_bytes};
+}
+
+ConstRows CudaExecutor::State::as_dtype(ConstRows in, DType in_dtype, DType dtype, StreamView stream) {
+  if (in_dtype == dtype) return in;
+  std::int64_t const row_bytes = in.row_bytes / size_of(in_dtype) * size_of(dtype);
+  Rows const converted{results.reserve(checked_mul(in.count, row_bytes)), in.count, row_bytes};
+  convert_rows(in, in_dtype, converted, dtype, stream);
+  return converted;
 }
 
 void CudaExecutor::State::move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out) {
@@ -197,7 +203,7 @@ ConstRows CudaExecutor::State::bring_home(StepContext const& context, ConstRows 
   bool const joins = std::any_of(path.steps.begin(), path.steps.end(), adds);
   auto const convert = [&](DType wanted) {
     Rows const converted = next_rows(current.count, context.hidden * size_of(wanted));
-    convert_rows(context, current, current_dtype, converted, wanted);
+    convert_rows(current, current_dtype, converted, wanted, context.stream);
     current = converted;
     current_dtype = wanted;
   };

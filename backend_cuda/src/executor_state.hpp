@@ -43,11 +43,13 @@ void require_same_hidden(std::int64_t first, std::int64_t second, RankId rank);
 /// @throws Error{unsupported} unless rows of it can be computed with.
 void require_row_dtype(DType dtype, RankId rank);
 /// Check operands of a combine of `plan`. @throws Error{shape_mismatch, unsupported}
+void require_expert_dtype(DispatchPlan const& plan, DType rows, DType result);
 void require_weights(DispatchPlan const& plan, ConstTensorView const& weights);
 void require_shared_rows(DispatchPlan const& plan, CombineInputs const& inputs, std::int64_t hidden, DType dtype);
 [[nodiscard]] ConstRows rows_of(ConstTensorView const& view);
 [[nodiscard]] Rows rows_of(TensorView const& view);
-void convert_rows(StepContext const& context, ConstRows in, DType in_dtype, Rows out, DType out_dtype);
+/// @param out as many rows of `out_dtype`, one of the two dtypes is f32 or they are equal
+void convert_rows(ConstRows in, DType in_dtype, Rows out, DType out_dtype, StreamView stream);
 /// What a tree sum adds to the rows that this rank joins.
 [[nodiscard]] TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> const& bias,
                                  bool in_shares);
@@ -73,6 +75,8 @@ struct CudaExecutor::State {
   /// @return every (token, slot) row of this rank's tokens, of `dtype`.
   ConstRows bring_home(StepContext const& context, ConstRows current, DType current_dtype, DType dtype,
                        std::optional<ConstTensorView> const& join_bias);
+  /// `in` where it is of `dtype`, else converted in scratch memory.
+  ConstRows as_dtype(ConstRows in, DType in_dtype, DType dtype, StreamView stream);
   /// Rows of `dtype`, joined over the TP ranks of an expert and present on each of them.
   ConstRows expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
                            DType dtype, std::optional<ConstTensorView> const& join_bias);

@@ -9,7 +9,9 @@
 #include "executor_cases.hpp"
 #include "graph_replay.hpp"
 #include "poisoned.hpp"
+#include "switchyard/cpu/quantize.hpp"
 #include "switchyard/cuda/budget_plan.hpp"
+#include "switchyard/cuda/quantize.hpp"
 #include "switchyard/cuda/sums.hpp"
 
 namespace cross_backend {
@@ -122,28 +124,77 @@ class BudgetRank {
     return dispatch(names, 1);
   }
 
+  /// Tokens as packets of e4m3 codes and a scale for every four of them, quantised on either backend.
+  void compare_packets() {
+    QuantSpec const spec{QuantScheme::fp8_group, 4};
+    constexpr std::int64_t kColumns = 12;
+    constexpr std::int64_t kPacket = kColumns + kColumns / 4 * 4;
+    std::vector<bf16_t> tokens;
+    for (std::int64_t i = 0; i < part_.count * kColumns; ++i)
+      tokens.push_back(to_bf16(static_cast<float>((i * 37 + part_.first) % 509) / 64.0F - 3.0F));
+    auto const quantised =
+        cpu::quantize(spec, ConstTensorView::matrix(std::span<bf16_t const>(tokens), part_.count, kColumns));
+    std::vector<float> packets(static_cast<std::size_t>(part_.count * kPacket / 4));
+    for (std::int64_t token = 0; token < part_.count; ++token) {
+      auto* const to = reinterpret_cast<std::byte*>(packets.data()) + token * kPacket;
+      std::memcpy(to, quantised.codes.data() + token * kColumns, kColumns);
+      std::memcpy(to + kColumns, quantised.scales.data() + token * kColumns, kColumns);
+    }
+    std::vector<float> expected(static_cast<std::size_t>(budget_.expert_rows() * kPacket / 4), poison<float>());
+    cpu_.dispatch(plan_, host(packets, part_.count, kPacket / 4), host(expected, plan_.num_expert_rows(), kPacket / 4));
+    auto const values = cuda::upload(tokens, stream_);
+    auto const in = poisoned<std::uint8_t>(part_.count * kPacket, stream_);
+    auto const out = poisoned<std::uint8_t>(budget_.expert_rows() * kPacket, stream_);
+    cuda::QuantizeParams params{
+        values.data(), DType::bf16, part_.count, kColumns, in.as<std::byte>(), in.as<std::byte>() + kColumns,
+        kPacket,       kPacket};
+    cuda::launch_quantize(spec, params, stream_);
+    gpu_.dispatch(budget_, in.view(DType::u8, {part_.count, kPacket}),
+                  out.view(DType::u8, {budget_.expert_rows(), kPacket}), stream_);
+    gpu_.check(budget_, stream_);
+    compare("packets", kPacket / 4, expected, cuda::download<float>(out, stream_));
+  }
+
+  /// What experts return, in f32 with bits that tokens of a narrower dtype have not.
+  template <typename T>
+  std::vector<float> wide_rows(std::vector<float> const& payload) const {
+    auto rows = support::expert_rows<T>(case_.batch, run_, plan_, payload);
+    for (float& value : rows) value *= 1.0009765625F;
+    return rows;
+  }
+  template <typename T>
+  std::vector<T> narrow_rows(std::vector<float> const& payload) const {
+    std::vector<T> rows;
+    for (float const value : support::expert_rows<T>(case_.batch, run_, plan_, payload))
+      rows.push_back(support::narrowed<T>(value));
+    return rows;
+  }
+
   template <typename T>
   void compare_recipes(std::vector<float> const& payload) {
-    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
-    std::vector<T> rows;
-    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
+    auto const rows = narrow_rows<T>(payload);
+    auto const wide = wide_rows<T>(payload);
     std::vector<T> shared;
     for (int token = 0; token < part_.count; ++token)
       for (std::int64_t column = 0; column < case_.batch.hidden; ++column)
         shared.push_back(support::shared_element<T>(case_.batch, part_.first + token, column));
     for (auto const name : recipe_names())
-      for (auto const route : {CombineRoute::automatic, CombineRoute::partials})
+      for (auto const route : {CombineRoute::automatic, CombineRoute::partials, CombineRoute::rows})
         for (bool const f64 : {false, true}) {
           CombineRecipe const recipe = *parse_recipe(name);
           if (!is_offered(recipe, route)) continue;
           if (f64 && uses_carried(recipe, route)) continue;
-          combine(recipe, route, f64, rows, shared, f64 || name == "exact_with_shared_expert");
+          bool const use_shared = f64 || name == "exact_with_shared_expert";
+          if (f64)
+            combine<T>(recipe, route, f64, wide, shared, use_shared);
+          else
+            combine<T>(recipe, route, f64, rows, shared, use_shared);
         }
   }
 
   [[nodiscard]] bool is_offered(CombineRecipe const& recipe, CombineRoute route) const {
     if (!recipe_support(plan_, recipe, route)) return false;
-    return sends_partials(plan_, recipe, route) || recipe.order != SumOrder::rank_then_expert;
+    return route != CombineRoute::rows || sends_partials(plan_, recipe, CombineRoute::automatic);
   }
 
   /// Whether a combine takes the weights that came with the dispatch.
@@ -151,8 +202,8 @@ class BudgetRank {
     return case_.carries_weights && sends_partials(plan_, recipe, route);
   }
 
-  template <typename T>
-  void combine(CombineRecipe const& recipe, CombineRoute route, bool f64, std::vector<T> const& rows,
+  template <typename T, typename Row>
+  void combine(CombineRecipe const& recipe, CombineRoute route, bool f64, std::vector<Row> const& rows,
                std::vector<T> const& shared, bool use_shared) {
     std::int64_t const hidden = case_.batch.hidden;
     std::vector<T> expected(static_cast<std::size_t>(part_.count * hidden), poison<T>());
@@ -167,9 +218,7 @@ class BudgetRank {
     cpu_.combine(plan_, recipe, host(rows, plan_.num_expert_rows(), hidden), inputs,
                  host(expected, part_.count, hidden));
 
-    std::vector<T> padded = rows;
-    padded.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
-    auto const in = cuda::upload(padded, stream_);
+    auto const in = upload_rows(rows);
     auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
     auto const added = cuda::upload(shared, stream_);
     auto const out = poisoned<T>(part_.count * hidden, stream_);
@@ -178,7 +227,7 @@ class BudgetRank {
     if (!uses_carried(recipe, route))
       device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
     if (use_shared) device.shared_expert = device_matrix<T>(added, part_.count, hidden);
-    gpu_.combine(budget_, recipe, device_matrix<T>(in, budget_.expert_rows(), hidden), device,
+    gpu_.combine(budget_, recipe, device_matrix<Row>(in, budget_.expert_rows(), hidden), device,
                  device_matrix<T>(out, part_.count, hidden), stream_);
     gpu_.check(budget_, stream_);
     compare("combine " + std::string(name_of(recipe)) + (f64 ? " f64" : "") +
@@ -191,14 +240,11 @@ class BudgetRank {
   void compare_backward(CombineRecipe const& recipe, std::vector<float> const& payload) {
     if (!is_offered(recipe, CombineRoute::automatic)) return;
     std::int64_t const hidden = case_.batch.hidden;
-    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
-    std::vector<T> rows;
-    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
+    auto const rows = narrow_rows<T>(payload);
     std::vector<T> expected(static_cast<std::size_t>(part_.count * hidden), poison<T>());
     cpu_.dispatch_backward(plan_, recipe, host(rows, plan_.num_expert_rows(), hidden), experts_,
                            host(expected, part_.count, hidden));
-    rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
-    auto const in = cuda::upload(rows, stream_);
+    auto const in = upload_rows(rows);
     auto const out = poisoned<T>(part_.count * hidden, stream_);
     gpu_.dispatch_backward(budget_, recipe, device_matrix<T>(in, budget_.expert_rows(), hidden),
                            device_matrix<T>(out, part_.count, hidden), stream_);
@@ -207,12 +253,9 @@ class BudgetRank {
   }
 
   /// The gradients of a combine.
-  template <typename T>
-  void compare_combine_backward(std::vector<float> const& payload, bool f64) {
+  template <typename T, typename Row>
+  void compare_combine_backward(std::vector<Row> const& rows, bool f64) {
     std::int64_t const hidden = case_.batch.hidden;
-    auto const wide = support::expert_rows<T>(case_.batch, run_, plan_, payload);
-    std::vector<T> rows;
-    for (float const value : wide) rows.push_back(support::narrowed<T>(value));
     std::vector<T> gradients;
     for (int token = 0; token < part_.count; ++token)
       for (std::int64_t column = 0; column < hidden; ++column)
@@ -227,8 +270,7 @@ class BudgetRank {
     cpu_.combine_backward(plan_, host(gradients, part_.count, hidden), host(rows, plan_.num_expert_rows(), hidden),
                           inputs, host(row_gradients, plan_.num_expert_rows(), hidden), weight_gradients);
 
-    rows.resize(static_cast<std::size_t>(budget_.expert_rows() * hidden), poison<T>());
-    auto const results = cuda::upload(rows, stream_);
+    auto const results = upload_rows(rows);
     auto const in = cuda::upload(gradients, stream_);
     auto const weights = f64 ? cuda::upload(part_.weights, stream_) : cuda::upload(weights_f32(), stream_);
     auto const gpu_rows = poisoned<T>(budget_.expert_rows() * hidden, stream_);
@@ -236,7 +278,7 @@ class BudgetRank {
     cuda::CombineInputs device;
     device.weights = weights.view(f64 ? DType::f64 : DType::f32, {part_.count, plan_.slot_columns});
     gpu_.combine_backward(budget_, device_matrix<T>(in, part_.count, hidden),
-                          device_matrix<T>(results, budget_.expert_rows(), hidden), device,
+                          device_matrix<Row>(results, budget_.expert_rows(), hidden), device,
                           device_matrix<T>(gpu_rows, budget_.expert_rows(), hidden),
                           device_matrix<float>(gpu_weights, part_.count, plan_.slot_columns), stream_);
     gpu_.check(budget_, stream_);
@@ -253,8 +295,10 @@ class BudgetRank {
     compare_recipes<f16_t>(names);
     compare_backward<bf16_t>(CombineRecipe::source_expert_order(), names);
     compare_backward<bf16_t>(CombineRecipe::rank_partial(), names);
-    compare_combine_backward<float>(names, false);
-    compare_combine_backward<bf16_t>(names, true);
+    compare_combine_backward<float>(narrow_rows<float>(names), false);
+    compare_combine_backward<bf16_t>(narrow_rows<bf16_t>(names), true);
+    compare_combine_backward<f16_t>(wide_rows<f16_t>(names), false);
+    compare_packets();
     compare_traffic();
   }
 
@@ -299,6 +343,13 @@ class BudgetRank {
   }
 
  private:
+  /// Expert rows, poisoned behind the plan's.
+  template <typename Row>
+  cuda::DeviceBuffer upload_rows(std::vector<Row> rows) const {
+    rows.resize(static_cast<std::size_t>(budget_.expert_rows() * case_.batch.hidden), poison<Row>());
+    return cuda::upload(rows, stream_);
+  }
+
   PairReport& report_;
   BudgetCase case_;
   RecipeRun run_;

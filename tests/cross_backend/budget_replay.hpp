@@ -127,6 +127,7 @@ inline void replay_all(PairReport& report, Communicator& comm, cuda::DeviceCommu
   replay_budgets(report, comm, unchecked, Dispatcher::flex, CombineRecipe::rank_partial());
   replay_budgets(report, comm, unchecked, Dispatcher::flex, CombineRecipe::source_slot_order());
   replay_budgets(report, comm, unchecked, Dispatcher::alltoall_rank_major, CombineRecipe::source_slot_order());
+  replay_budgets(report, comm, unchecked, Dispatcher::alltoall_rank_major, CombineRecipe::rank_partial());
   replay_budgets(report, comm, unchecked, Dispatcher::allgather, CombineRecipe::exact());
 }
 

@@ -31,11 +31,12 @@ struct CombineInputs {
 /// Executes a plan forward (dispatch) and inverted in reverse (combine) on device memory, with exact splits known to
 /// the host.
 ///
-/// Rows are f32, bf16 or f16 matrices, contiguous, on the device. Calls are collective over the communicator and return
-/// when their work is issued to `stream`; operands stay untouched until the stream passes it. Scratch memory is kept
-/// between calls, so that steps of equal size allocate nothing; one object must not be used by two threads at once, and
-/// its calls use one stream at a time. Not for capture: a call compares exchanges with its peers on the host. Errors as
-/// CpuExecutor's, but for NaN weights: see check().
+/// Rows are f32, bf16 or f16 matrices, contiguous, on the device; dispatch, which only moves them, takes any dtype, as
+/// for packets of codes and their scales (launch_quantize() with strides). Calls are collective over the communicator
+/// and return when their work is issued to `stream`; operands stay untouched until the stream passes it. Scratch memory
+/// is kept between calls, so that steps of equal size allocate nothing; one object must not be used by two threads at
+/// once, and its calls use one stream at a time. Not for capture: a call compares exchanges with its peers on the host.
+/// Errors as CpuExecutor's, but for NaN weights: see check().
 class CudaExecutor {
  public:
   /// @param comm outlives the executor; its size must be the plans' world. Binds to the current device.
@@ -75,14 +76,15 @@ class CudaExecutor {
   /// written, all after an error. @throws Error{unsupported} also for rows wider than the plan's slots
   void dispatch(BudgetPlan const& plan, ConstTensorView tokens, TensorView rows, StreamView stream,
                 std::optional<Duration> deadline = {});
-  /// combine() by it. @param expert_rows [plan.expert_rows(), H] of out's dtype. After an error tokens are zeros, but
-  /// for their shared expert. @throws Error{unsupported} also for single rows where the plan has no slots for them, and
-  /// for rank_partial of single rows
+  /// combine() by it. @param expert_rows [plan.expert_rows(), H] of out's dtype or f32. After an error tokens are
+  /// zeros, but for their shared expert. @throws Error{unsupported} also for single rows where the plan has no slots
+  /// for them
   void combine(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                CombineInputs const& inputs, TensorView out, StreamView stream, std::optional<Duration> deadline = {});
   void dispatch_backward(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView row_gradients,
                          TensorView token_gradients, StreamView stream, std::optional<Duration> deadline = {});
-  /// Needs slots for single rows. @param expert_rows, row_gradients [plan.expert_rows(), H] of out_gradients' dtype
+  /// Needs slots for single rows. @param expert_rows [plan.expert_rows(), H] of out_gradients' dtype or f32 @param
+  /// row_gradients [plan.expert_rows(), H] of out_gradients' dtype
   void combine_backward(BudgetPlan const& plan, ConstTensorView out_gradients, ConstTensorView expert_rows,
                         CombineInputs const& inputs, TensorView row_gradients, TensorView weight_gradients,
                         StreamView stream, std::optional<Duration> deadline = {});
