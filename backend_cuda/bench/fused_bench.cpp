@@ -14,7 +14,7 @@ namespace {
 
 using namespace switchyard;  // NOLINT: a program, not a header
 
-/// Dispatch, combine and both with a ready plan: launched, in a row, and in a row of replays.
+/// Dispatch, combine and both with a ready plan: launched, together, in a row, and in a row of replays.
 void bench_ready(RankBench& bench, cuda::FusedExecutor& executor, DispatchPlan const& plan) {
   cuda::DevicePlan const device_plan(plan);
   auto fused_plan = executor.prepare(device_plan);
@@ -36,7 +36,7 @@ void bench_ready(RankBench& bench, cuda::FusedExecutor& executor, DispatchPlan c
   double const bytes = static_cast<double>(plan.num_expert_rows() * kRowBytes);
   for (auto const& [name, work, ways] : {std::tuple{"dispatch", dispatch, 1.0}, std::tuple{"combine", combine, 1.0},
                                          std::tuple{"round trip", both, 2.0}}) {
-    bench.board.hand_in(name + tail, fields, ways * bytes, bench.sample(work));
+    bench.hand_in_single(name + tail, fields, ways * bytes, work);
     bench.board.hand_in(name + tail + in_a_row, fields, ways * bytes, bench.sample(work, kBurst));
     CapturedSteps const steps(bench.stream, work);
     bench.board.hand_in(name + (", graph," + tail) + in_a_row, fields, ways * bytes,

@@ -1,32 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "peer_copies.hpp"
 
-#include <cuda_runtime_api.h>
-
-#include "switchyard/types/error.hpp"
+#include "peer_access.hpp"
 
 namespace gpu_bench {
 
 using namespace switchyard;  // NOLINT: a program, not a header
 
 namespace {
-
-void require(cudaError_t status, char const* call) {
-  if (status != cudaSuccess) throw Error(ErrorCode::cuda, std::string(call) + ": " + cudaGetErrorString(status));
-}
-
-/// Copies work without it, by way of the host.
-void enable_access(int device, int peer) {
-  int can = 0;
-  require(cudaDeviceCanAccessPeer(&can, device, peer), "cudaDeviceCanAccessPeer");
-  if (can == 0) return;
-  cudaError_t const status = cudaDeviceEnablePeerAccess(peer, 0);
-  if (status == cudaErrorPeerAccessAlreadyEnabled) {
-    static_cast<void>(cudaGetLastError());
-    return;
-  }
-  require(status, "cudaDeviceEnablePeerAccess");
-}
 
 /// @return [world] where this rank's message lands on every rank. All ranks are threads here, so pointers travel.
 std::vector<std::uint64_t> landings(Communicator& comm, std::span<cuda::DeviceReceive const> receives) {
@@ -48,7 +29,7 @@ PeerCopies::PeerCopies(Communicator& comm, std::span<cuda::DeviceSend const> sen
   auto const places = landings(comm, receives);
   for (auto const& send : sends) {
     if (send.bytes == 0) continue;
-    if (send.to != comm.rank()) enable_access(device_, send.to.value());
+    static_cast<void>(reach_peer(device_, send.to.value()));
     copies_.push_back(
         {reinterpret_cast<void*>(places[send.to.index()]), send.data, send.bytes, static_cast<int>(send.to.value())});
     streams_.emplace_back();

@@ -2,6 +2,7 @@
 /// RankBench: a rank's clock and the board on which ranks' samples meet; what benchmarks of dispatch share.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -50,6 +51,12 @@ struct RankBench {
 
   [[nodiscard]] std::vector<double> sample(std::function<void()> const& work, int burst = 1) const {
     return clock.sample(work, burst);
+  }
+  /// Calls one by one as hosts issue them, and once more as devices begin them together.
+  void hand_in_single(std::string const& name, Fields const& fields, double bytes,
+                      std::function<void()> const& work) const {
+    board.hand_in(name, fields, bytes, sample(work));
+    if (clock.gate.is_there()) board.hand_in(name + " together", fields, bytes, clock.sample_together(work));
   }
 };
 

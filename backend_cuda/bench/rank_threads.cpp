@@ -51,6 +51,22 @@ std::vector<double> RankClock::sample(std::function<void()> const& work, int bur
   return times;
 }
 
+std::vector<double> RankClock::sample_together(std::function<void()> const& work) {
+  if (!gate.is_there()) return {};
+  std::vector<double> times;
+  for (int i = -kWarmups; i < kSamples; ++i) {
+    stream.view().synchronize();
+    checked.barrier({.operation = "sample"});
+    gate.run(stream);
+    begin.view().record(stream);
+    work();
+    end.view().record(stream);
+    checked.wait(stream);
+    if (i >= 0) times.push_back(cuda::elapsed_us(begin, end));
+  }
+  return times;
+}
+
 std::vector<double> RankClock::sample_copies(PeerCopies& copies, int burst, int samples) {
   auto times = sample([&] { copies.run(stream, burst); }, 1, samples);
   for (double& time : times) time /= burst;
