@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "switchyard/experts/experts.hpp"
 #include "test_data.hpp"
 
 namespace cross_backend {
@@ -28,6 +29,8 @@ struct AlltoallVector {
   std::vector<std::int64_t> row_begin;   ///< [tokens + 1]
   std::vector<std::int64_t> token_rows;  ///< rows of every token in slot order; -1 = dropped
   std::vector<float> row_weights;
+  std::vector<switchyard::RowBlock> permuted_blocks{};  ///< [experts] rows of each after the permute
+  std::vector<switchyard::RowBlock> sorted_blocks{};    ///< [experts] and after the sort
 };
 
 namespace detail {
@@ -42,12 +45,15 @@ inline void route(AlltoallVector& v, std::uint64_t stream) {
     v.row_weights.push_back(wide_float(stream + 1, static_cast<std::uint64_t>(i)));
   }
   v.token_rows.assign(expert_of.size(), -1);
-  for (std::int64_t expert = 0; expert < s.num_experts; ++expert)
+  for (std::int64_t expert = 0; expert < s.num_experts; ++expert) {
+    auto const first = static_cast<std::int64_t>(v.permute.size());
     for (std::size_t i = 0; i < expert_of.size(); ++i) {
       if (expert_of[i] != expert) continue;
       v.token_rows[i] = static_cast<std::int64_t>(v.permute.size());
       v.permute.push_back(static_cast<std::int64_t>(i) / s.topk);
     }
+    v.permuted_blocks.push_back({first, static_cast<std::int64_t>(v.permute.size()) - first});
+  }
   for (std::int64_t token = 0; token <= s.num_tokens; ++token) v.row_begin.push_back(token * s.topk);
 }
 
@@ -64,11 +70,14 @@ inline AlltoallVector make_alltoall(AlltoallShape const& shape, std::uint64_t st
     begin.push_back(rows == 0 ? 0 : random_word(stream + 2, static_cast<std::uint64_t>(c)) % (rows + 1));
   begin.push_back(rows);
   std::sort(begin.begin(), begin.end());
-  for (std::int64_t expert = 0; expert < shape.num_experts; ++expert)
+  for (std::int64_t expert = 0; expert < shape.num_experts; ++expert) {
+    auto const first = static_cast<std::int64_t>(v.chunk_sort.size());
     for (std::int64_t source = 0; source < shape.num_sources; ++source) {
       auto const chunk = static_cast<std::size_t>(source * shape.num_experts + expert);
       for (std::int64_t row = begin[chunk]; row < begin[chunk + 1]; ++row) v.chunk_sort.push_back(row);
     }
+    v.sorted_blocks.push_back({first, static_cast<std::int64_t>(v.chunk_sort.size()) - first});
+  }
   return v;
 }
 

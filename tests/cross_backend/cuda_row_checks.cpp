@@ -5,6 +5,7 @@
 
 #include "alltoall_vector.hpp"
 #include "cuda_checks.hpp"
+#include "row_report.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/hd/combine_step.hpp"
@@ -83,6 +84,13 @@ std::size_t count_order_dependent(AlltoallVector v, std::vector<T> const& rows, 
 
 enum class RowData { any_bits, wide_exponents };
 
+/// Rows of one rank, by their tokens.
+std::vector<switchyard::RowTag> tags_of(std::vector<std::int64_t> const& tokens) {
+  std::vector<switchyard::RowTag> tags;
+  for (std::int64_t const token : tokens) tags.push_back({switchyard::RankId{0}, token});
+  return tags;
+}
+
 /// One vector through all stages; the chunk sort's result stands in for the expert outputs.
 template <typename T>
 void check_vector(BitReport& report, std::string const& dtype, AlltoallVector const& v, RowData kind,
@@ -95,13 +103,17 @@ void check_vector(BitReport& report, std::string const& dtype, AlltoallVector co
   for (std::size_t i = 0; i < tokens.size(); ++i)
     tokens[i] = as_row_element<T>(kind == RowData::any_bits ? any_float(20, i) : wide_float(21, i));
   std::vector<T> const permuted = gather_on_cpu(tokens, s.hidden, v.permute);
-  report.compare("permute " + name, permuted, gather_on_gpu(tokens, s.hidden, v.permute, stream));
+  auto const tags = tags_of(v.permute);
+  compare_rows(report, "permute " + name, {0, s.hidden, 1, v.permuted_blocks, {}, tags}, permuted,
+               gather_on_gpu(tokens, s.hidden, v.permute, stream));
   std::vector<T> const sorted = gather_on_cpu(permuted, s.hidden, v.chunk_sort);
-  report.compare("chunk sort " + name, sorted, gather_on_gpu(permuted, s.hidden, v.chunk_sort, stream));
+  auto const sorted_tags = tags_of(gather_on_cpu(v.permute, 1, v.chunk_sort));
+  compare_rows(report, "chunk sort " + name, {0, s.hidden, 1, v.sorted_blocks, {}, sorted_tags}, sorted,
+               gather_on_gpu(permuted, s.hidden, v.chunk_sort, stream));
   std::vector<T> const combined = combine_on_cpu(v, sorted);
   std::size_t const dependent = count_order_dependent(v, sorted, combined);
-  report.compare("combine " + name, combined, combine_on_gpu(v, sorted, stream),
-                 std::to_string(dependent) + " would have other bits in descending slot order");
+  compare_rows(report, "combine " + name, {0, s.hidden}, combined, combine_on_gpu(v, sorted, stream),
+               std::to_string(dependent) + " would have other bits in descending slot order");
 }
 
 /// Sums that cancel: two slots of every (token, column) hold +M and -M, the others small numbers that lose bits when
@@ -133,8 +145,8 @@ void check_cancelling(BitReport& report, std::string const& dtype, cuda::StreamV
   for (std::int64_t token = 0; token <= s.num_tokens; ++token) v.row_begin.push_back(token * s.topk);
   std::vector<T> const combined = combine_on_cpu(v, rows);
   std::size_t const dependent = count_order_dependent(v, rows, combined);
-  report.compare("combine " + dtype + " cancelling", combined, combine_on_gpu(v, rows, stream),
-                 std::to_string(dependent) + " would have other bits in descending slot order");
+  compare_rows(report, "combine " + dtype + " cancelling", {0, s.hidden}, combined, combine_on_gpu(v, rows, stream),
+               std::to_string(dependent) + " would have other bits in descending slot order");
   report.state(dependent > combined.size() / 10,
                "data " + dtype + " cancelling: the order decides over 10 % of the values");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One rank of the cases on which CpuExecutor and CudaExecutor are compared; how ranks are run is the caller's.
+/// One rank of the recipe batch (support/recipe_batch.hpp) on CpuExecutor and CudaExecutor; how ranks are run is the
+/// caller's.
 #pragma once
 
 #include <string>
@@ -16,20 +17,12 @@ using support::Dispatcher;
 using support::RecipeBatch;
 using support::RecipeRun;
 
-/// One dtype of one rank through all recipes, with one plan and one pair of executors.
+/// Every recipe that the plan offers, on every route that differs, with f32 and with f64 weights, a shared expert and
+/// rows of the tokens' dtype; and both gradients by every recipe. @param out_gradients [T, hidden]
 template <typename T>
-void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch const& part, DispatchPlan const& plan,
-                   ExecutorPair& pair, std::string const& base) {
-  std::vector<float> names;
-  for (int token = 0; token < part.count; ++token) names.push_back(static_cast<float>(1 + part.first + token));
-  auto const payload = pair.dispatch(names, 1);
-  PairOperands<T> operands;
-  operands.expert_rows = support::expert_rows<T>(batch, run, plan, payload);
-  operands.weights.assign(part.routing.weights().begin(), part.routing.weights().end());
-  operands.weights_f64 = part.weights;
-  for (int token = 0; token < part.count; ++token)
-    for (std::int64_t column = 0; column < batch.hidden; ++column)
-      operands.shared.push_back(support::shared_element<T>(batch, part.first + token, column));
+void combine_all(ExecutorPair& pair, DispatchPlan const& plan, PairOperands<T>& operands,
+                 std::vector<T> const& out_gradients, std::int64_t hidden, std::string const& base) {
+  bool const joins = plan.setup.grid.tp > 1 || plan.setup.hidden_shards > 1;
   for (auto const name : recipe_names()) {
     CombineRecipe const recipe = *parse_recipe(name);
     for (auto const route : {CombineRoute::automatic, CombineRoute::partials, CombineRoute::rows}) {
@@ -40,22 +33,39 @@ void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch c
       for (bool const f64 : {false, true}) {
         operands.use_f64 = f64;
         operands.use_shared = f64 || name == "exact_with_shared_expert";
-        operands.narrow_rows = run.grid.tp == 1 && f64;
+        operands.narrow_rows = !joins && f64;
         pair.rename(base + " " + std::string(name) + (f64 ? " f64" : " f32") +
                     (route == CombineRoute::partials ? " partials"
                      : route == CombineRoute::rows   ? " rows"
                                                      : ""));
-        pair.combine(recipe, route, operands, batch.hidden);
+        pair.combine(recipe, route, operands, hidden);
       }
     }
     if (!recipe_support(plan, recipe, CombineRoute::automatic)) continue;
     pair.rename(base + " " + std::string(name));
-    std::vector<T> gradients;
-    for (int token = 0; token < part.count; ++token)
-      for (std::int64_t column = 0; column < batch.hidden; ++column)
-        gradients.push_back(support::shared_element<T>(batch, part.first + token + 100, column));
-    pair.backward(recipe, operands, gradients, batch.hidden);
+    pair.backward(recipe, operands, out_gradients, hidden);
   }
+}
+
+/// One dtype of one rank through all recipes, with one plan and one pair of executors.
+template <typename T>
+void check_recipes(RecipeBatch const& batch, RecipeRun run, support::RankBatch const& part, DispatchPlan const& plan,
+                   ExecutorPair& pair, std::string const& base) {
+  std::vector<float> names;
+  for (int token = 0; token < part.count; ++token) names.push_back(static_cast<float>(1 + part.first + token));
+  pair.rename(base);
+  auto const payload = pair.dispatch(names, 1);
+  PairOperands<T> operands;
+  operands.expert_rows = support::expert_rows<T>(batch, run, plan, payload);
+  operands.weights.assign(part.routing.weights().begin(), part.routing.weights().end());
+  operands.weights_f64 = part.weights;
+  std::vector<T> gradients;
+  for (int token = 0; token < part.count; ++token)
+    for (std::int64_t column = 0; column < batch.hidden; ++column) {
+      operands.shared.push_back(support::shared_element<T>(batch, part.first + token, column));
+      gradients.push_back(support::shared_element<T>(batch, part.first + token + 100, column));
+    }
+  combine_all(pair, plan, operands, gradients, batch.hidden, base);
 }
 
 inline void recipe_rank(PairReport& report, RecipeBatch const& batch, RecipeRun const& run, cuda::ReceiveLayout layout,
@@ -64,29 +74,10 @@ inline void recipe_rank(PairReport& report, RecipeBatch const& batch, RecipeRun 
   auto const placement = ExpertPlacement::contiguous(1, batch.experts, run.grid.ep);
   auto const plan = support::plan_of(run, comm, part.routing, placement);
   std::vector<std::int32_t> const ids(part.routing.ids().begin(), part.routing.ids().end());
-  ExecutorPair pair(report, name, plan, {layout, ids}, comm, device_comm);
+  ExecutorPair pair(report, name, plan, placement, {layout, ids}, comm, device_comm);
   check_recipes<float>(batch, run, part, plan, pair, name + " f32");
   check_recipes<bf16_t>(batch, run, part, plan, pair, name + " bf16");
   check_recipes<f16_t>(batch, run, part, plan, pair, name + " f16");
-}
-
-template <typename T>
-void family_rank(PairReport& report, support::Family const& family, support::RunCase const& run,
-                 cuda::ReceiveLayout layout, std::string const& name, Communicator& comm,
-                 cuda::DeviceCommunicator& device_comm) {
-  auto const plan = support::plan_of(family, run, comm);
-  auto const routing = run.routing(comm.rank().value());
-  std::vector<std::int32_t> const ids(routing.ids().begin(), routing.ids().end());
-  ExecutorPair pair(report, name, plan, {layout, ids}, comm, device_comm);
-  auto const tokens = run.rows<T>(comm.rank().value(), plan.num_tokens);
-  auto const rows = pair.dispatch(tokens, run.hidden);
-  PairOperands<T> operands;
-  for (T const value : rows) operands.expert_rows.push_back(support::widened(value));
-  operands.weights.assign(routing.weights().begin(), routing.weights().end());
-  for (auto const recipe : {CombineRecipe::source_slot_order(), CombineRecipe::exact(), CombineRecipe::rank_partial()})
-    if (recipe_support(plan, recipe, CombineRoute::automatic))
-      pair.combine(recipe, CombineRoute::automatic, operands, run.hidden);
-  pair.backward(CombineRecipe::source_expert_order(), operands, tokens, run.hidden);
 }
 
 }  // namespace cross_backend

@@ -2,64 +2,17 @@
 /// ExecutorPair: one rank that runs the same call on CpuExecutor and on CudaExecutor and compares every byte.
 #pragma once
 
-#include <cstdio>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "executor_rows.hpp"
+#include "pair_report.hpp"
 #include "poisoned.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 
 namespace cross_backend {
-
-/// Counts comparisons of all ranks of all cases; prints the first differences.
-class PairReport {
- public:
-  void compared(std::size_t values) {
-    std::lock_guard const lock(mutex_);
-    ++comparisons_;
-    values_ += values;
-  }
-  void failed(std::string const& text) {
-    std::lock_guard const lock(mutex_);
-    if (++failures_ <= kShown) std::printf("FAILED %s\n", text.c_str());
-  }
-  [[nodiscard]] int failures() const { return failures_; }
-  [[nodiscard]] long comparisons() const { return comparisons_; }
-  [[nodiscard]] std::size_t values() const { return values_; }
-
- private:
-  static constexpr int kShown = 40;
-  std::mutex mutex_;
-  int failures_ = 0;
-  long comparisons_ = 0;
-  std::size_t values_ = 0;
-};
-
-/// Compares matrices of `columns` columns as bits and names rank, row and element of the first difference.
-template <typename T>
-void compare_bits(PairReport& report, std::string const& what, int rank, std::int64_t columns,
-                  std::vector<T> const& cpu, std::vector<T> const& gpu) {
-  report.compared(cpu.size());
-  if (cpu.size() != gpu.size())
-    return report.failed(what + ": rank " + std::to_string(rank) + " has " + std::to_string(cpu.size()) +
-                         " values on the CPU, " + std::to_string(gpu.size()) + " on the GPU");
-  std::size_t differing = 0;
-  std::size_t first = 0;
-  for (std::size_t i = 0; i < cpu.size(); ++i)
-    if (std::memcmp(&cpu[i], &gpu[i], sizeof(T)) != 0 && differing++ == 0) first = i;
-  if (differing == 0) return;
-  unsigned long long bits[2] = {};
-  std::memcpy(&bits[0], &cpu[first], sizeof(T));
-  std::memcpy(&bits[1], &gpu[first], sizeof(T));
-  char text[160];
-  auto const width = static_cast<std::size_t>(columns < 1 ? 1 : columns);
-  std::snprintf(text, sizeof text, ": rank %d, row %zu, element %zu: CPU 0x%llx, GPU 0x%llx; %zu of %zu differ", rank,
-                first / width, first % width, bits[0], bits[1], differing, cpu.size());
-  report.failed(what + text);
-}
 
 /// Host operands of one combine.
 template <typename T>
@@ -75,16 +28,18 @@ struct PairOperands {
 
 class ExecutorPair {
  public:
+  /// @param placement names the experts of the plan's slots in reports
   ExecutorPair(PairReport& report, std::string name, switchyard::DispatchPlan const& plan,
-               switchyard::cuda::DevicePlanOptions const& options, switchyard::Communicator& comm,
-               switchyard::cuda::DeviceCommunicator& device_comm)
+               switchyard::ExpertPlacement const& placement, switchyard::cuda::DevicePlanOptions const& options,
+               switchyard::Communicator& comm, switchyard::cuda::DeviceCommunicator& device_comm)
       : report_(report),
         name_(std::move(name)),
         plan_(plan),
         experts_(options.experts),
         device_plan_(plan, options),
         cpu_(comm),
-        gpu_(device_comm) {}
+        gpu_(device_comm),
+        row_names_(cpu_, plan, &placement) {}
 
   [[nodiscard]] switchyard::cpu::CpuExecutor& cpu() { return cpu_; }
   void rename(std::string name) { name_ = std::move(name); }
@@ -98,7 +53,7 @@ class ExecutorPair {
     auto const out = poisoned<T>(plan_.num_expert_rows() * hidden, stream_);
     gpu_.dispatch(device_plan_, device_matrix<T>(in, plan_.num_tokens, hidden),
                   device_matrix<T>(out, plan_.num_expert_rows(), hidden), stream_);
-    compare(" dispatch", hidden, expected, cuda::download<T>(out, stream_));
+    compare_expert_rows(" dispatch", hidden, expected, cuda::download<T>(out, stream_));
     return expected;
   }
 
@@ -140,7 +95,7 @@ class ExecutorPair {
     gpu_.combine_backward(device_plan_, device_matrix<T>(gradients, plan_.num_tokens, hidden),
                           device_matrix<float>(results, rows, hidden), device, device_matrix<T>(gpu_rows, rows, hidden),
                           device_matrix<float>(gpu_weights, plan_.num_tokens, plan_.slot_columns), stream_);
-    compare(" row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
+    compare_expert_rows(" row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
     compare(" weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
   }
 
@@ -200,6 +155,11 @@ class ExecutorPair {
   void compare(char const* what, std::int64_t columns, std::vector<T> const& cpu, std::vector<T> const& gpu) {
     compare_bits(report_, name_ + what, plan_.rank.value(), columns, cpu, gpu);
   }
+  template <typename T>
+  void compare_expert_rows(char const* what, std::int64_t columns, std::vector<T> const& cpu,
+                           std::vector<T> const& gpu) {
+    compare_bits(report_, name_ + what, row_names_.rows(columns), cpu, gpu);
+  }
 
   PairReport& report_;
   std::string name_;
@@ -209,6 +169,7 @@ class ExecutorPair {
   switchyard::cuda::DevicePlan device_plan_;
   switchyard::cpu::CpuExecutor cpu_;
   switchyard::cuda::CudaExecutor gpu_;
+  ExpertRowNames row_names_;
 };
 
 }  // namespace cross_backend

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "support/dispatch_edge_cases.hpp"
 #include "support/dispatch_family_run.hpp"
 #include "switchyard/hd/combine_step.hpp"
 #include "switchyard/hd/gather_step.hpp"
@@ -20,45 +21,6 @@ using support::Family;
 using support::RunCase;
 
 namespace {
-
-using Tokens = std::vector<std::vector<oracle::Choice>>;
-
-struct EdgeCase {
-  std::string name;
-  RunCase run;
-};
-
-RunCase run_of(int tp, std::vector<std::vector<int>> experts_of_ep, int top_k, std::vector<Tokens> routing) {
-  RunCase run;
-  run.seed = 77;
-  run.hidden = 3;
-  run.top_k = top_k;
-  for (auto const& experts : experts_of_ep) run.num_experts += static_cast<int>(experts.size());
-  run.input = {tp, static_cast<int>(experts_of_ep.size()), 0, true, std::move(experts_of_ep), std::move(routing)};
-  return run;
-}
-
-std::vector<EdgeCase> edge_cases() {
-  Tokens const none;
-  Tokens const two{{{0, 0}, {3, 1}}, {{2, 0}, {1, 1}}};
-  Tokens const to_last{{{3, 0}, {2, 1}}, {{2, 0}, {3, 1}}, {{3, 0}, {2, 1}}};
-  std::vector<std::vector<int>> const halves{{0, 1}, {2, 3}};
-  return {{"no tokens on one rank", run_of(1, halves, 2, {none, two})},
-          {"no tokens on any rank", run_of(2, halves, 2, {none, none, none, none})},
-          {"ragged tokens", run_of(2, halves, 2, {two, none, to_last, Tokens{{{1, 0}}}})},
-          {"an expert without tokens", run_of(1, halves, 2, {to_last, to_last})},
-          {"all tokens to one rank", run_of(2, halves, 2, {to_last, to_last, to_last, to_last})},
-          {"a rank that receives nothing", run_of(1, {{0, 1}, {2, 3}, {4}}, 2, {two, two, to_last})},
-          {"a rank without experts", run_of(1, {{0, 1, 2, 3}, {}}, 2, {two, to_last})},
-          {"one rank", run_of(1, {{0, 1, 2, 3}}, 2, {two})},
-          {"one local expert", run_of(2, {{0}, {1}, {2}, {3}}, 2, {two, two, none, none, to_last, none, two, two})},
-          {"EP 1, TP 3", run_of(3, {{0, 1, 2, 3}}, 2, {two, to_last, none})},
-          {"experts not divisible by EP", run_of(2, {{0, 1, 2}, {3, 4}}, 2, {two, two, to_last, none})},
-          {"one expert chosen twice", run_of(1, halves, 2, {Tokens{{{1, 0}, {1, 1}}}, Tokens{{{2, 0}, {2, 1}}}})},
-          {"dropped choices", run_of(1, halves, 2, {Tokens{{}, {{2, 1}}}, Tokens{{{0, 0}}}})},
-          {"fewer than K experts", run_of(1, halves, 3, {Tokens{{{2, 1}}}, Tokens{{{0, 2}, {3, 0}}}})},
-          {"more slots than experts", run_of(1, {{0}, {1}}, 3, {Tokens{{{0, 0}, {1, 1}, {0, 2}}}, none})}};
-}
 
 std::vector<float> expected_rows(RunCase const& run, Family const& family, DispatchPlan const& plan) {
   bool const megablocks = family.family == DispatchFamily::megablocks;
@@ -133,7 +95,7 @@ class SparseBytes {
 }  // namespace
 
 TEST_CASE("every edge case gives its defined result in every family, forward and backward") {
-  for (auto const& edge : edge_cases())
+  for (auto const& edge : support::edge_cases())
     for (auto const& family : support::all_families()) {
       CAPTURE(edge.name);
       CAPTURE(family.name);

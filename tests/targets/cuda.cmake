@@ -10,6 +10,7 @@ switchyard_add_test(cuda_path_steps_test LABEL property SOURCES
   ${PROJECT_SOURCE_DIR}/backend_cuda/src/join_bias.cpp LIBS switchyard::backend_cpu)
 target_include_directories(cuda_path_steps_test PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
+switchyard_add_test(row_report_test LABEL unit SOURCES unit/row_report_test.cpp LIBS switchyard::backend_cpu)
 switchyard_add_test(cuda_plan_step_test LABEL property SOURCES property/cuda_plan_step_test.cpp LIBS switchyard::core)
 target_include_directories(launch_conformance_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
 
