@@ -4,6 +4,8 @@
 // results; what is refused by name is tested where the refusal is made.
 //
 // By hand, "fewer than K experts": one token that chose expert 2 in slot 1 of 3 adds one product, weight(slot 1) * row.
+#include "support/dispatch_edge_cases.hpp"
+
 #include <doctest/doctest.h>
 #include <sys/mman.h>
 
@@ -11,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "support/dispatch_edge_cases.hpp"
 #include "support/dispatch_family_run.hpp"
 #include "switchyard/hd/combine_step.hpp"
 #include "switchyard/hd/gather_step.hpp"
