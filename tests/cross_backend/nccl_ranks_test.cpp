@@ -17,6 +17,7 @@
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
 #include "rank_faults.hpp"
+#include "step_paths.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
@@ -176,6 +177,7 @@ int run_rank() {
   refuse_other_call(report, comm);
   compare_planned(report, comm);
   refuse_planned(report, comm);
+  compare_step_paths(report, comm, comm, takes_few_cases());
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),
               report.failures());
