@@ -11,4 +11,5 @@ target_include_directories(switchyard_cuda_fast PRIVATE ${CMAKE_CURRENT_SOURCE_D
 target_sources(switchyard_cuda_fast PUBLIC FILE_SET HEADERS BASE_DIRS include
   FILES include/switchyard/cuda/fast_experts.hpp)
 target_sources(switchyard_cuda_fast PRIVATE
-  src/expert_matmul.cpp src/fast_experts.cpp src/fast_operands.cpp src/lt_matmul.cpp kernels/fast_steps.cu)
+  src/expert_matmul.cpp src/fast_experts.cpp src/fast_layers.cpp src/fast_operands.cpp src/lt_matmul.cpp
+  kernels/fast_blocks.cu kernels/fast_steps.cu)

@@ -148,19 +148,6 @@ __global__ void fast_weigh_kernel(__grid_constant__ RowRuns const runs, __grid_c
   });
 }
 
-/// Blocks and where each goes.
-struct BlockMoves {
-  static constexpr int kMost = RowRuns::kMost;
-  RowBlock block[kMost];
-  std::int64_t first[kMost];
-};
-
-__global__ void gather_blocks_kernel(__grid_constant__ BlockMoves const moves, float const* from, float* to) {
-  RowBlock const block = moves.block[blockIdx.x];
-  for (std::int64_t i = threadIdx.x; i < block.rows; i += blockDim.x)
-    to[moves.first[blockIdx.x] + i] = from[block.first_row + i];
-}
-
 /// Whether rows of `columns` elements can be moved in wide packs.
 template <typename... Pointers>
 bool wide(std::int64_t columns, Pointers const*... pointers) {
@@ -227,18 +214,6 @@ void launch_fast_weigh(std::span<RowBlock const> blocks, FastWeighJob const& job
     });
     check_launch("fast_weigh_kernel");
   });
-}
-
-void launch_gather_blocks(std::span<RowBlock const> blocks, std::span<std::int64_t const> first, float const* from,
-                          float* to, StreamView stream) {
-  for (std::size_t begin = 0; begin < blocks.size(); begin += BlockMoves::kMost) {
-    std::size_t const count = std::min<std::size_t>(blocks.size() - begin, BlockMoves::kMost);
-    BlockMoves moves{};
-    std::copy_n(blocks.data() + begin, count, moves.block);
-    std::copy_n(first.data() + begin, count, moves.first);
-    gather_blocks_kernel<<<static_cast<unsigned>(count), kBlockThreads, 0, stream.handle()>>>(moves, from, to);
-    check_launch("gather_blocks_kernel");
-  }
 }
 
 }  // namespace switchyard::cuda

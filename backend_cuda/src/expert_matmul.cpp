@@ -40,6 +40,7 @@ MatmulShape shape_of(ExpertProducts const& products, std::int64_t rows) {
   shape.operands = products.operands;
   shape.result = products.result;
   shape.scales = products.scales;
+  shape.biased = products.bias != nullptr;
   shape.rows = over_rows ? products.rows : rows;
   shape.columns = products.columns;
   shape.steps = over_rows ? rows : products.steps;
@@ -58,8 +59,13 @@ MatmulOperands operands_of(ExpertProducts const& products, Run const& run) {
   on.out_stride = over_rows ? matrix : run.distance * products.columns;
   on.left = past(products.left, first * left_line, products.operands);
   on.right = past(products.right, over_rows ? first * products.columns : index * matrix, products.operands);
+  std::int64_t const out_row = products.out_blocks.empty() ? first : products.out_blocks[run.first].first_row;
   on.out =
-      const_cast<void*>(past(products.out, over_rows ? index * matrix : first * products.columns, products.result));
+      const_cast<void*>(past(products.out, over_rows ? index * matrix : out_row * products.columns, products.result));
+  if (products.bias != nullptr) {
+    on.bias = past(products.bias, index * products.columns, products.result);
+    on.bias_stride = run.count > 1 ? products.columns : 0;
+  }
   if (products.scales == ScaleSpan::none) return on;
   on.right = products.right_matrices[run.first];
   on.left_scales = products.left_scales[run.first];

@@ -25,8 +25,11 @@ struct ExpertProducts {
   void const* left = nullptr;   ///< [*, steps]; both_across [*, rows]
   void const* right = nullptr;  ///< [experts, columns, steps] or [experts, steps, columns]; both_across [*, columns]
   void* out = nullptr;          ///< [*, columns]; both_across [experts, rows, columns]
+  /// [experts] where the rows of results go; empty: as the blocks. With codes only.
+  std::span<switchyard::RowBlock const> out_blocks{};
+  void const* bias = nullptr;  ///< [experts, columns] of the result's type; null: none
   ScaleSpan scales = ScaleSpan::none;
-  /// One per expert: ScaleSpan::matrix one float, the same for all; line one per row, beginning at 16 bytes.
+  /// One per expert, beginning at 16 bytes: ScaleSpan::matrix the same for all.
   std::span<float const* const> left_scales{};
   std::span<float const* const> right_scales{};        ///< [experts]
   std::span<std::byte const* const> right_matrices{};  ///< [experts], instead of `right` when not empty

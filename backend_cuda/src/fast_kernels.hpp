@@ -42,8 +42,45 @@ struct FastWeighJob {
 };
 void launch_fast_weigh(std::span<switchyard::RowBlock const> blocks, FastWeighJob const& job, StreamView stream);
 
-/// to[first[b] + i] = from[blocks[b].first_row + i] for every row i of every block b.
-void launch_gather_blocks(std::span<switchyard::RowBlock const> blocks, std::span<std::int64_t const> first,
-                          float const* from, float* to, StreamView stream);
+/// Scales of rows as cuBLAS reads them: for every block b, from to + padded[b].first_row * groups on, the scales of
+/// group 0 of all its rows, then those of group 1, and so on; zeros for the rows that padding adds.
+struct RowScaleJob {
+  std::int64_t groups = 1;
+  float const* from = nullptr;  ///< [*, groups]
+  float* to = nullptr;
+};
+void launch_pack_row_scales(std::span<switchyard::RowBlock const> blocks, std::span<switchyard::RowBlock const> padded,
+                            RowScaleJob const& job, StreamView stream);
+
+/// Copies matrices of floats: to[m][line][c] = from[m][line][c], lines of `to` `stride` floats apart.
+struct ScaleLinesJob {
+  std::int64_t lines = 0;
+  std::int64_t columns = 0;
+  std::int64_t stride = 0;
+  float* to = nullptr;
+};
+void launch_spread_scale_lines(std::span<float const* const> from, ScaleLinesJob const& job, StreamView stream);
+
+/// out[to[b] + i] = sums[from[b] + i] + bias[b], rounded to the dtype, for the rows of `to`.
+struct FastFinishJob {
+  DType dtype{};
+  std::int64_t columns = 0;
+  float const* sums = nullptr;  ///< [*, columns]
+  void const* bias = nullptr;   ///< [blocks, columns], or null: none
+  DType bias_dtype = DType::f32;
+  void* out = nullptr;  ///< [*, columns]
+};
+void launch_fast_finish(std::span<switchyard::RowBlock const> from, std::span<switchyard::RowBlock const> to,
+                        FastFinishJob const& job, StreamView stream);
+
+/// sums[b] = the rows of block b added, floats; zeros for a block without rows. In a fixed order.
+struct FastColumnSums {
+  DType dtype{};
+  std::int64_t columns = 0;
+  void const* rows = nullptr;
+  float* sums = nullptr;  ///< [blocks, columns]
+};
+void launch_fast_column_sums(std::span<switchyard::RowBlock const> blocks, FastColumnSums const& job,
+                             StreamView stream);
 
 }  // namespace switchyard::cuda

@@ -2,7 +2,9 @@
 #include "lt_matmul.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <string_view>
 
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -47,16 +49,27 @@ struct Descriptors {
       spread(second, shape.batch, operands.left_stride);
       spread(result, shape.batch, operands.out_stride);
     }
+    if (shape.biased) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+      set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, operands.bias_stride);
+    }
     if (shape.scales == ScaleSpan::none) return;
-    std::int32_t const mode = shape.scales == ScaleSpan::matrix ? CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F
-                                                                : CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
-    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
-    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, right_mode(shape.scales));
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, left_mode(shape.scales));
     set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.right_scales);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.left_scales);
   }
 
  private:
+  static std::int32_t left_mode(ScaleSpan scales) {
+    if (scales == ScaleSpan::block) return CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
+    return scales == ScaleSpan::matrix ? CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F
+                                       : CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  }
+  static std::int32_t right_mode(ScaleSpan scales) {
+    return scales == ScaleSpan::block ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F : left_mode(scales);
+  }
   template <typename T>
   void set(cublasLtMatmulDescAttributes_t attribute, T const& value) {
     require_cublas(cublasLtMatmulDescSetAttribute(&product, attribute, &value, sizeof(value)),
@@ -94,6 +107,12 @@ cublasLtMatmulPreferenceOpaque_t preference_of(MatmulShape const& shape, std::ui
   return preference;
 }
 
+std::string_view name_of(ScaleSpan scales) {
+  constexpr std::array<std::string_view, 4> kNames = {"", " with a scale per matrix", " with a scale per line",
+                                                      " with scales per block of 128"};
+  return kNames[static_cast<std::size_t>(scales)];
+}
+
 cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, DeviceBuffer const& workspace) {
   Descriptors on(shape);
   MatmulOperands somewhere;  // which operands there are matters, where they lie does not
@@ -101,6 +120,9 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, D
   somewhere.right_stride = shape.columns * shape.steps;
   somewhere.out_stride = shape.rows * shape.columns;
   somewhere.left_scales = somewhere.right_scales = workspace.as<float const>();
+  // cuBLAS takes the bias's alignment from its address: this one is aligned as the shape says, and no better.
+  somewhere.bias = workspace.as<std::byte const>() + shape.alignment;
+  somewhere.bias_stride = shape.columns;
   on.set_operands(shape, somewhere);
   auto preference = preference_of(shape, to_size(workspace.size_bytes()));
   cublasLtMatmulHeuristicResult_t found{};
@@ -109,10 +131,10 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, D
                                                                &on.result, &preference, 1, &found, &count);
   SWITCHYARD_REQUIRE(
       status != CUBLAS_STATUS_NOT_SUPPORTED && (status != CUBLAS_STATUS_SUCCESS || count > 0), unsupported,
-      "cublasLt has no product of {} x {} results over {} steps for types {} and {}, operands aligned to "
+      "cublasLt has no product of {} x {} results over {} steps for types {} and {}{}{}, operands aligned to "
       "{} bytes: this GPU or version lacks it; use the exact engine",
       shape.rows, shape.columns, shape.steps, static_cast<int>(shape.operands), static_cast<int>(shape.result),
-      shape.alignment);
+      name_of(shape.scales), shape.biased ? " plus a bias" : "", shape.alignment);
   require_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
   return found.algo;
 }
@@ -128,10 +150,11 @@ std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_
                            std::int64_t result_bytes) noexcept {
   constexpr std::uintptr_t kMost = 256;
   std::uintptr_t bits = kMost;
-  for (void const* const matrix : {operands.left, operands.right, static_cast<void const*>(operands.out)})
-    bits |= reinterpret_cast<std::uintptr_t>(matrix);
+  for (void const* const address :
+       {operands.left, operands.right, static_cast<void const*>(operands.out), operands.bias})
+    bits |= reinterpret_cast<std::uintptr_t>(address);
   for (std::int64_t const bytes : {operands.left_stride * operand_bytes, operands.right_stride * operand_bytes,
-                                   operands.out_stride * result_bytes})
+                                   operands.out_stride * result_bytes, operands.bias_stride * result_bytes})
     bits |= static_cast<std::uintptr_t>(bytes);
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }

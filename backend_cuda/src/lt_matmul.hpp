@@ -21,7 +21,12 @@ enum class ScaleSpan : std::uint8_t {
   none,    ///< operands are floats
   matrix,  ///< one float per operand
   line,    ///< one float per row of the left side, one per column of the result on the right side
+  block,   ///< left: one per row and kScaleBlock steps, [blocks of steps, rows]; right: one per kScaleBlock columns and
+           ///< kScaleBlock steps, [blocks of columns, blocks of steps], lines padded to kScalePadding floats
 };
+inline constexpr std::int64_t kScaleBlock = 128;
+/// Floats; also what the rows of a product with blocks of scales are a multiple of.
+inline constexpr std::int64_t kScalePadding = 4;
 
 /// What a product is, apart from where its operands lie. Matrices are row-major and contiguous; ChainLines says how the
 /// lines of both sides run, as for the exact engine's products.
@@ -34,7 +39,8 @@ struct MatmulShape {
   std::int64_t columns = 0;
   std::int64_t steps = 0;
   std::int32_t batch = 1;         ///< equal products, their operands evenly spaced; scales: none
-  std::uint32_t alignment = 256;  ///< of all three addresses, bytes
+  bool biased = false;            ///< a bias per column is added before the result is rounded
+  std::uint32_t alignment = 256;  ///< of all addresses, bytes
   friend auto operator<=>(MatmulShape const&, MatmulShape const&) = default;
 };
 
@@ -48,9 +54,11 @@ struct MatmulOperands {
   std::int64_t out_stride = 0;
   float const* left_scales = nullptr;  ///< at a multiple of 16 bytes, as right_scales
   float const* right_scales = nullptr;
+  void const* bias = nullptr;  ///< [columns] of the result's type, when the shape is biased
+  std::int64_t bias_stride = 0;
 };
 
-/// The largest power of two up to 256 that divides the addresses of all matrices and their distances in a batch.
+/// The largest power of two up to 256 that divides the addresses of matrices and bias and their distances in a batch.
 [[nodiscard]] std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_bytes,
                                          std::int64_t result_bytes) noexcept;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <string>
 #include <vector>
@@ -16,12 +17,23 @@ namespace cross_backend {
 /// The groups of checks of the program switchyard_cuda_fast_test. @param few few of each, for slow tools
 void check_fast_gradients(BitReport& report, cuda::StreamView stream, bool few);
 void check_fast_codes(BitReport& report, cuda::StreamView stream, bool few);
+void check_fast_blocks(BitReport& report, cuda::StreamView stream, bool few);
 
 inline std::vector<DType> row_dtypes(bool few) {
   return few ? std::vector{DType::bf16} : std::vector{DType::bf16, DType::f16, DType::f32};
 }
 
 using Bytes = std::vector<std::byte>;
+
+/// Runs a check; what it throws is a failure.
+template <typename Check>
+void attempt(BitReport& report, std::string const& name, Check const& check) {
+  try {
+    check();
+  } catch (std::exception const& error) {
+    report.state(false, name + ": " + error.what());
+  }
+}
 
 /// Two pairs of experts that one batch each can take, and rows between them that belong to nobody.
 inline std::vector<RowBlock> const kEven = {{0, 8}, {8, 8}, {20, 8}, {32, 8}};
@@ -46,22 +58,44 @@ inline Matrix small_integers(std::mt19937_64& random, DType dtype, std::int64_t 
   return support::matrix_of(dtype, columns, std::move(values));
 }
 
+/// Which biases a call has.
+enum class Biases { none, of_rows, of_f32 };
+inline char const* name_of(Biases biases) {
+  return biases == Biases::none ? "" : biases == Biases::of_rows ? ", biases" : ", biases of f32";
+}
+
+/// Integers for this MLP, or this TP rank's part of them. @param chance of each sign in biases, of 100
+inline ExpertOperands integer_operands(std::mt19937_64& random, ExpertMlp const& mlp, Biases biases, int chance = 33) {
+  DType const bias = biases == Biases::of_rows ? mlp.dtype : DType::f32;
+  std::int64_t const experts = mlp.num_local_experts;
+  std::int64_t const outputs = mlp.first_layer_outputs();
+  ExpertOperands operands{small_integers(random, mlp.dtype, experts * outputs, mlp.hidden),
+                          small_integers(random, mlp.dtype, experts * mlp.hidden, mlp.local_units()),
+                          {},
+                          {}};
+  if (biases == Biases::none) return operands;
+  operands.b1 = small_integers(random, bias, experts, outputs, chance);
+  operands.b2 = small_integers(random, bias, experts, mlp.hidden, chance);
+  return operands;
+}
+
 /// Operands on the host; every run uploads them and starts from poison.
 struct FastCall {
   ExpertOperands host;
   Matrix rows;
   std::vector<float> row_weights{};
+  bool biased = false;
 
   [[nodiscard]] Bytes run(switchyard::Experts const& engine, std::vector<RowBlock> const& blocks,
                           cuda::StreamView stream) const {
     DeviceOperands const operands(host, stream);
     DeviceMatrix const input(rows, stream);
-    DeviceMatrix const output(rows.dtype, rows.rows(), rows.columns, stream);
+    DeviceMatrix const output(output_dtype(engine.mlp()), rows.rows(), rows.columns, stream);
     auto const weights = cuda::upload(row_weights, stream);
     switchyard::ExpertCall call;
     call.rows = input.view();
     call.blocks = blocks;
-    call.weights = operands.weights(false);
+    call.weights = operands.weights(biased);
     call.row_weights = {weights.as<float const>(), row_weights.size()};
     call.output = output.view();
     engine.apply(call, {});

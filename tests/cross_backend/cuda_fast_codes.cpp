@@ -4,19 +4,12 @@
 //
 // By hand: x = (448, 0, 1), gate line (0, 448, 8), up line (0, 448, 7): hidden 8 and 7, activation 8^2 * 7 = 448, so
 // the scale of the row of activations is 1, too.
-#include "cuda_fast_cases.hpp"
-#include "switchyard/cpu/quantize.hpp"
+#include "cuda_fast_coded.hpp"
 #include "switchyard/cuda/fast_experts.hpp"
 #include "switchyard/cuda/prepare_finalize.hpp"
-#include "switchyard/cuda/quantize.hpp"
-#include "switchyard/types/error.hpp"
 
 namespace cross_backend {
 namespace {
-
-using switchyard::QuantizedView;
-using switchyard::QuantScheme;
-using switchyard::QuantSpec;
 
 constexpr std::int64_t kHidden = 64;
 constexpr std::int64_t kUnits = 32;
@@ -53,46 +46,6 @@ Matrix coded_w2(std::mt19937_64& random, DType dtype) {
   return with(small_integers(random, dtype, kExperts * kHidden, kUnits), {{0, 0.0F}, {1, kLargest}});
 }
 
-/// One layer's matrices as codes on the device.
-struct DeviceCodes {
-  std::vector<cuda::DeviceQuantizedMatrix> matrices{};
-  std::vector<QuantizedView> views{};
-
-  DeviceCodes(Matrix const& all, int matrices_in_it, QuantSpec const& spec, cuda::StreamView stream) {
-    std::int64_t const lines = all.rows() / matrices_in_it;
-    for (int i = 0; i < matrices_in_it; ++i) {
-      ConstTensorView const part(all.bytes.data() + i * lines * all.columns * size_of(all.dtype), all.dtype,
-                                 {lines, all.columns});
-      matrices.push_back(cuda::DeviceQuantizedMatrix::copy_of(switchyard::cpu::quantize(spec, part).view(), stream));
-    }
-    for (auto const& matrix : matrices) views.push_back(matrix.view());
-  }
-};
-
-struct CodedCall {
-  Matrix rows, w1, w2;
-  QuantSpec spec;
-  bool brought = false;  ///< rows come as codes
-
-  [[nodiscard]] Bytes run(switchyard::Experts const& engine, std::vector<RowBlock> const& blocks,
-                          cuda::StreamView stream) const {
-    DeviceCodes const first(w1, kExperts, spec, stream);
-    DeviceCodes const second(w2, kExperts, spec, stream);
-    DeviceCodes const codes(rows, 1, spec, stream);
-    DeviceMatrix const input(rows, stream);
-    DeviceMatrix const output(rows.dtype, rows.rows(), rows.columns, stream);
-    switchyard::ExpertCall call;
-    call.rows = input.view();
-    if (brought) call.row_codes = codes.views.data();
-    call.blocks = blocks;
-    call.weights.w1_codes = first.views;
-    call.weights.w2_codes = second.views;
-    call.output = output.view();
-    engine.apply(call, {});
-    return cuda::download<std::byte>(output.buffer, stream);
-  }
-};
-
 void check_scheme(BitReport& report, cuda::StreamView stream, DType dtype, QuantScheme scheme, bool brought) {
   std::mt19937_64 random(71);
   ExpertMlp mlp = squared(kHidden, kUnits, kExperts, dtype, switchyard::GateLayout::split);
@@ -106,12 +59,11 @@ void check_scheme(BitReport& report, cuda::StreamView stream, DType dtype, Quant
   cuda::LayerExperts const exact(mlp, stream);
   std::string const name = "codes of " + std::string(to_string(scheme)) + ", " + std::string(to_string(dtype)) +
                            (brought ? ", rows brought" : "");
-  for (auto const& blocks : {kEven, kBatched, kStandard}) try {
+  for (auto const& blocks : {kEven, kBatched, kStandard})
+    attempt(report, name + ", " + std::to_string(blocks[0].rows) + " and more rows", [&] {
       report.compare(name, call.run(exact, blocks, stream), call.run(fast, blocks, stream),
                      "exact engine against fast engine");
-    } catch (switchyard::Error const& error) {
-      report.state(false, name + ", " + std::to_string(blocks[0].rows) + " and more rows: " + error.what());
-    }
+    });
 }
 
 /// Random values with scales of any kind: the difference to the exact engine over the bound of two such sums.
@@ -128,15 +80,7 @@ void check_random(BitReport& report, cuda::StreamView stream, QuantScheme scheme
   CodedCall const call{support::random_matrix(random, DType::bf16, 40, kHidden), weights.w1, weights.w2, spec};
   Bytes const exact = call.run(cuda::LayerExperts(mlp, stream), kEven, stream);
   Bytes const fast = call.run(cuda::FastExperts(mlp, stream), kEven, stream);
-  double off = 0;
-  double size = 0;
-  for (std::size_t i = 0; i < exact.size(); i += 2) {
-    double const e = static_cast<double>(support::fetch(DType::bf16, exact.data() + i));
-    double const f = static_cast<double>(support::fetch(DType::bf16, fast.data() + i));
-    off += (e - f) * (e - f);
-    size += e * e;
-  }
-  double const relative = std::sqrt(off / size);
+  double const relative = relative_difference(exact, fast);
   // An activation whose code is the neighbour of the exact one's is off by 2^-3; few of them are.
   report.state(relative > 0 && relative < std::ldexp(1.0, -5),
                "random codes of " + std::string(to_string(scheme)) + ", seed " + std::to_string(kSeed) +

@@ -14,7 +14,7 @@ using switchyard::GateLayout;
 
 /// Gradients of one backward, downloaded.
 struct FastGradients {
-  Bytes d_rows, d_w1, d_w2;
+  Bytes d_rows, d_w1, d_w2, d_b1, d_b2;
 };
 
 struct GradientCase {
@@ -29,23 +29,28 @@ struct GradientCase {
     DeviceOperands const operands(forward.host, stream);
     DeviceMatrix const input(forward.rows, stream);
     DeviceMatrix const gradient(d_output, stream);
-    DeviceMatrix const d_rows(mlp.dtype, d_output.rows(), mlp.hidden, stream);
+    DeviceMatrix const d_rows(output_dtype(mlp), d_output.rows(), mlp.hidden, stream);
     DeviceMatrix const d_w1(DType::f32, mlp.num_local_experts * mlp.first_layer_outputs(), mlp.hidden, stream);
-    DeviceMatrix const d_w2(DType::f32, mlp.num_local_experts * mlp.hidden, mlp.intermediate, stream);
+    DeviceMatrix const d_w2(DType::f32, mlp.num_local_experts * mlp.hidden, mlp.local_units(), stream);
+    DeviceMatrix const d_b1(DType::f32, mlp.num_local_experts, mlp.first_layer_outputs(), stream);
+    DeviceMatrix const d_b2(DType::f32, mlp.num_local_experts, mlp.hidden, stream);
     auto const weights = cuda::upload(forward.row_weights, stream);
     switchyard::ExpertGradientCall call;
     call.forward.rows = input.view();
     call.forward.blocks = blocks;
-    call.forward.weights = operands.weights(false);
+    call.forward.weights = operands.weights(forward.biased);
     call.forward.row_weights = {weights.as<float const>(), forward.row_weights.size()};
     call.d_output = gradient.view();
     call.d_rows = d_rows.view();
     call.d_w1 = d_w1.view();
     call.d_w2 = d_w2.view();
+    call.d_b1 = d_b1.view();
+    call.d_b2 = d_b2.view();
     engine.backward(call, {});
     if (captured != nullptr) *captured = replay(stream, 2, [&] { engine.backward(call, {}); });
     return {cuda::download<std::byte>(d_rows.buffer, stream), cuda::download<std::byte>(d_w1.buffer, stream),
-            cuda::download<std::byte>(d_w2.buffer, stream)};
+            cuda::download<std::byte>(d_w2.buffer, stream), cuda::download<std::byte>(d_b1.buffer, stream),
+            cuda::download<std::byte>(d_b2.buffer, stream)};
   }
 };
 
@@ -54,23 +59,33 @@ void compare_gradients(BitReport& report, std::string const& name, FastGradients
   report.compare(name + ", d_rows", exact.d_rows, fast.d_rows);
   report.compare(name + ", d_w1", exact.d_w1, fast.d_w1);
   report.compare(name + ", d_w2", exact.d_w2, fast.d_w2);
+  report.compare(name + ", d_b1", exact.d_b1, fast.d_b1);
+  report.compare(name + ", d_b2", exact.d_b2, fast.d_b2);
 }
 
-void check_integers(BitReport& report, cuda::StreamView stream, ExpertMlp const& mlp, int chance,
-                    std::vector<RowBlock> const& blocks, std::int64_t rows, bool weighted) {
+struct IntegerCase {
+  ExpertMlp mlp;
+  int chance = 4;  ///< of each sign in rows and gradients, of 100
+  std::vector<RowBlock> blocks;
+  std::int64_t rows = 0;
+  bool weighted = false;
+  Biases biases = Biases::none;
+};
+
+void check_integers(BitReport& report, cuda::StreamView stream, IntegerCase const& integers) {
   std::mt19937_64 random(61);
-  std::int64_t const experts = mlp.num_local_experts;
+  ExpertMlp const& mlp = integers.mlp;
+  std::int64_t const rows = integers.rows;
+  auto operands = integer_operands(random, mlp, integers.biases, 10);
   GradientCase c{mlp,
-                 {{small_integers(random, mlp.dtype, experts * mlp.first_layer_outputs(), mlp.hidden),
-                   small_integers(random, mlp.dtype, experts * mlp.hidden, mlp.intermediate),
-                   {},
-                   {}},
-                  small_integers(random, mlp.dtype, rows, mlp.hidden, chance)},
-                 small_integers(random, mlp.dtype, rows, mlp.hidden, chance),
-                 blocks};
-  if (weighted) c.forward.row_weights.assign(static_cast<std::size_t>(rows), -1.0F);
+                 {std::move(operands), small_integers(random, mlp.dtype, rows, mlp.hidden, integers.chance)},
+                 small_integers(random, mlp.dtype, rows, mlp.hidden, integers.chance),
+                 integers.blocks};
+  c.forward.biased = integers.biases != Biases::none;
+  if (integers.weighted) c.forward.row_weights.assign(static_cast<std::size_t>(rows), -1.0F);
   std::string const name = "gradients of integers, " + std::string(to_string(mlp.dtype)) + ", " +
-                           std::string(to_string(mlp.activation.layout)) + (weighted ? ", weighted" : "") + ", " +
+                           std::string(to_string(mlp.activation.layout)) + (integers.weighted ? ", weighted" : "") +
+                           name_of(integers.biases) + ", TP " + std::to_string(mlp.tp.size) + ", " +
                            std::to_string(rows) + " rows";
   cuda::FastExperts const fast(mlp, stream);
   cuda::LayerExperts const exact(mlp, stream);
@@ -161,13 +176,20 @@ void check_bound(BitReport& report, cuda::StreamView stream, DType dtype) {
 
 void check_fast_gradients(BitReport& report, cuda::StreamView stream, bool few) {
   for (DType const dtype : row_dtypes(few)) {
-    check_integers(report, stream, squared(64, 32, 4, dtype), 4, kStandard, 139, false);
-    check_integers(report, stream, squared(64, 32, 4, dtype), 4, kBatched, 160, true);
-    check_integers(report, stream, squared(64, 32, 4, dtype), 4, kEven, 40, false);
-    check_integers(report, stream, squared(70, 30, 4, dtype), 4, kEven, 40, false);
-    check_integers(report, stream, squared(64, 32, 4, dtype), 4, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0, false);
-    check_integers(report, stream, squared(64, 32, 4, dtype, GateLayout::split), 1, kStandard, 139, true);
-    check_integers(report, stream, squared(70, 30, 4, dtype, GateLayout::interleaved), 1, kStandard, 139, false);
+    ExpertMlp const plain = squared(64, 32, 4, dtype);
+    ExpertMlp const odd = squared(70, 30, 4, dtype);
+    ExpertMlp const split = squared(64, 32, 4, dtype, GateLayout::split);
+    ExpertMlp const pairs = squared(70, 30, 4, dtype, GateLayout::interleaved);
+    ExpertMlp part = split;
+    part.tp = {1, 2};
+    for (IntegerCase const& c :
+         {IntegerCase{plain, 4, kStandard, 139}, IntegerCase{plain, 4, kBatched, 160, true},
+          IntegerCase{plain, 4, kEven, 40}, IntegerCase{odd, 4, kEven, 40},
+          IntegerCase{plain, 4, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0}, IntegerCase{split, 1, kStandard, 139, true},
+          IntegerCase{pairs, 1, kStandard, 139}, IntegerCase{plain, 4, kStandard, 139, false, Biases::of_rows},
+          IntegerCase{odd, 4, kEven, 40, true, Biases::of_f32},
+          IntegerCase{part, 1, kStandard, 139, false, Biases::of_rows}})
+      attempt(report, "integers", [&] { check_integers(report, stream, c); });
     check_bound(report, stream, dtype);
   }
 }

@@ -25,24 +25,53 @@ namespace {
 using switchyard::ErrorCode;
 using switchyard::GateLayout;
 
-void check_integers(BitReport& report, cuda::StreamView stream, ExpertMlp const& mlp,
-                    std::vector<RowBlock> const& blocks, std::int64_t total_rows, bool weighted) {
+struct IntegerCase {
+  ExpertMlp mlp;
+  std::vector<RowBlock> blocks;
+  std::int64_t rows = 0;
+  bool weighted = false;
+  Biases biases = Biases::none;
+};
+
+void check_integers(BitReport& report, cuda::StreamView stream, IntegerCase const& c) {
   std::mt19937_64 random(11);
-  std::int64_t const outputs = mlp.first_layer_outputs();
-  FastCall call{{small_integers(random, mlp.dtype, mlp.num_local_experts * outputs, mlp.hidden),
-                 small_integers(random, mlp.dtype, mlp.num_local_experts * mlp.hidden, mlp.intermediate),
-                 {},
-                 {}},
-                small_integers(random, mlp.dtype, total_rows, mlp.hidden)};
-  if (weighted) call.row_weights.assign(static_cast<std::size_t>(total_rows), 2.0F);
+  ExpertMlp const& mlp = c.mlp;
+  FastCall call{integer_operands(random, mlp, c.biases), small_integers(random, mlp.dtype, c.rows, mlp.hidden)};
+  call.biased = c.biases != Biases::none;
+  if (c.weighted) call.row_weights.assign(static_cast<std::size_t>(c.rows), 2.0F);
   cuda::FastExperts const fast(mlp, stream);
   cuda::LayerExperts const exact(mlp, stream);
   std::string const name = "integers, " + std::string(to_string(mlp.dtype)) + ", " +
                            std::string(to_string(mlp.activation.layout)) + ", I " + std::to_string(mlp.intermediate) +
-                           (weighted ? ", weighted" : "");
-  auto const expected = call.run(exact, blocks, stream);
-  report.compare(name, expected, call.run(fast, blocks, stream), "exact engine against fast engine");
-  report.compare(name + ", again", expected, call.run(fast, blocks, stream));
+                           ", TP " + std::to_string(mlp.tp.rank) + " of " + std::to_string(mlp.tp.size) +
+                           (c.weighted ? ", weighted" : "") + name_of(c.biases);
+  auto const expected = call.run(exact, c.blocks, stream);
+  report.compare(name, expected, call.run(fast, c.blocks, stream), "exact engine against fast engine");
+  report.compare(name + ", again", expected, call.run(fast, c.blocks, stream));
+}
+
+ExpertMlp sliced(ExpertMlp mlp, int rank, int size) {
+  mlp.tp = {rank, size};
+  return mlp;
+}
+
+void check_integers(BitReport& report, cuda::StreamView stream, DType dtype) {
+  ExpertMlp const plain = squared(64, 32, 4, dtype);
+  ExpertMlp const odd = squared(70, 30, 4, dtype);
+  ExpertMlp const split = squared(64, 32, 4, dtype, GateLayout::split);
+  ExpertMlp const pairs = squared(70, 30, 4, dtype, GateLayout::interleaved);
+  for (IntegerCase const& c :
+       {IntegerCase{plain, kStandard, 139}, IntegerCase{plain, kBatched, 160, true}, IntegerCase{plain, kEven, 40},
+        IntegerCase{odd, kEven, 40, true}, IntegerCase{plain, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0},
+        IntegerCase{split, kStandard, 139}, IntegerCase{pairs, kStandard, 139, true},
+        IntegerCase{plain, kStandard, 139, false, Biases::of_rows},
+        IntegerCase{plain, kEven, 40, false, Biases::of_rows}, IntegerCase{odd, kEven, 40, true, Biases::of_rows},
+        IntegerCase{pairs, kStandard, 139, false, Biases::of_rows},
+        IntegerCase{split, kBatched, 160, false, Biases::of_f32}, IntegerCase{plain, kEven, 40, true, Biases::of_f32},
+        IntegerCase{sliced(split, 1, 2), kStandard, 139, false, Biases::of_rows},
+        IntegerCase{sliced(plain, 3, 4), kEven, 40, false, Biases::of_f32},
+        IntegerCase{sliced(odd, 0, 8), kBatched, 160}})
+    attempt(report, "integers", [&] { check_integers(report, stream, c); });
 }
 
 /// Every activation of the fast engine's own kernels: one expert whose w1 copies its input to the hidden values.
@@ -159,16 +188,20 @@ void check_refusals(BitReport& report, cuda::StreamView stream) {
   mlp.rounding = switchyard::ExpertRounding::fused(DType::bf16);
   refused_mlp(report, stream, "unrounded hidden values", mlp);
   mlp = plain;
-  mlp.tp = {0, 2};
-  refused_mlp(report, stream, "TP size 2", mlp);
-  mlp = plain;
   switchyard::QuantSpec spec;
   spec.scheme = switchyard::QuantScheme::fp8_token;
   mlp.input_quant = spec;
   refused_mlp(report, stream, "codes of rows only", mlp);
   mlp.activation_quant = spec;
   mlp.activation_quant->scheme = switchyard::QuantScheme::fp8_group;
-  refused_mlp(report, stream, "groups of scales within a line", mlp);
+  refused_mlp(report, stream, "two schemes", mlp);
+  mlp.input_quant = mlp.activation_quant;
+  mlp.input_quant->group_columns = mlp.activation_quant->group_columns = 64;
+  refused_mlp(report, stream, "groups of 64 columns", mlp);
+  mlp.input_quant = mlp.activation_quant;
+  mlp.input_quant->scheme = mlp.activation_quant->scheme = switchyard::QuantScheme::int8_token;
+  refused_mlp(report, stream, "int8 codes", mlp);
+  mlp.input_quant = spec;
   mlp.activation_quant = spec;
   mlp.intermediate = 40;
   refused_mlp(report, stream, "codes with 40 units", mlp);
@@ -184,14 +217,7 @@ int run_all() {
   cuda::Stream const stream;
   bool const few = std::getenv("SWITCHYARD_CASES") != nullptr;
   for (DType const dtype : row_dtypes(few)) {
-    ExpertMlp const plain = squared(64, 32, 4, dtype);
-    check_integers(report, stream, plain, kStandard, 139, false);
-    check_integers(report, stream, plain, kBatched, 160, true);
-    check_integers(report, stream, plain, kEven, 40, false);
-    check_integers(report, stream, squared(70, 30, 4, dtype), kEven, 40, true);
-    check_integers(report, stream, plain, {{0, 0}, {0, 0}, {0, 0}, {0, 0}}, 0, false);
-    check_integers(report, stream, squared(64, 32, 4, dtype, GateLayout::split), kStandard, 139, false);
-    check_integers(report, stream, squared(70, 30, 4, dtype, GateLayout::interleaved), kStandard, 139, true);
+    check_integers(report, stream, dtype);
     check_bound(report, stream, dtype);
   }
   check_activations(report, stream, few);
@@ -199,6 +225,7 @@ int run_all() {
   check_refusals(report, stream);
   check_fast_gradients(report, stream, few);
   check_fast_codes(report, stream, few);
+  check_fast_blocks(report, stream, few);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

@@ -15,7 +15,7 @@ if(NOT TARGET switchyard_cuda_fast)
   return()
 endif()
 switchyard_add_gpu_program(switchyard_cuda_fast_test SOURCES
-  cross_backend/cuda_fast_test.cpp cross_backend/cuda_fast_gradients.cpp cross_backend/cuda_fast_codes.cpp
+  cross_backend/cuda_fast_test.cpp cross_backend/cuda_fast_gradients.cpp cross_backend/cuda_fast_codes.cpp cross_backend/cuda_fast_blocks.cpp
   LIBS switchyard::cuda_fast switchyard::backend_cpu)
 switchyard_use_cuda_headers(switchyard_cuda_fast_test)
 add_executable(switchyard_gpu_fast_experts ${PROJECT_SOURCE_DIR}/backend_cuda/bench/fast_experts_bench.cpp)

@@ -21,10 +21,19 @@ namespace switchyard::cuda {
 /// that ExactExperts does too. Activations are computed by the same operations. The backward rounds the gradient of
 /// hidden values once more, to the row dtype, which the products that follow read.
 ///
-/// With codes: e4m3 on both sides of both products, ExpertMlp::input_quant and activation_quant both fp8_tensor (one
-/// given scale; weights with one scale per expert; rows of bf16 or f16) or both fp8_token (a scale per row; weights
-/// with a scale per line; rows of bf16). The codes' products are summed first and then multiplied by both scales.
-/// Blocks of scales are the exact engine's.
+/// With codes (forward only): e4m3 on both sides of both products, ExpertMlp::input_quant and activation_quant both
+///   fp8_tensor   one given scale; weights with one scale per expert; rows of bf16 or f16
+///   fp8_token    a scale per row; weights with a scale per line; rows of bf16
+///   fp8_group or fp8_deepep by 128 columns   weights with a scale per 128 x 128 (as DeepSeek-V3); rows of bf16 or f16
+/// The codes' products are summed first and then multiplied by both scales, block by block. With blocks of scales an
+/// expert's rows are padded to a multiple of 4: where its number is no such multiple, results are floats in scratch
+/// memory before they are rounded to their rows.
+///
+/// Biases may be f32, bf16 or f16. Those of the rows' dtype are added by cuBLAS where codes have at most one scale per
+/// matrix; any other by a kernel of ours, from floats; in both cases before the result's one rounding.
+///
+/// With TP above 1 a rank's output, and its gradient of rows, is a partial in f32, as ExpertCall says; partials of
+/// ranks may be joined in any order.
 ///
 /// Views, and spans of row weights, are device memory; blocks lie on the host. Scratch memory is the object's own
 /// (workspaces that callers give are unused), so calls from two threads need two objects; it grows with the largest
@@ -33,24 +42,24 @@ namespace switchyard::cuda {
 class FastExperts final : public Experts, public ExpertBackward {
  public:
   /// Binds to the current device.
-  /// @throws what ExpertMlp::validate throws; Error{unsupported} for TP above 1; unless hidden values and activations
-  ///         are rounded to the row dtype (ExpertRounding::every_store), because tensor cores read what was stored; for
-  ///         other codes than above, for sizes that are no multiple of 16 with them, and where this GPU or version of
-  ///         cuBLAS has no such product; Error{cuda}
+  /// @throws what ExpertMlp::validate throws; Error{unsupported} unless hidden values and activations are rounded to
+  ///         the row dtype (ExpertRounding::every_store), because tensor cores read what was stored; for other codes
+  ///         than above, for sizes that are no multiple of 16 with them, and where this GPU or version of cuBLAS has no
+  ///         such product; Error{out_of_memory, cuda}
   FastExperts(ExpertMlp const& mlp, StreamView stream);
   ~FastExperts() override;
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fast"; }
   [[nodiscard]] ExpertMlp const& mlp() const noexcept override;
   [[nodiscard]] std::int64_t workspace_bytes(std::int64_t) const override { return 0; }
-  /// @throws Error{shape_mismatch} naming the operand, Error{unsupported} for biases, weights of another dtype than the
-  ///         rows, or codes other than the constructor was told, Error{invalid_argument} for blocks outside the rows,
-  ///         all before work is issued; Error{cuda}
+  /// @throws Error{shape_mismatch} naming the operand, Error{unsupported} for weights of another dtype than the rows,
+  ///         codes other than the constructor was told, or a product with biases that cuBLAS lacks,
+  ///         Error{invalid_argument} for blocks outside the rows, all before work is issued; Error{out_of_memory, cuda}
   void apply(ExpertCall const& call, std::span<std::byte> workspace) const override;
 
   [[nodiscard]] std::int64_t backward_workspace_bytes(std::int64_t) const override { return 0; }
-  /// Gradients of plain weights, which are summed over rows in any order: rank_major_rows is unread.
-  /// @throws as apply; Error{unsupported} for codes and gradients of biases
+  /// Gradients of plain weights and of biases, which are summed over rows in any order: rank_major_rows is unread.
+  /// @throws as apply; Error{unsupported} for codes
   void backward(ExpertGradientCall const& call, std::span<std::byte> workspace) const override;
 
  private:
