@@ -39,11 +39,11 @@ SWITCHYARD_HD inline void probe_token(switchyard::hd::RouterStep const& step, Ro
   std::int32_t* const ids = arrays.ids + token * step.top_k;
   hd::RouterScratch const forward{scratch, scratch + experts, scratch + 3 * experts + 2 * step.top_k,
                                   arrays.int_scratch + token * group_scratch(step)};
-  hd::route_token(step, logits, hd::RouterChoice{arrays.bias, nullptr}, forward, ids,
+  hd::route_token(hd::Alone{}, step, logits, hd::RouterChoice{arrays.bias, nullptr}, forward, ids,
                   arrays.weights + token * step.top_k);
   float* const backward = scratch + 2 * experts;
   hd::RouterGradientScratch const gradient{backward + experts, backward + experts + step.top_k, backward};
-  hd::route_token_gradient(step, logits, ids, arrays.d_weights + token * step.top_k, gradient,
+  hd::route_token_gradient(hd::Alone{}, step, logits, ids, arrays.d_weights + token * step.top_k, gradient,
                            arrays.d_logits + token * experts);
   arrays.log_sums[token] = hd::log_sum_exp(logits, experts);
 }

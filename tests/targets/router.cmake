@@ -5,6 +5,7 @@ switchyard_add_test(router_test LABEL unit SOURCES unit/router_test.cpp LIBS swi
 switchyard_add_test(router_losses_test LABEL unit SOURCES unit/router_losses_test.cpp LIBS switchyard::core)
 switchyard_add_test(router_oracle_test LABEL property SOURCES property/router_oracle_test.cpp LIBS switchyard::core)
 switchyard_link_rapidcheck(router_oracle_test)
+switchyard_add_test(router_crew_test LABEL property SOURCES property/router_crew_test.cpp LIBS switchyard::core)
 
 # The comparison with the recorded vectors is the one that the CLI's command `vectors` runs.
 switchyard_add_test(router_vectors_test LABEL golden SOURCES golden/router_vectors_test.cpp

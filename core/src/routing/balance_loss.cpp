@@ -81,7 +81,7 @@ float balance_loss(BalanceLoss const& loss, std::span<float const> scores, std::
 
 std::vector<float> balance_loss_backward(BalanceLoss const& loss, ScoreFunction function, ConstTensorView logits,
                                          std::span<std::int64_t const> counts, float loss_scale, TokenMask mask) {
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   require_experts(rows.num_experts(), counts.size());
   routing::require_mask(mask, rows.num_tokens());
   std::vector<float> d_logits(to_size(checked_mul(rows.num_tokens(), rows.num_experts())));
@@ -107,7 +107,7 @@ float sequence_balance_loss(double coefficient, int top_k, SequenceShape shape, 
 std::vector<float> sequence_balance_loss_backward(double coefficient, int top_k, SequenceShape shape,
                                                   ScoreFunction function, ConstTensorView logits,
                                                   RoutingMap const& chosen, float loss_scale) {
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   std::vector<float> d_logits(to_size(checked_mul(rows.num_tokens(), rows.num_experts())));
   require_sequences(shape, chosen, d_logits.size());
   if (chosen.num_tokens() == 0) return d_logits;

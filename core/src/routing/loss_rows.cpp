@@ -24,8 +24,9 @@ bool is_softmax(ScoreFunction function) {
 
 void loss_score_row(ScoreFunction function, float const* logits, std::span<float> scores) {
   auto const count = static_cast<std::int64_t>(scores.size());
-  hd::score_row(is_softmax(function) ? ScoreFunction::softmax_pre : function, logits, count, scores.data());
-  if (!is_softmax(function)) hd::normalise(Normalisation::sum, scores.data(), count, kScoreSumEpsilon);
+  hd::score_row(hd::Alone{}, is_softmax(function) ? ScoreFunction::softmax_pre : function, logits, count,
+                scores.data());
+  if (!is_softmax(function)) hd::normalise(hd::Alone{}, Normalisation::sum, scores.data(), count, kScoreSumEpsilon);
 }
 
 void loss_score_row_backward(ScoreFunction function, float const* logits, std::span<float const> d_scores,
@@ -36,9 +37,9 @@ void loss_score_row_backward(ScoreFunction function, float const* logits, std::s
     hd::softmax_gradient(scores.data(), d_scores.data(), count, d_logits.data());
     return;
   }
-  hd::score_row(function, logits, count, scores.data());
+  hd::score_row(hd::Alone{}, function, logits, count, scores.data());
   std::copy(d_scores.begin(), d_scores.end(), work.begin());
-  hd::normalise_gradient(Normalisation::sum, scores.data(), count, kScoreSumEpsilon, work.data());
+  hd::normalise_gradient(hd::Alone{}, Normalisation::sum, scores.data(), count, kScoreSumEpsilon, work.data());
   for (std::size_t e = 0; e < scores.size(); ++e)
     d_logits[e] = hd::mul_rn(work[e], hd::score_slope(function, logits[e], scores[e]));
 }
@@ -78,7 +79,7 @@ std::vector<std::int64_t> tokens_per_expert(RoutingMap const& chosen) {
 }
 
 std::vector<float> loss_scores(ScoreFunction function, ConstTensorView logits) {
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   std::size_t const experts = to_size(rows.num_experts());
   std::vector<float> scores(to_size(checked_mul(rows.num_tokens(), rows.num_experts())));
   for (std::int64_t token = 0; token < rows.num_tokens(); ++token)

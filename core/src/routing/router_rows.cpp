@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "router_rows.hpp"
 
-#include <cmath>
 #include <limits>
 
-#include "switchyard/hd/router_step.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/internal/router_setup.hpp"
 #include "switchyard/internal/to_size.hpp"
 
 namespace switchyard::routing {
@@ -34,19 +33,16 @@ void widen_row(void const* data, std::int64_t first, std::vector<float>& out) {
   for (std::size_t e = 0; e < out.size(); ++e) out[e] = hd::widen(source[e]);
 }
 
-/// A NaN or +inf, seen from the bits so that the loop over a row vectorises.
+/// The loop over a row vectorises.
 bool holds_special(std::vector<float> const& row) {
   std::uint32_t found = 0;
-  for (float const value : row) {
-    auto const bits = hd::bits_to<std::uint32_t>(value);
-    found |= static_cast<std::uint32_t>((bits & 0x7fffffffU) >= 0x7f800000U);
-  }
+  for (float const value : row) found |= static_cast<std::uint32_t>(hd::is_special_logit(value));
   return found != 0;
 }
 
 }  // namespace
 
-LogitRows::LogitRows(ConstTensorView logits, LogitRules rules)
+LogitRows::LogitRows(ConstTensorView logits, hd::LogitRules rules)
     : logits_(require_logits(logits)),
       rules_(rules),
       num_tokens_(logits.extent(0)),
@@ -73,19 +69,10 @@ void LogitRows::load(std::int64_t token) {
 }
 
 void LogitRows::repair(std::int64_t token) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (std::size_t e = 0; e < row_.size(); ++e) {
-    SWITCHYARD_REQUIRE(
-        rules_.allow_infinity || row_[e] != kInfinity, invalid_argument,
-        "logit of token {}, expert {} is +inf{}: it has no finite score; clamp the logits or look for an "
-        "overflow in the router's matrix product",
-        token, e, rules_.round_to == DType::f32 ? "" : " after rounding");
-    if (!std::isnan(row_[e])) continue;
-    SWITCHYARD_REQUIRE(rules_.nan_policy == NanPolicy::lowest, invalid_argument,
-                       "logit of token {}, expert {} is NaN: look for it in the router's input or weights, or route "
-                       "with NanPolicy::lowest to treat it as -inf",
-                       token, e);
-    row_[e] = -kInfinity;
+    hd::LogitFault const fault = hd::logit_fault(rules_, row_[e]);
+    if (fault != hd::LogitFault::none) internal::throw_logit_fault(rules_, fault, token, static_cast<std::int64_t>(e));
+    row_[e] = hd::usable_logit(row_[e]);
   }
 }
 

@@ -5,22 +5,15 @@
 #include <cstdint>
 #include <vector>
 
-#include "switchyard/routing/router.hpp"
+#include "switchyard/hd/router_logit.hpp"
 #include "switchyard/types/tensor_view.hpp"
 
 namespace switchyard::routing {
 
-/// What a row may hold and how it is read.
-struct LogitRules {
-  DType round_to = DType::f32;
-  NanPolicy nan_policy = NanPolicy::reject;
-  bool allow_infinity = false;  ///< +inf; -inf is always allowed
-};
-
 class LogitRows {
  public:
   /// @throws Error{shape_mismatch} unless `logits` is a contiguous host matrix of f32, bf16 or f16.
-  LogitRows(ConstTensorView logits, LogitRules rules);
+  LogitRows(ConstTensorView logits, hd::LogitRules rules);
 
   [[nodiscard]] std::int64_t num_tokens() const noexcept { return num_tokens_; }
   [[nodiscard]] int num_experts() const noexcept { return num_experts_; }
@@ -34,7 +27,7 @@ class LogitRows {
   void repair(std::int64_t token);
 
   ConstTensorView logits_;
-  LogitRules rules_;
+  hd::LogitRules rules_;
   std::int64_t num_tokens_;
   int num_experts_;
   std::vector<float> row_;

@@ -93,7 +93,7 @@ class Factors {
 
 SinkhornResult sinkhorn(ConstTensorView logits, SinkhornOptions options) {
   require_options(options);
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   SinkhornResult result;
   result.converged = rows.num_tokens() == 0;
   if (result.converged) return result;

@@ -34,7 +34,7 @@ std::int64_t unmasked(TokenMask mask, std::int64_t num_tokens) {
 }  // namespace
 
 float z_loss(double coefficient, ConstTensorView logits, TokenMask mask) {
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   routing::require_mask(mask, rows.num_tokens());
   std::vector<float> const sums = log_sums(rows, mask);
   float const squares = hd::lane32_sum(rows.num_tokens(), hd::Products{sums.data(), sums.data()});
@@ -42,7 +42,7 @@ float z_loss(double coefficient, ConstTensorView logits, TokenMask mask) {
 }
 
 std::vector<float> z_loss_backward(double coefficient, ConstTensorView logits, float loss_scale, TokenMask mask) {
-  routing::LogitRows rows(logits, routing::LogitRules{});
+  routing::LogitRows rows(logits, hd::LogitRules{});
   routing::require_mask(mask, rows.num_tokens());
   std::vector<float> const sums = log_sums(rows, mask);
   float const factor = routing::loss_factor(hd::mul_rn(2.0, coefficient), {unmasked(mask, rows.num_tokens())});

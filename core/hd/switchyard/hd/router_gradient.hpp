@@ -26,42 +26,51 @@ struct RouterGradientScratch {
 namespace detail {
 
 /// The unnormalised scores of the chosen experts, unrounded.
-SWITCHYARD_HD inline void chosen_scores(RouterStep const& step, float const* logits, std::int32_t const* ids,
-                                        RouterGradientScratch const& scratch) noexcept {
+template <typename Crew>
+SWITCHYARD_HD inline void chosen_scores(Crew const& crew, RouterStep const& step, float const* logits,
+                                        std::int32_t const* ids, RouterGradientScratch const& scratch) noexcept {
   bool const pre = step.score_function == ScoreFunction::softmax_pre;
-  if (pre) softmax(logits, step.num_experts, scratch.probabilities);
-  for (int k = 0; k < step.top_k; ++k)
+  if (pre) softmax(crew, logits, step.num_experts, scratch.probabilities);
+  crew.each(step.top_k, [=](std::int64_t k) {
     scratch.scores[k] = pre ? scratch.probabilities[ids[k]] : score_of_logit(step.score_function, logits[ids[k]]);
-  if (step.score_function == ScoreFunction::softmax_post) softmax(scratch.scores, step.top_k, scratch.scores);
+  });
+  if (step.score_function == ScoreFunction::softmax_post) softmax(crew, scratch.scores, step.top_k, scratch.scores);
+}
+
+/// softmax_pre: an expert that was not chosen has gradient 0 at its probability, so the mean runs over the chosen ones
+/// alone. `d_logits` holds zeros.
+template <typename Crew>
+SWITCHYARD_HD inline void pre_softmax_gradient(Crew const& crew, RouterStep const& step, std::int32_t const* ids,
+                                               RouterGradientScratch const& scratch, float* d_logits) noexcept {
+  float const mean = crew.sum(step.top_k, Products{scratch.gradient, scratch.scores});
+  crew.each(step.top_k, [=](std::int64_t k) { d_logits[ids[k]] = scratch.gradient[k]; });
+  crew.each(step.num_experts, [=](std::int64_t e) {
+    d_logits[e] = canonical(mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean)));
+  });
 }
 
 }  // namespace detail
 
 /// @param ids       [top_k] the chosen experts, distinct
 /// @param d_weights [top_k] gradient at the weights that route_token returned
-/// @param d_logits  [experts] out, every element written
-SWITCHYARD_HD inline void route_token_gradient(RouterStep const& step, float const* logits, std::int32_t const* ids,
-                                               float const* d_weights, RouterGradientScratch const& scratch,
-                                               float* d_logits) noexcept {
-  detail::chosen_scores(step, logits, ids, scratch);
-  for (int k = 0; k < step.top_k; ++k) scratch.gradient[k] = mul_rn(d_weights[k], step.scaling_factor);
-  normalise_gradient(step.normalisation, scratch.scores, step.top_k, step.epsilon, scratch.gradient);
-  for (int e = 0; e < step.num_experts; ++e) d_logits[e] = 0.0f;
-  if (step.score_function == ScoreFunction::softmax_pre) {
-    // An expert that was not chosen has gradient 0 at its probability, so the mean runs over the chosen ones alone.
-    float const mean = lane32_sum(step.top_k, Products{scratch.gradient, scratch.scores});
-    for (int k = 0; k < step.top_k; ++k) d_logits[ids[k]] = scratch.gradient[k];
-    for (int e = 0; e < step.num_experts; ++e)
-      d_logits[e] = canonical(mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean)));
-    return;
-  }
-  if (step.score_function == ScoreFunction::softmax_post)
-    softmax_gradient(scratch.scores, scratch.gradient, step.top_k, scratch.gradient);
-  for (int k = 0; k < step.top_k; ++k) {
-    bool const post = step.score_function == ScoreFunction::softmax_post;
+/// @param d_logits  [experts] out, every element written. `logits` may be scratch.probabilities.
+template <typename Crew>
+SWITCHYARD_HD inline void route_token_gradient(Crew const& crew, RouterStep const& step, float const* logits,
+                                               std::int32_t const* ids, float const* d_weights,
+                                               RouterGradientScratch const& scratch, float* d_logits) noexcept {
+  detail::chosen_scores(crew, step, logits, ids, scratch);
+  float* const gradient = scratch.gradient;
+  crew.each(step.top_k, [=](std::int64_t k) { gradient[k] = mul_rn(d_weights[k], step.scaling_factor); });
+  normalise_gradient(crew, step.normalisation, scratch.scores, step.top_k, step.epsilon, gradient);
+  crew.each(step.num_experts, [=](std::int64_t e) { d_logits[e] = 0.0f; });
+  if (step.score_function == ScoreFunction::softmax_pre)
+    return detail::pre_softmax_gradient(crew, step, ids, scratch, d_logits);
+  bool const post = step.score_function == ScoreFunction::softmax_post;
+  if (post) softmax_gradient(crew, scratch.scores, gradient, step.top_k, gradient);
+  crew.each(step.top_k, [=](std::int64_t k) {
     float const slope = post ? 1.0f : score_slope(step.score_function, logits[ids[k]], scratch.scores[k]);
-    d_logits[ids[k]] = canonical(mul_rn(scratch.gradient[k], slope));
-  }
+    d_logits[ids[k]] = canonical(mul_rn(gradient[k], slope));
+  });
 }
 
 }  // namespace switchyard::hd

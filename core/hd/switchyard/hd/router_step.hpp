@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Routing of one token: logits -> scores -> groups -> top-k -> weights. What a CPU loop and a kernel's thread both
-/// run.
+/// Routing of one token: logits -> scores -> groups -> top-k -> weights. What a CPU loop and a kernel's warp both run,
+/// as crews of different sizes (crew.hpp).
 ///
 /// The order of roundings: scores in fp32, rounded once to score_dtype; the selection bias is added to that (one fp32
 /// addition, for the choice alone); the weights are gathered, normalised, scaled, rounded once to weight_dtype.
@@ -8,7 +8,8 @@
 
 #include <cstdint>
 
-#include "switchyard/hd/convert.hpp"
+#include "switchyard/hd/crew.hpp"
+#include "switchyard/hd/router_logit.hpp"
 #include "switchyard/hd/softmax.hpp"
 #include "switchyard/hd/top_k.hpp"
 #include "switchyard/types/dtype.hpp"
@@ -36,20 +37,14 @@ struct RouterChoice {
   float const* selection = nullptr;  ///< [experts] of this token, instead of the scores
 };
 
-/// Memory of one token: scores and biased [experts], values and ids [scores_per_group + group_topk].
+/// Memory of one token: scores and biased [experts], values and ids [scores_per_group + group_topk]. A crew of lanes
+/// needs other lengths: lane_scratch_entries() in router_lanes.hpp.
 struct RouterScratch {
   float* scores;
   float* biased;
   float* values;
   std::int32_t* ids;
 };
-
-/// Rounds through a narrower dtype; f32 keeps the value.
-SWITCHYARD_HD inline float round_through(DType dtype, float value) noexcept {
-  if (dtype == DType::bf16) return widen(round_to_bf16(value));
-  if (dtype == DType::f16) return widen(round_to_f16(value));
-  return value;
-}
 
 /// The score of one logit, for the functions that look at one logit only.
 SWITCHYARD_HD inline float score_of_logit(ScoreFunction function, float logit) noexcept {
@@ -59,28 +54,42 @@ SWITCHYARD_HD inline float score_of_logit(ScoreFunction function, float logit) n
 }
 
 /// Scores of all experts; with softmax_post these are the logits, whose softmax comes after the choice.
-SWITCHYARD_HD inline void score_row(ScoreFunction function, float const* logits, std::int64_t count,
+template <typename Crew>
+SWITCHYARD_HD inline void score_row(Crew const& crew, ScoreFunction function, float const* logits, std::int64_t count,
                                     float* scores) noexcept {
+  // A loop per function, so that each vectorises.
   if (function == ScoreFunction::softmax_pre) {
-    softmax(logits, count, scores);
+    softmax(crew, logits, count, scores);
   } else if (function == ScoreFunction::sigmoid) {
-    for (std::int64_t e = 0; e < count; ++e) scores[e] = sigmoid(logits[e]);
+    crew.each(count, [=](std::int64_t e) { scores[e] = sigmoid(logits[e]); });
   } else if (function == ScoreFunction::sqrt_softplus) {
-    for (std::int64_t e = 0; e < count; ++e) scores[e] = sqrt(softplus(logits[e]));
+    crew.each(count, [=](std::int64_t e) { scores[e] = sqrt(softplus(logits[e])); });
   } else {
-    for (std::int64_t e = 0; e < count; ++e) scores[e] = logits[e];
+    crew.each(count, [=](std::int64_t e) { scores[e] = logits[e]; });
   }
 }
 
 namespace detail {
 
-/// The values that decide: foreign ones, the scores with the bias (written to `values`), or the scores themselves.
+/// The value of one expert that decides: the foreign one, or the score with the bias if there is one.
+SWITCHYARD_HD inline float choice_value(RouterChoice const& choice, float const* scores, std::int64_t e) noexcept {
+  if (choice.selection != nullptr) return choice.selection[e];
+  return choice.bias == nullptr ? scores[e] : add_rn(scores[e], choice.bias[e]);
+}
+
+/// Those of all experts: written to `values` where there is a bias.
 SWITCHYARD_HD inline float const* choice_row(RouterChoice const& choice, float const* scores, std::int64_t count,
                                              float* values) noexcept {
   if (choice.selection != nullptr) return choice.selection;
   if (choice.bias == nullptr) return scores;
-  for (std::int64_t e = 0; e < count; ++e) values[e] = add_rn(scores[e], choice.bias[e]);
+  for (std::int64_t e = 0; e < count; ++e) values[e] = choice_value(choice, scores, e);
   return values;
+}
+
+/// A group's score is the sum of its largest values. Infinite partial sums of both signs (possible with softmax_post or
+/// foreign values) make a NaN, which counts as lowest.
+SWITCHYARD_HD inline float group_score(float sum) noexcept {
+  return sum != sum ? bits_to<float>(0xff800000u) : sum;
 }
 
 /// The group_topk groups with the largest scores; a group's score is the lane32 sum of its scores_per_group largest
@@ -92,9 +101,7 @@ SWITCHYARD_HD inline TopK choose_groups(RouterStep const& step, float const* row
   for (int group = 0; group < step.num_groups; ++group) {
     TopK best{scratch.values + step.group_topk, scratch.ids + step.group_topk, step.scores_per_group};
     best.offer_row(row, group * group_size, (group + 1) * group_size);
-    // Infinite partial sums of both signs (possible with softmax_post alone) make a NaN, which counts as lowest.
-    float const score = lane32_sum(best.count, Elements{best.values});
-    groups.offer(score != score ? bits_to<float>(0xff800000u) : score, group);
+    groups.offer(group_score(lane32_sum(best.count, Elements{best.values})), group);
   }
   return groups;
 }
@@ -105,32 +112,38 @@ SWITCHYARD_HD inline bool contains(TopK const& list, int id) noexcept {
   return false;
 }
 
-SWITCHYARD_HD inline void choose_experts(RouterStep const& step, float const* row, RouterScratch const& scratch,
-                                         std::int32_t* ids, float* values) noexcept {
+}  // namespace detail
+
+/// The top_k experts in the order of the choice. `values` is memory of top_k.
+SWITCHYARD_HD inline void choose_experts(Alone const&, RouterStep const& step, RouterChoice const& choice,
+                                         RouterScratch const& scratch, std::int32_t* ids, float* values) noexcept {
+  float const* const row = detail::choice_row(choice, scratch.scores, step.num_experts, scratch.biased);
   TopK experts{values, ids, step.top_k};
   if (step.num_groups == 1) return experts.offer_row(row, 0, step.num_experts);
   int const group_size = step.num_experts / step.num_groups;
-  TopK const groups = choose_groups(step, row, scratch);
+  TopK const groups = detail::choose_groups(step, row, scratch);
   for (int group = 0; group < step.num_groups; ++group)
-    if (contains(groups, group)) experts.offer_row(row, group * group_size, (group + 1) * group_size);
+    if (detail::contains(groups, group)) experts.offer_row(row, group * group_size, (group + 1) * group_size);
 }
-
-}  // namespace detail
 
 /// Routes one token. @param logits [experts], no NaN; no +inf either unless the scores are sigmoids
 /// @param ids, weights  [top_k] out, in the order of the choice
-SWITCHYARD_HD inline void route_token(RouterStep const& step, float const* logits, RouterChoice const& choice,
-                                      RouterScratch const& scratch, std::int32_t* ids, float* weights) noexcept {
-  score_row(step.score_function, logits, step.num_experts, scratch.scores);
-  if (step.score_dtype != DType::f32)
-    for (int e = 0; e < step.num_experts; ++e) scratch.scores[e] = round_through(step.score_dtype, scratch.scores[e]);
-  float const* const row = detail::choice_row(choice, scratch.scores, step.num_experts, scratch.biased);
-  detail::choose_experts(step, row, scratch, ids, weights);
-  for (int k = 0; k < step.top_k; ++k) weights[k] = scratch.scores[ids[k]];
-  if (step.score_function == ScoreFunction::softmax_post) softmax(weights, step.top_k, weights);
-  normalise(step.normalisation, weights, step.top_k, step.epsilon);
-  for (int k = 0; k < step.top_k; ++k)
+template <typename Crew>
+SWITCHYARD_HD inline void route_token(Crew const& crew, RouterStep const& step, float const* logits,
+                                      RouterChoice const& choice, RouterScratch const& scratch, std::int32_t* ids,
+                                      float* weights) noexcept {
+  float* const scores = scratch.scores;
+  score_row(crew, step.score_function, logits, step.num_experts, scores);
+  DType const score_dtype = step.score_dtype;
+  if (score_dtype != DType::f32)
+    crew.each(step.num_experts, [=](std::int64_t e) { scores[e] = round_through(score_dtype, scores[e]); });
+  choose_experts(crew, step, choice, scratch, ids, weights);
+  crew.each(step.top_k, [=](std::int64_t k) { weights[k] = scores[ids[k]]; });
+  if (step.score_function == ScoreFunction::softmax_post) softmax(crew, weights, step.top_k, weights);
+  normalise(crew, step.normalisation, weights, step.top_k, step.epsilon);
+  crew.each(step.top_k, [=](std::int64_t k) {
     weights[k] = round_through(step.weight_dtype, mul_rn(weights[k], step.scaling_factor));
+  });
 }
 
 }  // namespace switchyard::hd

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the routers of all backends share beside hd's arithmetic: a configuration as kernels take it, and the texts of
+/// faults in data.
+#pragma once
+
+#include <cstdint>
+
+#include "switchyard/hd/router_step.hpp"
+#include "switchyard/routing/router.hpp"
+
+namespace switchyard::internal {
+
+/// @throws as validate()
+[[nodiscard]] hd::RouterStep router_step(RouterConfig const& config, int num_experts);
+[[nodiscard]] hd::LogitRules logit_rules(RouterConfig const& config);
+
+/// @throws Error{invalid_argument} where a bias would be added to raw logits
+void require_takes_bias(RouterConfig const& config);
+
+// Each throws Error{invalid_argument} saying what is wrong and where.
+[[noreturn]] void throw_bias_fault(std::int64_t expert, float value);
+[[noreturn]] void throw_selection_fault(std::int64_t token, std::int64_t expert);
+/// @param choice token * top_k + slot
+[[noreturn]] void throw_dropped_choice(std::int64_t choice, std::int64_t top_k);
+/// @param fault not none
+[[noreturn]] void throw_logit_fault(hd::LogitRules const& rules, hd::LogitFault fault, std::int64_t token,
+                                    std::int64_t expert);
+
+}  // namespace switchyard::internal
