@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/// How a warp comes to the row of a token: its shared memory, and logits read and checked on the way there.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda_error.hpp"
+#include "router_kernels.hpp"
+#include "router_warp.cuh"
+
+namespace switchyard::cuda {
+
+inline constexpr unsigned kWarpThreads = 32;
+
+/// The warps of a kernel take tokens in turns.
+__device__ inline std::int64_t first_token() {
+  return static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / kWarpThreads) + threadIdx.x / kWarpThreads;
+}
+__device__ inline std::int64_t token_stride() {
+  return static_cast<std::int64_t>(gridDim.x) * (blockDim.x / kWarpThreads);
+}
+
+__device__ inline void raise_router_fault(unsigned long long* word, RouterFault kind, std::uint64_t detail) {
+  if (threadIdx.x % kWarpThreads == 0)
+    atomicMin(word, static_cast<unsigned long long>(kind) << kRouterFaultShift | detail);
+}
+
+/// The smallest code that code_of(i) gives for any i below `count`; kNoCode where none is at fault.
+inline constexpr std::uint32_t kNoCode = 0xffffffffU;
+template <typename CodeOf>
+__device__ std::uint32_t smallest_code(std::int32_t count, CodeOf const& code_of) {
+  std::uint32_t code = kNoCode;
+  for (auto i = static_cast<std::int32_t>(threadIdx.x % kWarpThreads); i < count;
+       i += static_cast<std::int32_t>(kWarpThreads))
+    code = min(code, code_of(i));
+  return __reduce_min_sync(0xffffffffU, code);
+}
+
+/// Reads a token's logits into `row`, rounded and free of NaN. @return whether none is at fault
+template <typename T>
+__device__ bool read_logits(RouterLogits const& logits, std::int32_t experts, std::int64_t token, float* row) {
+  T const* const from = static_cast<T const*>(logits.data) + token * experts;
+  hd::LogitRules const rules = logits.rules;
+  std::uint32_t const code = smallest_code(experts, [=](std::int32_t e) {
+    float const value = hd::round_through(rules.round_to, hd::widen(from[e]));
+    row[e] = hd::usable_logit(value);
+    hd::LogitFault const fault = hd::logit_fault(rules, value);
+    if (fault == hd::LogitFault::none) return kNoCode;
+    return static_cast<std::uint32_t>(e) * 2 + (fault == hd::LogitFault::infinity ? 1 : 0);
+  });
+  __syncwarp();
+  if (code == kNoCode) return true;
+  raise_router_fault(logits.fault, RouterFault::logit, static_cast<std::uint64_t>(token) * experts * 2 + code);
+  return false;
+}
+
+/// Warps per block: eight, or fewer where rows are long.
+inline unsigned router_warps(std::int64_t warp_bytes) {
+  constexpr std::int64_t kWanted = 64 * 1024;
+  unsigned warps = 8;
+  while (warps > 1 && warps * warp_bytes > kWanted) warps /= 2;
+  return warps;
+}
+
+/// Launches a kernel of a warp per token; `Kernel` is called with its parameters.
+template <typename Params>
+void launch_rows(char const* name, void (*kernel)(Params), Params const& params, StreamView stream) {
+  if (params.logits.tokens <= 0) return;
+  constexpr std::int64_t kMaxBlocks = 1 << 20;
+  std::int64_t const bytes = router_warp_bytes(params.step);
+  unsigned const warps = router_warps(bytes);
+  std::int64_t const blocks = (params.logits.tokens + warps - 1) / warps;
+  kernel<<<static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), warps * kWarpThreads,
+           static_cast<std::size_t>(warps * bytes), stream.handle()>>>(params);
+  check_launch(name);
+}
+
+}  // namespace switchyard::cuda
