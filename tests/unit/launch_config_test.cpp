@@ -2,7 +2,8 @@
 // Who am I and where do ranks meet: every launcher's variables, what is refused, and what the text says.
 //
 // By hand: torchrun sets RANK=3, WORLD_SIZE=8, LOCAL_RANK=3, MASTER_ADDR=node0, MASTER_PORT=29500; the configuration is
-// rank 3 of 8 on device 3, meeting at node0:29500. With SLURM_PROCID=2 beside it, nothing is believed.
+// rank 3 of 8 on device 3, meeting at node0:29500, or at node0:29501 where torchrun's agent says that its own store has
+// the port. With SLURM_PROCID=2 beside it, nothing is believed.
 #include "switchyard/launch/launch_config.hpp"
 
 #include <doctest/doctest.h>
@@ -51,6 +52,65 @@ TEST_CASE("torchrun") {
   CHECK(config.host == "node0");
   CHECK(config.port == 29500);
   CHECK(config.source == "torchrun");
+}
+
+TEST_CASE("torchrun's agent keeps its store on the master port: the control channel takes the next one") {
+  // What torchrun 2.x sets for rank 3 of 2 nodes with 4 processes each.
+  Variables const all = with(kTorchrun, {{"GROUP_RANK", "0"},
+                                         {"GROUP_WORLD_SIZE", "2"},
+                                         {"LOCAL_WORLD_SIZE", "4"},
+                                         {"ROLE_RANK", "3"},
+                                         {"ROLE_NAME", "default"},
+                                         {"ROLE_WORLD_SIZE", "8"},
+                                         {"TORCHELASTIC_RESTART_COUNT", "0"},
+                                         {"TORCHELASTIC_MAX_RESTARTS", "0"},
+                                         {"TORCHELASTIC_RUN_ID", "none"},
+                                         {"TORCHELASTIC_USE_AGENT_STORE", "True"},
+                                         {"OMP_NUM_THREADS", "1"}});
+  auto const config = launch_config({}, all);
+  CHECK(config.host == "node0");
+  CHECK(config.port == 29501);
+  CHECK(launch_config({}, with(all, {{"TORCHELASTIC_USE_AGENT_STORE", "False"}})).port == 29500);
+  check_says(refused(with(all, {{"MASTER_PORT", "65535"}})), "there is none after it");
+  CHECK(launch_config({}, with(all, {{"MASTER_PORT", "65535"}, {"SWITCHYARD_RENDEZVOUS", "a:65535"}})).port == 65535);
+  // srun started the agents, one per node: Slurm's numbers are theirs.
+  Variables const under_slurm{
+      {"SLURM_PROCID", "1"}, {"SLURM_NTASKS", "2"}, {"SLURM_LOCALID", "0"}, {"SLURM_STEP_ID", "0"}};
+  CHECK(launch_config({}, with(all, under_slurm)).local_rank == 1);
+  check_says(refused(with(kTorchrun, under_slurm)), "torchrun says rank 3 of 8, Slurm says rank 1 of 2");
+  check_says(refused(with(with(all, under_slurm), {{"SLURM_NTASKS", "3"}})), "Slurm says rank 1 of 3");
+}
+
+TEST_CASE("a meeting place that two sources name differently is refused") {
+  Variables const both = with(kTorchrun, {{"NCCL_COMM_ID", "node0:29500"}});
+  CHECK(launch_config({}, both).port == 29501);  // NCCL itself answers at 29500
+  auto const text = refused(with(both, {{"NCCL_COMM_ID", "node1:29500"}}));
+  check_says(text, "at node0:29500 says MASTER_ADDR and MASTER_PORT, at node1:29500 says NCCL_COMM_ID");
+  check_says(refused(with(both, {{"NCCL_COMM_ID", "node0:29501"}})), "decide with SWITCHYARD_RENDEZVOUS");
+  // What was said to this library alone decides, and must agree with itself.
+  Variables const decided = with(both, {{"NCCL_COMM_ID", "node1:5"}, {"SWITCHYARD_RENDEZVOUS", "node2:7"}});
+  CHECK(launch_config({}, decided).host == "node2");
+  CHECK(launch_config({}, decided).port == 7);
+  LaunchFlags flags;
+  flags.rendezvous = "node2:7";
+  CHECK(launch_config(flags, decided).port == 7);
+  flags.rendezvous = "node2:8";
+  check_says(refused(decided, flags), "at node2:8 says the flag for the rendezvous, at node2:7 says SWITCHYARD_RENDEZ");
+  flags.rendezvous = "file:/shared/a";
+  check_says(refused(decided, flags), "at /shared/a says the flag");
+}
+
+TEST_CASE("local ranks that disagree are refused by name") {
+  Variables const mpi{
+      {"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "8"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "2"}};
+  check_says(refused(with(kTorchrun, mpi)), "torchrun says local rank 1, Open MPI says local rank 2");
+  LaunchFlags flags;
+  flags.local_rank = 0;
+  check_says(refused(kTorchrun, flags), "the flag says local rank 0, torchrun says local rank 1");
+  flags.local_rank = 1;
+  CHECK(launch_config(flags, kTorchrun).local_rank == 1);
+  flags.local_rank = 5;  // nobody else says it
+  CHECK(launch_config(flags, {}).local_rank == 5);
 }
 
 TEST_CASE("Slurm meets at the first host of the job, on a port of the job") {

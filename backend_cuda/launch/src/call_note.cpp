@@ -106,6 +106,16 @@ std::optional<GroupFailure> compare_notes(std::vector<CallNote> const& notes) {
   return compare_counts(notes);
 }
 
+std::optional<GroupFailure> refusal_of(std::vector<CallNote> const& notes) {
+  auto const it = std::find_if(notes.begin(), notes.end(), [](CallNote const& note) { return !note.refusal.empty(); });
+  if (it == notes.end()) return std::nullopt;
+  return GroupFailure{
+      ErrorCode::out_of_memory,
+      fmt::format("{}: rank {} could not take part: {}; nothing was moved on any rank, and the group can "
+                  "be used further",
+                  it->label(), it - notes.begin(), it->refusal)};
+}
+
 std::string name_ranks(std::vector<int> const& ranks) {
   if (ranks.empty()) return "no rank";
   std::string text = ranks.size() == 1 ? "rank " : "ranks ";

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "frame.hpp"
-#include "rendezvous_file.hpp"
 #include "socket.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/launch/control.hpp"
@@ -53,10 +52,10 @@ struct ControlClient::State {
     throw_failure();
   }
 
-  std::optional<std::vector<std::byte>> wait_frame(Instant deadline) {
+  std::optional<std::vector<std::byte>> wait_frame(Instant deadline, std::function<bool()> const& is_wanted = {}) {
     for (;;) {
       if (auto frame = next_frame()) return frame;
-      if (steady_now() >= deadline) return std::nullopt;
+      if (steady_now() >= deadline || (is_wanted && !is_wanted())) return std::nullopt;
       (void)socket.wait_readable(deadline);
     }
   }
@@ -78,18 +77,18 @@ struct ControlClient::State {
 };
 
 ControlClient::ControlClient(std::string const& host, int port, std::string const& token, int rank, int world_size,
-                             Duration deadline)
+                             Duration deadline, std::function<bool()> const& is_wanted)
     : state_(std::make_unique<State>()) {
   Instant const last = deadline_after(steady_now(), deadline);
   state_->rank = rank;
   state_->world_size = world_size;
-  state_->socket = Socket::connect_to(host, port, last);
+  state_->socket = Socket::connect_to(host, port, last, is_wanted);
   FrameWriter hello(FrameType::hello);
   hello.put_text(token);
   hello.put_i64(rank);
   hello.put_i64(world_size);
   (void)state_->send(hello.bytes());
-  auto const frame = state_->wait_frame(last);
+  auto const frame = state_->wait_frame(last, is_wanted);
   SWITCHYARD_REQUIRE(frame.has_value(), timeout, "rank 0 at {}:{} does not greet rank {}: its process is stuck", host,
                      port, rank);
   FrameReader reader(*frame);
@@ -120,6 +119,10 @@ std::optional<ControlClient::Checksums> ControlClient::meet(CallNote const& note
   auto const frame = state_->verdict(deadline);
   FrameReader reader(frame);
   if (reader.type() == FrameType::complete) return std::nullopt;
+  if (reader.type() == FrameType::refused) {
+    GroupFailure const refusal = failure_of(reader);
+    throw Error(refusal.code, refusal.text);
+  }
   SWITCHYARD_REQUIRE(reader.type() == FrameType::go, parse, "the control server answers a note with frame {}",
                      static_cast<int>(reader.type()));
   Checksums sums(static_cast<std::size_t>(state_->world_size));
@@ -143,6 +146,10 @@ void ControlClient::throw_if_failed() {
   static_cast<void>(state_->next_frame());  // between notes the server speaks only of failures
 }
 
+bool ControlClient::has_failed() const noexcept {
+  return state_->failure.has_value();
+}
+
 void ControlClient::expire(double seconds) {
   state_->expire(seconds);
 }
@@ -152,25 +159,6 @@ void ControlClient::fail(ErrorCode code, std::string const& text) noexcept {
     (void)state_->send(failure_frame(FrameType::fail, {code, text}));
   } catch (...) {  // no memory for the text: the connection that breaks with this process says enough
   }
-}
-
-ControlGroup join_group(LaunchConfig const& config, std::vector<std::byte> (*make_blob)(), Duration deadline) {
-  Instant const last = deadline_after(steady_now(), deadline);
-  ControlGroup group;
-  MeetingPlace place{config.host, config.port, ""};
-  if (config.rank == 0) {
-    bool const by_file = !config.file.empty();
-    std::string const token = by_file ? random_token() : "";
-    group.server = std::make_unique<ControlServer>(config.world_size, config.port, token, make_blob());
-    place = {config.world_size > 1 && by_file ? this_host() : "127.0.0.1", group.server->port(), token};
-    if (by_file) write_meeting_place(config.file, place);
-    if (by_file) place.host = "127.0.0.1";
-  } else if (!config.file.empty()) {
-    place = read_meeting_place(config.file, last);
-  }
-  group.client = std::make_unique<ControlClient>(place.host, place.port, place.token, config.rank, config.world_size,
-                                                 last - steady_now());
-  return group;
 }
 
 }  // namespace switchyard::launch

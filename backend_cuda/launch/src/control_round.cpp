@@ -36,6 +36,7 @@ void ControlRound::on_note(int rank, CallNote note) {
 /// The last rank to arrive decides for all.
 void ControlRound::match() {
   if (auto const mismatch = compare_notes(notes_)) return fail(mismatch->code, mismatch->text);
+  if (auto const refusal = refusal_of(notes_)) return end_round(failure_frame(FrameType::refused, *refusal));
   bool const single = std::all_of(notes_.begin(), notes_.end(), [](CallNote const& note) { return note.single_phase; });
   if (single) return complete();
   moving_ = true;
@@ -61,11 +62,15 @@ void ControlRound::on_done(int rank) {
 }
 
 void ControlRound::complete() {
+  end_round(FrameWriter(FrameType::complete).bytes());
+}
+
+void ControlRound::end_round(std::vector<std::byte> const& answer) {
   ++rounds_;
   moving_ = false;
   arrived_.assign(arrived_.size(), false);
   finished_.assign(finished_.size(), false);
-  send_all(FrameWriter(FrameType::complete).bytes());
+  send_all(answer);
 }
 
 void ControlRound::on_expired(int rank, double seconds) {

@@ -3,7 +3,8 @@
 /// sockets.
 ///
 /// A round: every rank posts a note -> all agree -> go -> every rank has its data -> complete. A round ends well on all
-/// ranks or on none; after a failure every rank gets the same error for ever.
+/// ranks or on none; after a failure every rank gets the same error for ever. A rank that cannot take part says so in
+/// its note; the round then ends before data moves, with an error for this call only.
 #pragma once
 
 #include <cstddef>
@@ -42,6 +43,7 @@ class ControlRound {
  private:
   void match();
   void complete();
+  void end_round(std::vector<std::byte> const& answer);
   void fail(ErrorCode code, std::string const& text);
   void fail_if_someone_ended();
   void send_all(std::vector<std::byte> const& bytes);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "control_round.hpp"
+#include "rendezvous_file.hpp"
 #include "socket.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/launch/control.hpp"
@@ -32,27 +33,34 @@ struct Peer {
 }  // namespace
 
 struct ControlServer::State {
-  State(int ranks, int port, std::string job, std::vector<std::byte> shared)
+  State(int ranks, int port, std::string job, std::vector<std::byte> shared, std::function<void()> when_all_here)
       : world_size(ranks),
         token(std::move(job)),
         blob(std::move(shared)),
+        all_here(std::move(when_all_here)),
         listener(Socket::listen_on(port)),
         round(ranks),
         bound_port(listener.local_port()) {}
 
   void run() {
-    for (;;) {
-      if (stop.load()) {
-        if (!leave_by) leave_by = steady_now() + kLeaveTime;
-        if (steady_now() >= *leave_by) return;
-      }
+    do {
       wait();
       drop_late_strangers();
       for (Peer& peer : peers) read(peer);
       peers.remove_if([](Peer const& peer) { return !peer.socket.is_open(); });
       send_replies();
-      if (round.all_ended()) return;
-    }
+    } while (!round.all_ended() && !must_leave());
+    say_all_here();
+  }
+
+  bool must_leave() {
+    if (!stop.load()) return false;
+    if (!leave_by) leave_by = steady_now() + kLeaveTime;
+    return steady_now() >= *leave_by;
+  }
+
+  void say_all_here() {
+    if (all_here) std::exchange(all_here, {})();
   }
 
   void wait() {
@@ -92,9 +100,7 @@ struct ControlServer::State {
   void greet(Peer& peer, FrameReader& reader) {
     std::string problem;
     if (reader.type() != FrameType::hello || reader.get_text() != token) {
-      problem =
-          "this is another job's meeting place: start ranks of one job with one address, and old jobs' ranks not "
-          "at all";
+      problem = kOtherJob;
     } else {
       std::int64_t const rank = reader.get_i64();
       std::int64_t const size = reader.get_i64();
@@ -110,6 +116,7 @@ struct ControlServer::State {
     FrameWriter welcome(FrameType::welcome);
     welcome.put_blob(blob);
     (void)peer.socket.send_frame(welcome.bytes(), deadline);
+    if (++greeted == world_size) say_all_here();
   }
 
   [[nodiscard]] std::string problem_with(std::int64_t rank, std::int64_t size) const {
@@ -141,6 +148,8 @@ struct ControlServer::State {
   int world_size;
   std::string token;
   std::vector<std::byte> blob;
+  std::function<void()> all_here;
+  int greeted = 0;
   Socket listener;
   ControlRound round;
   std::list<Peer> peers;
@@ -150,8 +159,9 @@ struct ControlServer::State {
   std::thread thread;
 };
 
-ControlServer::ControlServer(int world_size, int port, std::string token, std::vector<std::byte> blob)
-    : state_(std::make_unique<State>(world_size, port, std::move(token), std::move(blob))) {
+ControlServer::ControlServer(int world_size, int port, std::string token, std::vector<std::byte> blob,
+                             std::function<void()> all_here)
+    : state_(std::make_unique<State>(world_size, port, std::move(token), std::move(blob), std::move(all_here))) {
   State* const state = state_.get();
   state->thread = std::thread([state] { state->run(); });
 }

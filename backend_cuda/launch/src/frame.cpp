@@ -96,6 +96,7 @@ std::vector<std::byte> frame_of(CallNote const& note) {
   put_lists(writer, note.send_bytes);
   put_lists(writer, note.receive_bytes);
   put_lists(writer, note.checksums);
+  writer.put_text(note.refusal);
   return writer.bytes();
 }
 
@@ -115,6 +116,7 @@ CallNote note_of(FrameReader& reader, int world_size) {
   note.send_bytes = get_lists<std::int64_t>(reader);
   note.receive_bytes = get_lists<std::int64_t>(reader);
   note.checksums = get_lists<std::uint64_t>(reader);
+  note.refusal = reader.get_text();
   auto const ranks = static_cast<std::size_t>(world_size);
   bool const fits =
       note.kind == CallKind::barrier || (note.send_bytes.size() == ranks && note.receive_bytes.size() == ranks);

@@ -23,6 +23,7 @@ enum class FrameType : std::uint8_t {
   go,        ///< server: all ranks agree; move data. Carries the checksums of what this rank receives
   complete,  ///< server: the round has ended well on every rank
   failed,    ///< server: code and text
+  refused,   ///< server: code and text; this call was called off on every rank, and the group goes on
 };
 
 /// A frame may not be longer than this; a note of 4,096 ranks with 64 messages each fits.

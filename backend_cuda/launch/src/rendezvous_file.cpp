@@ -6,8 +6,10 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "socket.hpp"
 #include "switchyard/internal/require.hpp"
@@ -16,6 +18,17 @@ namespace switchyard::launch {
 namespace {
 
 constexpr char const* kFirstWord = "switchyard-meeting-place-1";
+
+/// @return nothing when the file does not exist or is not one that rank 0 wrote.
+std::optional<MeetingPlace> place_in(std::string const& path) {
+  std::ifstream file(path);
+  std::string first;
+  MeetingPlace place;
+  file >> first >> place.host >> place.port >> place.token;
+  bool const is_whole = !file.fail() && first == kFirstWord && place.port > 0 && place.port <= 65535;
+  if (!is_whole) return std::nullopt;
+  return place;
+}
 
 }  // namespace
 
@@ -33,19 +46,27 @@ void write_meeting_place(std::string const& path, MeetingPlace const& place) {
 
 MeetingPlace read_meeting_place(std::string const& path, Instant deadline) {
   for (;;) {
-    std::ifstream file(path);
-    if (file.good()) {
-      std::string first;
-      MeetingPlace place;
-      file >> first >> place.host >> place.port >> place.token;
-      SWITCHYARD_REQUIRE(!file.fail() && first == kFirstWord && place.port > 0 && place.port <= 65535, parse,
-                         "{}: not a meeting place that rank 0 wrote: delete it and start again", path);
-      return place;
-    }
-    SWITCHYARD_REQUIRE(steady_now() < deadline, timeout,
-                       "{}: rank 0 has not written its address: it was not started, or the file system is not shared",
-                       path);
+    if (auto place = place_in(path)) return *std::move(place);
+    if (steady_now() >= deadline) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  SWITCHYARD_REQUIRE(!std::ifstream(path).good(), parse,
+                     "{}: not a meeting place that rank 0 wrote, nor replaced by one", path);
+  throw Error(
+      ErrorCode::timeout,
+      fmt::format("{}: rank 0 has not written its address: it was not started, or the file system is not shared",
+                  path));
+}
+
+bool names_other_job(std::string const& path, std::string const& token) {
+  auto const place = place_in(path);
+  return place && place->token != token;
+}
+
+void remove_meeting_place(std::string const& path, std::string const& token) noexcept {
+  try {
+    if (!names_other_job(path, token)) (void)std::remove(path.c_str());
+  } catch (...) {  // out of memory for reading it: the file stays, and readers of the next job look twice
   }
 }
 

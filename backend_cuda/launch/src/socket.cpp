@@ -49,11 +49,26 @@ std::unique_ptr<addrinfo, FreeAddresses> resolve(std::string const& host, int po
   return std::unique_ptr<addrinfo, FreeAddresses>(list);
 }
 
-Socket try_connect(std::string const& host, int port) {
+/// Waits for a connection that is being made. @return 0, or why it is not
+int error_of_connecting(int handle, Instant deadline) {
+  pollfd waiting{handle, POLLOUT, 0};
+  if (::poll(&waiting, 1, poll_time(deadline)) <= 0) return ETIMEDOUT;
+  int error = 0;
+  socklen_t length = sizeof error;
+  return ::getsockopt(handle, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
+/// Tries every address of `host`, each for a second at most: a host that is off does not answer at all.
+/// @param error why the last one was not reached
+Socket try_connect(std::string const& host, int port, Instant deadline, int& error) {
   auto const addresses = resolve(host, port);
+  if (addresses == nullptr) error = EHOSTUNREACH;
   for (addrinfo const* it = addresses.get(); it != nullptr; it = it->ai_next) {
-    Socket socket(::socket(it->ai_family, it->ai_socktype | SOCK_CLOEXEC, it->ai_protocol));
-    if (socket.is_open() && ::connect(socket.handle(), it->ai_addr, it->ai_addrlen) == 0) return socket;
+    Socket socket(::socket(it->ai_family, it->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, it->ai_protocol));
+    if (!socket.is_open()) continue;
+    error = ::connect(socket.handle(), it->ai_addr, it->ai_addrlen) == 0 ? 0 : errno;
+    if (error == EINPROGRESS) error = error_of_connecting(socket.handle(), deadline);
+    if (error == 0) return socket;
   }
   return Socket();
 }
@@ -93,18 +108,19 @@ Socket Socket::listen_on(int port) {
   return socket;
 }
 
-Socket Socket::connect_to(std::string const& host, int port, Instant deadline) {
+Socket Socket::connect_to(std::string const& host, int port, Instant deadline, std::function<bool()> const& is_wanted) {
+  int error = 0;
   for (;;) {
-    Socket socket = try_connect(host, port);
+    Socket socket = try_connect(host, port, deadline, error);
     if (socket.is_open()) {
       set_no_delay(socket.handle());
       return socket;
     }
     SWITCHYARD_REQUIRE(
-        steady_now() < deadline, timeout,
+        steady_now() < deadline && (!is_wanted || is_wanted()), timeout,
         "no answer from rank 0 at {}:{}: it was not started, listens elsewhere, or a firewall is between "
         "(last error: {})",
-        host, port, std::strerror(errno));
+        host, port, std::strerror(error));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
 }

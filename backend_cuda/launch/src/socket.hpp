@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,8 +31,10 @@ class Socket {
 
   /// @param port 0 lets the system choose. @throws Error{io}
   [[nodiscard]] static Socket listen_on(int port);
-  /// Retries until `deadline`, because rank 0 may start later. @throws Error{timeout} naming the address.
-  [[nodiscard]] static Socket connect_to(std::string const& host, int port, Instant deadline);
+  /// Retries until `deadline`, because rank 0 may start later, or until `is_wanted` (may be empty) denies.
+  /// @throws Error{timeout} naming the address.
+  [[nodiscard]] static Socket connect_to(std::string const& host, int port, Instant deadline,
+                                         std::function<bool()> const& is_wanted = {});
   [[nodiscard]] Socket accept_one() const;
   [[nodiscard]] int local_port() const;
 

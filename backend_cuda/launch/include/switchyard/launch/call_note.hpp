@@ -22,6 +22,7 @@ struct CallNote {
   std::vector<std::vector<std::int64_t>> send_bytes{};     ///< [ranks][messages]
   std::vector<std::vector<std::int64_t>> receive_bytes{};  ///< [ranks][messages]
   std::vector<std::vector<std::uint64_t>> checksums{};     ///< like send_bytes, with CheckLevel::full; else empty
+  std::string refusal{};  ///< why this rank cannot take part, e.g. no memory; empty when it can
 
   /// @return e.g. `all_to_all_v #118 "dispatch"`.
   [[nodiscard]] std::string label() const;
@@ -37,6 +38,9 @@ struct GroupFailure {
 /// @param notes one per rank. @return the first disagreement in a fixed order: call, configuration, then counts by
 /// sender and receiver; nothing with CheckLevel::off. Pure.
 [[nodiscard]] std::optional<GroupFailure> compare_notes(std::vector<CallNote> const& notes);
+
+/// @return what every rank hears when one of them cannot take part; nothing when all can. Pure.
+[[nodiscard]] std::optional<GroupFailure> refusal_of(std::vector<CallNote> const& notes);
 
 /// Naming ranks in messages: "no rank", "rank 3", "ranks 0-2, 5".
 [[nodiscard]] std::string name_ranks(std::vector<int> const& ranks);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,8 +19,11 @@ namespace switchyard::launch {
 class ControlServer {
  public:
   /// @param port 0 lets the system choose. @param token what clients must say, so that strays are refused.
-  /// @param blob what every rank is told on arrival, e.g. an NCCL unique id. @throws Error{io}
-  ControlServer(int world_size, int port, std::string token, std::vector<std::byte> blob);
+  /// @param blob what every rank is told on arrival, e.g. an NCCL unique id.
+  /// @param all_here called once from the server's thread, when every rank has come or the server ends (may be empty);
+  /// does not throw. @throws Error{io}
+  ControlServer(int world_size, int port, std::string token, std::vector<std::byte> blob,
+                std::function<void()> all_here = {});
   ~ControlServer();
   ControlServer(ControlServer const&) = delete;
   ControlServer& operator=(ControlServer const&) = delete;
@@ -34,10 +38,11 @@ class ControlServer {
 class ControlClient {
  public:
   /// Connects and introduces itself; waits for rank 0 until `deadline` from now.
+  /// @param is_wanted asked while nobody answers (may be empty): `false` ends the wait before the deadline.
   /// @throws Error{timeout} naming the address, Error{desync} when the server refuses this rank (another world size,
   ///         another job, a rank that is taken).
   ControlClient(std::string const& host, int port, std::string const& token, int rank, int world_size,
-                Duration deadline);
+                Duration deadline, std::function<bool()> const& is_wanted = {});
   /// Tells the others that this rank makes no more calls.
   ~ControlClient();
   ControlClient(ControlClient const&) = delete;
@@ -51,12 +56,15 @@ class ControlClient {
   /// Checksums of the messages that this rank receives, [ranks][messages]; empty without CheckLevel::full.
   using Checksums = std::vector<std::vector<std::uint64_t>>;
   /// Waits until all ranks have posted a note and agree. @return the checksums when data moves now, nothing when the
-  /// round has ended. @throws Error as Communicator documents.
+  /// round has ended. @throws Error as Communicator documents; Error{out_of_memory} on every rank when a note carries a
+  /// refusal, after which the group goes on.
   std::optional<Checksums> meet(CallNote const& note, Duration deadline);
   /// Says that this rank has its data, waits for the others.
   void finish(Duration deadline);
   /// @throws the group's error if there is one by now. Does not wait.
   void throw_if_failed();
+  /// Whether this rank knows of a failure of the group: no call can succeed any more.
+  [[nodiscard]] bool has_failed() const noexcept;
   /// Tells the group that the rank's data did not come in time and throws what the group agrees on.
   [[noreturn]] void expire(double seconds);
 
@@ -68,8 +76,9 @@ class ControlClient {
   std::unique_ptr<State> state_;
 };
 
-/// Brings the group together: rank 0 starts the server (and leaves its address in the shared file, if that is the
-/// meeting place), every rank connects.
+/// Brings the group together: rank 0 starts the server, every rank connects. Where the meeting place is a shared file,
+/// rank 0 leaves its address there and removes it when all ranks have come; a file that an older job left behind is
+/// read again until rank 0 has replaced it.
 struct ControlGroup {
   std::unique_ptr<ControlServer> server;  ///< rank 0 only
   std::unique_ptr<ControlClient> client;

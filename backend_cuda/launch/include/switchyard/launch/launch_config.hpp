@@ -29,11 +29,14 @@ struct LaunchConfig {
   std::string file{};  ///< shared file in which rank 0 leaves its address; empty when host and port are known
 };
 
-/// Precedence of identities: flags, then torchrun (RANK, WORLD_SIZE, LOCAL_RANK), Slurm (SLURM_PROCID, SLURM_NTASKS,
-/// SLURM_LOCALID), Open MPI (OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK). Sources that disagree are refused, never
-/// ranked silently. Where ranks meet: the flag, else SWITCHYARD_RENDEZVOUS, else MASTER_ADDR and MASTER_PORT, else
-/// NCCL_COMM_ID (its host, and the port after its port: NCCL itself listens on the named one), else under Slurm the
-/// first host of SLURM_JOB_NODELIST and a port made from SLURM_JOB_ID.
+/// Who this process is: flags, torchrun (RANK, WORLD_SIZE, LOCAL_RANK), Slurm (SLURM_PROCID, SLURM_NTASKS,
+/// SLURM_LOCALID) and Open MPI (OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK). Sources complete each other; those that
+/// disagree about rank, size or local rank are refused, never ranked silently. Slurm and Open MPI are not asked where
+/// they started torchrun's agents (TORCHELASTIC_RUN_ID is set, and they count GROUP_WORLD_SIZE tasks).
+/// Where ranks meet: the flag or SWITCHYARD_RENDEZVOUS decide over all others, and must agree. Else MASTER_ADDR and
+/// MASTER_PORT, or NCCL_COMM_ID; where both are set they must be equal. The port after theirs is taken when somebody
+/// else listens on it: NCCL, or torchrun's agent (TORCHELASTIC_USE_AGENT_STORE=True). Else, under Slurm, the first host
+/// of SLURM_JOB_NODELIST and a port made from SLURM_JOB_ID.
 /// @throws Error{invalid_argument} naming variable and value for anything malformed, contradictory or missing; also
 ///         when a world of more than one rank has no meeting place. @note pure.
 [[nodiscard]] LaunchConfig launch_config(LaunchFlags const& flags, Variables const& environment);
