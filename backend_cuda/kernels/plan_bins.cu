@@ -117,13 +117,13 @@ __device__ std::int64_t arrived_row(PlanBinsParams const& params, SortedRow cons
 
 __device__ void place_sorted(PlanBinsParams const& params, std::int64_t row) {
   SortedRow const sorted(params, row);
-  if (params.sort.row_input != nullptr) {
+  if (params.sort.input_begin != nullptr) {
     std::int64_t const input = arrived_row(params, sorted, row);
     params.sort.row_input[row] = input;
     params.sort.input_begin[row] = row;
     params.sort.input_rows[input] = row;
   }
-  if (params.binned.row_input == nullptr || params.own.token_of_row != nullptr) return;
+  if (params.binned.input_begin == nullptr || params.own.row_begin != nullptr) return;
   std::int64_t const before = params.kept_begin[sorted.local] + smaller(sorted.place, params.bin_rows[sorted.local]);
   params.binned.input_begin[row] = before;
   if (sorted.is_kept(params) && before < params.max_sorted_rows)
@@ -135,7 +135,7 @@ __device__ void place_bin_row(PlanBinsParams const& params, std::int64_t row) {
   std::int64_t const place = row - params.bin_begin[local];
   bool const is_filled = place < params.arrived[local];
   std::int64_t const sorted = params.sorted_begin[static_cast<std::int64_t>(local) * params.world] + place;
-  bool const is_local = params.own.token_of_row != nullptr;
+  bool const is_local = params.own.row_begin != nullptr;
   params.binned.row_input[row] = !is_filled ? -1 : is_local ? params.own.token_of_row[sorted] : sorted;
   if (is_local) params.binned.row_column[row] = is_filled ? params.own.slot_of_row[sorted] : -1;
 }
@@ -144,9 +144,9 @@ __global__ void place_bins_kernel(PlanBinsParams params) {
   std::int64_t const arrived = params.numbers[kPlanSortedRows];
   std::int64_t const sorted = smaller(arrived, params.max_sorted_rows);
   for (std::int64_t row = first_item(); row < sorted; row += item_stride()) place_sorted(params, row);
-  if (first_item() == 0 && params.sort.row_input != nullptr) params.sort.input_begin[sorted] = sorted;
-  if (params.binned.row_input == nullptr) return;
-  if (first_item() == 0 && params.own.token_of_row == nullptr)
+  if (first_item() == 0 && params.sort.input_begin != nullptr) params.sort.input_begin[sorted] = sorted;
+  if (params.binned.input_begin == nullptr) return;
+  if (first_item() == 0 && params.own.row_begin == nullptr)
     params.binned.input_begin[sorted] = params.kept_begin[params.num_local];
   std::int64_t const rows = smaller(params.bin_begin[params.num_local], params.max_bin_rows);
   for (std::int64_t row = first_item(); row < rows; row += item_stride()) place_bin_row(params, row);
@@ -180,7 +180,7 @@ void launch_plan_bins(PlanBinsParams const& params, StreamView stream) {
   std::int64_t const rows = params.max_bin_rows > params.max_sorted_rows ? params.max_bin_rows : params.max_sorted_rows;
   place_bins_kernel<<<grid_blocks(rows > 0 ? rows : 1), kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("place_bins_kernel");
-  if (params.own.token_of_row == nullptr || params.binned.row_input == nullptr) return;
+  if (params.own.row_begin == nullptr || params.binned.input_begin == nullptr) return;
   bin_tokens_kernel<<<1, kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("bin_tokens_kernel");
 }

@@ -36,6 +36,9 @@ RebalanceLayer::RebalanceLayer(LayerMoves moves, ExpertWeights const& weights, R
   std::int64_t const bytes = checked_mul(checked_mul(rows, num_tensors_), sizeof(std::uint64_t));
   expected_ = DeviceBuffer(bytes);
   found_ = DeviceBuffer(bytes);
+  Stream const stream;  // sums are compared as whole lists on the host
+  for (DeviceBuffer const* sums : {&expected_, &found_}) fill_bytes(*sums, 0, stream);
+  stream.view().synchronize();
 }
 
 std::int64_t RebalanceLayer::extra_bytes() const noexcept {
