@@ -7,33 +7,40 @@
 #include <string>
 #include <vector>
 
-#include "executor_pair.hpp"
+#include "fused_case.hpp"
 #include "graph_replay.hpp"
-#include "switchyard/cuda/fused_executor.hpp"
-#include "switchyard/cuda/nccl_communicator.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
 
 namespace cross_backend {
 
-/// One rank's side of planned steps: 37 tokens, top-3 of 11 experts.
-class PlannedSteps {
- public:
+/// 37 tokens, top-3 of 11 experts.
+struct PlannedShape {
   static constexpr std::int64_t kTokens = 37;
   static constexpr std::int64_t kHidden = 64;
   static constexpr int kTopK = 3;
   static constexpr int kExperts = 11;
 
-  PlannedSteps(cuda::NcclCommunicator& comm, cuda::FusedExecutor& fused, cuda::PlanKernels kernels,
-               std::int64_t max_expert_rows = 0)
-      : comm_(comm),
+  cuda::PlanKernels kernels = cuda::PlanKernels::automatic;
+  FusedPlaces places = FusedPlaces::contiguous;
+  std::int64_t max_expert_rows = 0;  ///< 0: enough
+};
+
+/// One rank's side of planned steps.
+template <typename T>
+class PlannedSteps : PlannedShape {
+ public:
+  PlannedSteps(cuda::NcclCommunicator& comm, cuda::FusedExecutor& fused, PlannedShape const& shape)
+      : PlannedShape(shape),
+        comm_(comm),
         fused_(fused),
-        placement_(ExpertPlacement::contiguous(1, kExperts, comm.size())),
-        plan_(fused.prepare(config(comm.size(), kernels, max_expert_rows), placement_, 0)),
+        placement_(places == FusedPlaces::contiguous ? ExpertPlacement::contiguous(1, kExperts, comm.size())
+                                                     : scattered_experts(kExperts, comm.size())),
+        plan_(fused.prepare(config(comm.size()), placement_, 0)),
         ids_(kTokens * kTopK * 4),
         weights_(kTokens * kTopK * 4),
-        tokens_(kTokens * kHidden * 2),
-        rows_(plan_.expert_rows() * kHidden * 2),
-        out_(kTokens * kHidden * 2) {}
+        tokens_(kTokens * kHidden * kBytes),
+        rows_(plan_.expert_rows() * kHidden * kBytes),
+        out_(kTokens * kHidden * kBytes) {}
 
   /// Draws the routing and the tokens of a step and brings them to the device. @param bad_rank names an expert too many
   void draw(int step, int bad_rank = -1) {
@@ -50,9 +57,9 @@ class PlannedSteps {
     }
     routing_ = RoutingMap::from_topk(kTokens, kExperts, kTopK, ids, weights);
     if (comm_.rank().value() == bad_rank) ids[5] = kExperts;
-    std::vector<bf16_t> tokens;
+    std::vector<T> tokens;
     for (std::int64_t i = 0; i < kTokens * kHidden; ++i)
-      tokens.push_back(to_bf16(static_cast<float>(random() % 512) / 64.0F - 4.0F));
+      tokens.push_back(support::narrowed<T>(static_cast<float>(random() % 512) / 61.0F - 4.0F));
     cuda::copy_to_device(std::as_bytes(std::span(ids)), ids_, stream_);
     cuda::copy_to_device(std::as_bytes(std::span(weights)), weights_, stream_);
     cuda::copy_to_device(std::as_bytes(std::span(tokens)), tokens_, stream_);
@@ -78,8 +85,8 @@ class PlannedSteps {
       throw Error(ErrorCode::invalid_plan, name + ": the step's plan is not core's");
     cuda::DevicePlan const host_plan(plan);
     std::int64_t const count = plan.num_expert_rows();
-    cuda::DeviceBuffer const rows(count * kHidden * 2);
-    cuda::DeviceBuffer const out(kTokens * kHidden * 2);
+    cuda::DeviceBuffer const rows(count * kHidden * kBytes);
+    cuda::DeviceBuffer const out(kTokens * kHidden * kBytes);
     cuda::CombineInputs inputs;
     inputs.weights = weights();
     cuda::CudaExecutor host_path(comm_);
@@ -87,12 +94,13 @@ class PlannedSteps {
     host_path.combine(host_plan, CombineRecipe::rank_partial(), row_view(rows, count), inputs, row_view(out, kTokens),
                       stream_);
     comm_.wait(stream_);
-    auto planned_rows = cuda::download<bf16_t>(rows_, stream_);
+    auto planned_rows = cuda::download<T>(rows_, stream_);
     planned_rows.resize(static_cast<std::size_t>(count * kHidden));
-    compare_bits(report, name + " dispatch", comm_.rank().value(), kHidden, cuda::download<bf16_t>(rows, stream_),
-                 planned_rows);
-    compare_bits(report, name + " combine", comm_.rank().value(), kHidden, cuda::download<bf16_t>(out, stream_),
-                 cuda::download<bf16_t>(out_, stream_));
+    cpu::CpuExecutor on_host(comm_);
+    ExpertRowNames const names(on_host, plan, &placement_);
+    compare_bits(report, name + " dispatch", names.rows(kHidden), cuda::download<T>(rows, stream_), planned_rows);
+    compare_bits(report, name + " combine", comm_.rank().value(), kHidden, cuda::download<T>(out, stream_),
+                 cuda::download<T>(out_, stream_));
   }
 
   /// @return what check() raises, with an output of zeros expected
@@ -103,15 +111,17 @@ class PlannedSteps {
     } catch (Error const& error) {
       code = error.code();
     }
-    auto const out = cuda::download<bf16_t>(out_, stream_);
-    compare_bits(report, name + " output", comm_.rank().value(), kHidden, std::vector<bf16_t>(out.size()), out);
+    auto const out = cuda::download<T>(out_, stream_);
+    compare_bits(report, name + " output", comm_.rank().value(), kHidden, std::vector<T>(out.size()), out);
     return code;
   }
 
   [[nodiscard]] cuda::StreamView stream() const { return stream_; }
 
  private:
-  static cuda::DevicePlannerConfig config(int ranks, cuda::PlanKernels kernels, std::int64_t max_expert_rows) {
+  static constexpr std::int64_t kBytes = sizeof(T);
+
+  [[nodiscard]] cuda::DevicePlannerConfig config(int ranks) const {
     cuda::DevicePlannerConfig config;
     config.family = DispatchFamily::megatron_flex;
     config.grid = {1, ranks};
@@ -122,7 +132,7 @@ class PlannedSteps {
     return config;
   }
   static TensorView row_view(cuda::DeviceBuffer const& buffer, std::int64_t rows) {
-    return buffer.view(DType::bf16, {rows, kHidden});
+    return buffer.view(dtype_of<T>::value, {rows, kHidden});
   }
   [[nodiscard]] TensorView tokens() const { return row_view(tokens_, kTokens); }
   [[nodiscard]] TensorView weights() const { return weights_.view(DType::f32, {kTokens, kTopK}); }
@@ -141,7 +151,7 @@ class PlannedSteps {
 };
 
 inline cuda::FusedExecutor::Attempt planned_executor(cuda::NcclCommunicator& comm) {
-  return cuda::FusedExecutor::create(comm, {PlannedSteps::kTokens, PlannedSteps::kHidden * 2, PlannedSteps::kTopK});
+  return cuda::FusedExecutor::create(comm, {PlannedShape::kTokens, PlannedShape::kHidden * 4, PlannedShape::kTopK});
 }
 
 constexpr cuda::PlanKernels kPlanKernels[] = {cuda::PlanKernels::automatic, cuda::PlanKernels::chain};
@@ -149,34 +159,46 @@ inline std::string name_of(cuda::PlanKernels kernels) {
   return kernels == cuda::PlanKernels::chain ? " by a chain of kernels " : " by one block ";
 }
 
-inline void compare_planned(PairReport& report, cuda::NcclCommunicator& comm) {
-  for (auto const kernels : kPlanKernels) {
-    auto const attempt = planned_executor(comm);
-    if (attempt.executor == nullptr) return;
-    PlannedSteps steps(comm, *attempt.executor, kernels);
-    for (int step = 0; step < 3; ++step) {
-      steps.draw(step);
-      steps.poison();
-      steps.step();
-      steps.compare(report, "planned step" + name_of(kernels) + std::to_string(step));
-    }
-    for (int step = 3; step < 5; ++step) {
-      steps.draw(step);
-      steps.poison();
-      if (!replay(steps.stream(), step - 1, [&] { steps.step(); }))
-        throw Error(ErrorCode::cuda, "a planned step could not be captured and replayed");
-      steps.compare(report, "planned step replayed" + name_of(kernels) + std::to_string(step));
-    }
-    comm.barrier({.operation = "planned end"});
+template <typename T>
+void compare_planned_as(PairReport& report, cuda::NcclCommunicator& comm, cuda::FusedExecutor& fused,
+                        PlannedShape const& shape, std::string const& base) {
+  PlannedSteps<T> steps(comm, fused, shape);
+  for (int step = 0; step < 3; ++step) {
+    steps.draw(step);
+    steps.poison();
+    steps.step();
+    steps.compare(report, base + std::to_string(step));
   }
+  for (int step = 3; step < 5; ++step) {
+    steps.draw(step);
+    steps.poison();
+    if (!replay(steps.stream(), step - 1, [&] { steps.step(); }))
+      throw Error(ErrorCode::cuda, "a planned step could not be captured and replayed");
+    steps.compare(report, base + "replayed " + std::to_string(step));
+  }
+  comm.barrier({.operation = "planned end"});
+}
+
+inline void compare_planned(PairReport& report, cuda::NcclCommunicator& comm) {
+  for (auto const kernels : kPlanKernels)
+    for (auto const places : {FusedPlaces::contiguous, FusedPlaces::scattered}) {
+      auto const attempt = planned_executor(comm);
+      if (!has_fused_path(comm, attempt)) return;
+      std::string const name = std::string("planned step") + name_of(kernels) +
+                               (places == FusedPlaces::scattered ? "of scattered experts " : "");
+      PlannedShape const shape{kernels, places};
+      compare_planned_as<bf16_t>(report, comm, *attempt.executor, shape, name + "bf16 ");
+      compare_planned_as<float>(report, comm, *attempt.executor, shape, name + "f32 ");
+      compare_planned_as<f16_t>(report, comm, *attempt.executor, shape, name + "f16 ");
+    }
 }
 
 /// An id outside the model on rank 0, and a budget of one row: typed errors on every rank, outputs of zeros.
 inline void refuse_planned(PairReport& report, cuda::NcclCommunicator& comm, cuda::PlanKernels kernels,
                            bool is_overflow) {
   auto const attempt = planned_executor(comm);
-  if (attempt.executor == nullptr) return;
-  PlannedSteps steps(comm, *attempt.executor, kernels, is_overflow ? 1 : 0);
+  if (!has_fused_path(comm, attempt)) return;
+  PlannedSteps<bf16_t> steps(comm, *attempt.executor, {kernels, FusedPlaces::contiguous, is_overflow ? 1 : 0});
   steps.draw(7, is_overflow ? -1 : 0);
   steps.poison();
   steps.step();
