@@ -27,6 +27,7 @@ std::string_view advice(cudaError_t status) {
 }  // namespace
 
 void throw_cuda_error(cudaError_t status, char const* call, char const* file, int line) {
+  (void)cudaGetLastError();  // it is told here: the next launch must not be blamed for it
   ErrorCode const code = status == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::cuda;
   throw_error(code,
               fmt::format("{} failed with {} ({}){}", call, cudaGetErrorName(status), cudaGetErrorString(status),

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "allocation_fault.hpp"
 #include "cuda_error.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/types/counts.hpp"
@@ -17,13 +18,26 @@ void require_same_size(std::int64_t device_bytes, std::size_t host_bytes) {
                      device_bytes, host_bytes);
 }
 
+thread_local std::int64_t allocations_until_fault = -1;
+
 }  // namespace
+
+void fail_allocation_after(std::int64_t skip) noexcept {
+  allocations_until_fault = skip;
+}
+
+bool allocation_must_fail() noexcept {
+  if (allocations_until_fault < 0) return false;
+  return allocations_until_fault-- == 0;
+}
 
 DeviceBuffer::DeviceBuffer(std::int64_t size_bytes) : size_bytes_(size_bytes) {
   SWITCHYARD_REQUIRE(size_bytes >= 0, invalid_argument, "a device buffer of {} bytes: the size must not be negative",
                      size_bytes);
   if (size_bytes == 0) return;
-  cudaError_t const status = cudaMalloc(&data_, static_cast<std::size_t>(size_bytes));
+  cudaError_t const status =
+      allocation_must_fail() ? cudaErrorMemoryAllocation : cudaMalloc(&data_, static_cast<std::size_t>(size_bytes));
+  if (status != cudaSuccess) (void)cudaGetLastError();  // told below; not for the next call to find
   SWITCHYARD_REQUIRE(status != cudaErrorMemoryAllocation, out_of_memory,
                      "device memory of {} bytes could not be allocated: free other buffers or reduce the batch",
                      size_bytes);

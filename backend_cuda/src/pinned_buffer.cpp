@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "allocation_fault.hpp"
 #include "cuda_error.hpp"
 #include "switchyard/internal/require.hpp"
 
@@ -13,7 +14,9 @@ PinnedBuffer::PinnedBuffer(std::int64_t size_bytes) : size_bytes_(size_bytes) {
                      size_bytes);
   if (size_bytes == 0) return;
   void* data = nullptr;
-  cudaError_t const status = cudaMallocHost(&data, static_cast<std::size_t>(size_bytes));
+  cudaError_t const status =
+      allocation_must_fail() ? cudaErrorMemoryAllocation : cudaMallocHost(&data, static_cast<std::size_t>(size_bytes));
+  if (status != cudaSuccess) (void)cudaGetLastError();  // told below; not for the next call to find
   SWITCHYARD_REQUIRE(status != cudaErrorMemoryAllocation, out_of_memory,
                      "pinned memory of {} bytes could not be allocated: raise the limit of locked memory (ulimit -l) "
                      "or reduce the batch",
