@@ -45,14 +45,34 @@ __device__ void for_each_peer(FusedSpeakers const& speakers, int world, Act cons
   for (int peer = static_cast<int>(speakers.thread); peer < world; peer += static_cast<int>(speakers.count)) act(peer);
 }
 
-/// Tells every peer which operation this is, before any row of it.
-__device__ inline void send_signals(FusedCall const& call, std::uint64_t generation, FusedSpeakers const& speakers) {
+/// Rows to and from one peer.
+struct FusedPromise {
+  std::int64_t sent = 0;
+  std::int64_t expected = 0;
+};
+__device__ inline FusedPromise promise_of(FusedCall const& call, unsigned peer) {
+  if (static_cast<std::int32_t>(peer) >= call.windows.world) return {};
+  return {call.sent[peer], call.expected[peer]};
+}
+/// Ahead of signals: what the speaker tells its first peer, and whatever this rank did in earlier operations in front
+/// of it. By the time that the operation's number is there, so is this.
+__device__ inline FusedPromise before_signals(FusedCall const& call, FusedSpeakers const& speakers) {
+  if (static_cast<std::int32_t>(speakers.thread) >= call.windows.world) return {};
+  FusedPromise const first = promise_of(call, speakers.thread);
+  fence_system();
+  return first;
+}
+
+/// Tells every peer which operation this is. @param first from before_signals()
+__device__ inline void send_signals(FusedCall const& call, std::uint64_t generation, FusedSpeakers const& speakers,
+                                    FusedPromise const& first) {
   FusedWindows const& windows = call.windows;
   for_each_peer(speakers, windows.world, [&](int peer) {
+    bool const is_first = static_cast<unsigned>(peer) == speakers.thread;
+    std::int64_t const rows = is_first ? first.sent : call.sent[peer];
     FusedSignal* const there = signal_of(windows, windows.peers[peer], generation, windows.rank);
-    there->digest = call.digest;
-    there->rows = static_cast<std::uint64_t>(call.sent[peer]);
-    store_release(&there->generation, generation);
+    store_pair(&there->generation, generation, call.digest);
+    store_pair(&there->generation_of_rows, generation, static_cast<std::uint64_t>(rows));
   });
 }
 
@@ -84,25 +104,37 @@ __device__ inline bool await_word(FusedCall const& call, std::uint64_t const* wo
   return await_peer(call, peer, [&] { return load_acquire(word) == generation; });
 }
 
-/// Waits for the signal of every peer and compares it with what this rank's plan expects.
-/// @return whether this thread found nothing wrong
-__device__ inline bool await_signals(FusedCall const& call, std::uint64_t generation, FusedSpeakers const& speakers) {
+/// Waits for the signal of every peer and compares it with what this rank's plan expects. @param first of the
+/// speaker's first peer. @return whether this thread found nothing wrong
+__device__ inline bool await_signals(FusedCall const& call, std::uint64_t generation, FusedSpeakers const& speakers,
+                                     FusedPromise const& first) {
   FusedWindows const& windows = call.windows;
   bool is_fine = true;
   for_each_peer(speakers, windows.world, [&](int peer) {
+    bool const is_first = static_cast<unsigned>(peer) == speakers.thread;
+    std::int64_t const expected = is_first ? first.expected : call.expected[peer];
     FusedSignal const* const signal = signal_of(windows, windows.own, generation, peer);
-    FusedError found = FusedError::none;
-    if (!await_word(call, &signal->generation, generation, peer))
-      is_fine = false;
-    else if (signal->digest != call.digest)
-      found = FusedError::other_call;
-    else if (signal->rows != static_cast<std::uint64_t>(call.expected[peer]))
-      found = FusedError::other_rows;
-    if (found == FusedError::none) return;
-    fail(windows, found, peer);
-    is_fine = false;
+    std::uint64_t digest = 0;
+    std::uint64_t rows = 0;
+    bool const has_come = await_peer(call, peer, [&] {
+      std::uint64_t of_digest = 0;
+      std::uint64_t of_rows = 0;
+      load_pair(&signal->generation, of_digest, digest);
+      load_pair(&signal->generation_of_rows, of_rows, rows);
+      return of_digest == generation && of_rows == generation;
+    });
+    FusedError const found = !has_come || (digest == call.digest && rows == static_cast<std::uint64_t>(expected))
+                                 ? FusedError::none
+                             : digest != call.digest ? FusedError::other_call
+                                                     : FusedError::other_rows;
+    if (found != FusedError::none) fail(windows, found, peer);
+    is_fine = is_fine && has_come && found == FusedError::none;
   });
   return is_fine;
+}
+/// All threads of a block.
+__device__ inline bool await_signals(FusedCall const& call, std::uint64_t generation) {
+  return await_signals(call, generation, whole_block(), promise_of(call, thread_of_block()));
 }
 
 }  // namespace switchyard::cuda

@@ -38,13 +38,21 @@ class ChoiceExchange {
  public:
   /// @param withholds this rank had an error in an earlier step and announces nothing
   __device__ ChoiceExchange(FusedPlanBlockParams const& params, StepTables const& tables, BlockPlan& plan,
-                            std::uint64_t generation, bool withholds)
+                            FusedState const& state, FusedPromise const& first, bool withholds)
       : params_(params),
         tables_(tables),
         windows_(params.call.windows),
         plan_(plan),
-        generation_(generation),
+        generation_(state.generation),
+        first_(first),
         withholds_(withholds) {}
+
+  /// One warp of another source's has time to agree with the peers.
+  __device__ static bool speaks(FusedPlanBlockParams const& params, PlanBlockPart const& part) {
+    FusedWindows const& windows = params.call.windows;
+    return part.source == (windows.rank + 1) % windows.world && part.begin == 0;
+  }
+  __device__ static FusedSpeakers lanes() { return {threadIdx.x % kWarp, kWarp}; }
 
   /// All lanes of a warp. @return whether this lane got what it waited for
   __device__ bool take(PlanBlockPart const& part) {
@@ -53,12 +61,9 @@ class ChoiceExchange {
       route(part);
       return true;
     }
-    // One warp of another source's has time to agree with the peers.
-    bool const speaks = part.source == (windows_.rank + 1) % windows_.world && part.begin == 0;
-    FusedSpeakers const lanes{threadIdx.x % kWarp, kWarp};
-    if (speaks) send_signals(params_.call, generation_, lanes);
+    if (speaks(params_, part)) send_signals(params_.call, generation_, lanes(), first_);
     // Signals first: choices never come from a peer in another operation.
-    bool const agrees = !speaks || await_signals(params_.call, generation_, lanes);
+    bool const agrees = !speaks(params_, part) || await_signals(params_.call, generation_, lanes(), first_);
     return agrees && receive(part);
   }
 
@@ -110,6 +115,7 @@ class ChoiceExchange {
   FusedWindows const& windows_;
   BlockPlan& plan_;
   std::uint64_t generation_;
+  FusedPromise first_;
   bool withholds_;
 };
 
@@ -141,7 +147,9 @@ __device__ inline void plan_step(FusedPlanBlockParams const& params, void* memor
   FusedState const state = load_state(params.call.windows);
   bool const withholds = *static_cast<unsigned long long volatile*>(params.finish.error + 1) != 0;
   PlanBlockPart const part = tables.part();
-  bool const is_fine = state.error == 0 && ChoiceExchange(params, step, plan, state.generation, withholds).take(part);
+  FusedPromise const first =
+      ChoiceExchange::speaks(params, part) ? before_signals(params.call, ChoiceExchange::lanes()) : FusedPromise{};
+  bool const is_fine = state.error == 0 && ChoiceExchange(params, step, plan, state, first, withholds).take(part);
   plan.count(part);
   bool const has_failed = __syncthreads_or(is_fine ? 0 : 1) != 0;
   if (has_failed) {

@@ -9,23 +9,21 @@ namespace switchyard::cuda {
 /// The block that ends last closes the operation: nobody starts the next one before every peer has begun this one, so
 /// that all have finished the one before, whose half of the windows the next overwrites.
 /// @param has_agreed whether a block has compared the signals of all peers @param is_last in shared memory
-/// @param claims to take back
 template <typename Work>
 __device__ void close_operation(FusedCall const& call, Work const& work, std::uint64_t generation, bool has_agreed,
-                                bool& is_last, std::int64_t claims = 0) {
+                                bool& is_last) {
   FusedProgress& progress = *call.windows.progress;
   __threadfence();
   __syncthreads();
   if (thread_of_block() == 0) is_last = atomicAdd(&progress.finished, 1U) + 1 == gridDim.x;
   __syncthreads();
   if (!is_last) return;
-  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation, whole_block());
+  if (!has_agreed && !has_failed(call.windows)) await_signals(call, generation);
   __syncthreads();
   if (has_failed(call.windows)) {
     send_failure(call.windows);
     work.clear();
   }
-  for (std::int64_t row = thread_of_block(); row < claims; row += threads_of_block()) call.windows.claims[row] = 0;
   if (thread_of_block() != 0) return;
   progress.produced = 0;
   progress.consumed = 0;

@@ -122,9 +122,9 @@ __device__ bool run_items(FusedCall const& call, Work const& work, std::uint64_t
     __syncthreads();
     DuplexItem const item = next;
     if (item.kind == Kind::end) return has_agreed;
-    if (item.kind == Kind::signals) send_signals(call, generation, whole_block());
+    if (item.kind == Kind::signals) send_signals(call, generation, whole_block(), before_signals(call, whole_block()));
     if (item.kind == Kind::agree) {
-      has_agreed = __syncthreads_or(await_signals(call, generation, whole_block()) ? 0 : 1) == 0;
+      has_agreed = __syncthreads_or(await_signals(call, generation) ? 0 : 1) == 0;
       if (!has_agreed) return false;
     }
     if (item.kind == Kind::produce)

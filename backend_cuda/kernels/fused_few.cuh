@@ -22,7 +22,7 @@ struct FewShared {
   std::int64_t next;  ///< row to produce, -1: none is left
   bool is_mine;       ///< the row of the block's number
   bool has_arrived;   ///< what the row to consume needs
-  bool is_last;
+  bool clears;        ///< came last, and some block has failed
 };
 
 __device__ inline bool is_courier() {
@@ -52,14 +52,17 @@ class FewRows {
   __device__ void run() {
     FusedState const state = load_state(call_.windows);
     bool const has_row = own_ >= 0;
+    FusedPromise const first = has_row ? FusedPromise{} : before_signals(call_, whole_block());
     if (has_row) look();
     bool const is_fine = __syncthreads_or(state.error != 0 ? 1 : 0) == 0;
-    if (is_fine && has_row) run_rows(state.generation);
-    if (is_fine && !has_row) {
-      send_signals(call_, state.generation, whole_block());
-      await_signals(call_, state.generation, whole_block());
-    }
-    close_operation(call_, work_, state.generation, true, shared_.is_last, static_cast<std::int64_t>(gridDim.x) - 1);
+    if (!is_fine)
+      come(state.generation, false);
+    else if (has_row)
+      run_rows(state.generation);
+    else
+      agree(state.generation, first);
+    __syncthreads();
+    leave(state.generation);
   }
 
  private:
@@ -77,9 +80,8 @@ class FewRows {
 
   __device__ void run_rows(std::uint64_t generation) {
     std::int64_t next = shared_.is_mine && own_ < work_.num_produce() ? own_ : -1;
-    std::int64_t row = own_;
-    bool const consumes = row < work_.num_consume();
-    std::int32_t const slot = is_courier() && consumes ? work_.slot(row) : -1;
+    bool const consumes = own_ < work_.num_consume();
+    std::int32_t const slot = is_courier() && consumes ? work_.slot(own_) : -1;
     bool is_first = true;
     do {
       std::uint64_t* const tag = is_courier() && next >= 0 ? work_.tag(next, generation) : nullptr;
@@ -87,23 +89,70 @@ class FewRows {
       __syncthreads();
       if (is_courier()) deliver(tag, slot, generation);
       if (!is_courier() && next >= 0) work_.keep(next);
-      if (!is_courier() && is_first && consumes) work_.expect(row);
+      if (!is_courier() && is_first && consumes) work_.expect(own_);
       is_first = false;
       __syncthreads();
       next = shared_.next;
       if (!is_courier() && next >= 0) work_.look_at_produced(next);
     } while (next >= 0);
-    while (row < work_.num_consume() && shared_.has_arrived) {
-      if (!is_courier()) work_.consume(row, generation);
-      row += static_cast<std::int64_t>(gridDim.x) - 1;
-      if (row < work_.num_consume()) receive_next(row, generation);
+    if (is_courier())
+      come(generation, shared_.has_arrived);
+    else if (consumes && shared_.has_arrived)
+      work_.consume(own_, generation);
+  }
+
+  __device__ void agree(std::uint64_t generation, FusedPromise const& first) {
+    send_signals(call_, generation, whole_block(), first);
+    bool const is_fine = __syncthreads_or(await_signals(call_, generation, whole_block(), first) ? 0 : 1) == 0;
+    come(generation, is_fine);
+  }
+
+  /// The courier, while others consume: nothing that this block waits for is open, and it looks at claims no more. Who
+  /// comes last ends the operation, if no block has failed: nobody starts the next one before every peer has begun this
+  /// one, so that all have finished the one before, whose half of the windows the next overwrites.
+  __device__ void come(std::uint64_t generation, bool is_fine) {
+    if (!is_courier()) return;
+    constexpr unsigned kFailed = 1U << 16;  // in front of how many have come
+    static_assert(kMostClaims + 1 < kFailed);
+    unsigned all = 0;
+    if (lane_of_courier() == 0) all = atomicAdd(&call_.windows.progress->finished, is_fine ? 1U : 1U + kFailed);
+    all = __shfl_sync(0xffffffffU, all, 0) + (is_fine ? 1U : 1U + kFailed);
+    bool const is_last = all % kFailed == gridDim.x;
+    if (lane_of_courier() == 0) shared_.clears = is_last && all >= kFailed;
+    if (is_last && all < kFailed) end(generation);
+  }
+  __device__ void end(std::uint64_t generation) {
+    FusedProgress& progress = *call_.windows.progress;
+    for (std::int64_t row = lane_of_courier(); row < static_cast<std::int64_t>(gridDim.x) - 1; row += kCourierThreads)
+      call_.windows.claims[row] = 0;
+    if (lane_of_courier() != 0) return;
+    progress.finished = 0;
+    progress.generation = generation + 1;
+  }
+
+  /// All threads of a block, met: says that it stores no more, so that who came last can clear what was written.
+  __device__ void leave(std::uint64_t generation) {
+    std::uint64_t* const left = call_.windows.left;
+    if (!shared_.clears) {
+      if (threadIdx.x != 0) return;
+      __threadfence();
+      *static_cast<std::uint64_t volatile*>(left + blockIdx.x) = generation;
+      return;
     }
+    for (unsigned block = threadIdx.x; block < gridDim.x; block += blockDim.x)
+      while (block != blockIdx.x && load_acquire(left + block) != generation) {
+      }
+    __syncthreads();
+    send_failure(call_.windows);
+    work_.clear();
+    if (is_courier()) end(generation);
   }
 
   /// The courier: marks what was sent, takes over a row that nobody has begun, or else waits for the block's own.
   __device__ void deliver(std::uint64_t* tag, std::int32_t slot, std::uint64_t generation) {
+    bool const sees_open = sees_open_claim();  // under way while stores are fenced
     if (tag != nullptr) store_release(tag, generation);
-    std::int64_t const open = claim_open();
+    std::int64_t const open = __any_sync(0xffffffffU, sees_open) ? claim_first_open(work_.num_produce()) : -1;
     if (lane_of_courier() == 0) shared_.next = open;
     if (open < 0) await(slot, generation);
   }
@@ -111,18 +160,19 @@ class FewRows {
   /// One thread.
   __device__ bool claim(std::int64_t row) const { return atomicExch(&call_.windows.claims[row], 1U) == 0; }
 
-  /// The courier. @return a row that it claimed, -1: all are claimed
-  __device__ std::int64_t claim_open() const {
+  /// A lane of the courier. What was claimed stays so until all blocks have come.
+  __device__ bool sees_open_claim() const {
     std::int64_t const rows = work_.num_produce();
     auto const* const claims = reinterpret_cast<uint4 const*>(call_.windows.claims);
     bool is_open = false;
     for (std::int64_t first = lane_of_courier() * 4; first < rows; first += kCourierThreads * 4) {
-      uint4 const four = __ldcg(claims + first / 4);  // what was claimed stays so until all blocks have ended
+      uint4 const four = __ldcg(claims + first / 4);
       is_open = is_open || four.x == 0 || (first + 1 < rows && four.y == 0) || (first + 2 < rows && four.z == 0) ||
                 (first + 3 < rows && four.w == 0);
     }
-    return __any_sync(0xffffffffU, is_open) ? claim_first_open(rows) : -1;
+    return is_open;
   }
+  /// The courier. @return a row that it claimed, -1: all are claimed
   __device__ std::int64_t claim_first_open(std::int64_t rows) const {
     for (std::int64_t first = 0; first < rows; first += kCourierThreads) {
       std::int64_t const row = first + lane_of_courier();
@@ -143,18 +193,6 @@ class FewRows {
                                                 static_cast<int>(slot / windows.capacity));
     bool const all_fine = __all_sync(0xffffffffU, is_fine);
     if (lane_of_courier() == 0) shared_.has_arrived = all_fine;
-  }
-
-  /// A row behind the block's first.
-  __device__ void receive_next(std::int64_t row, std::uint64_t generation) {
-    __syncthreads();
-    if (is_courier())
-      await(work_.slot(row), generation);
-    else {
-      work_.look_at_consumed(row);
-      work_.expect(row);
-    }
-    __syncthreads();
   }
 
   FusedCall const& call_;

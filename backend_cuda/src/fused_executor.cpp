@@ -85,7 +85,7 @@ struct FusedExecutor::State {
       : options(given),
         rank(comm.rank()),
         world(comm.size()),
-        progress(sizeof(FusedProgress) + kMostClaims * sizeof(unsigned)),
+        progress(sizeof(FusedProgress) + kMostClaims * sizeof(unsigned) + (kMostClaims + 1) * sizeof(std::uint64_t)),
         error_host(sizeof(std::uint64_t)) {
     windows.rank = rank.value();
     windows.world = world;
@@ -103,6 +103,7 @@ struct FusedExecutor::State {
         checked_add(windows.words_offset, aligned(checked_mul(checked_mul(world, windows.words), kBothHalves)));
     windows.progress = progress.as<FusedProgress>();
     windows.claims = reinterpret_cast<unsigned*>(windows.progress + 1);
+    windows.left = reinterpret_cast<std::uint64_t*>(windows.claims + kMostClaims);
     // Generations start at 2: windows are zero before.
     FusedProgress const start{2, 0, 0, 0, 0, 0};
     std::vector<std::byte> bytes(to_size(progress.size_bytes()));

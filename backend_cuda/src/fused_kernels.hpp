@@ -18,12 +18,15 @@
 
 namespace switchyard::cuda {
 
-/// What a rank tells each peer at the start of an operation. The generation is written last.
+/// What a rank tells each peer at the start of an operation: pairs that are stored and loaded as one, so that each says
+/// by itself whose operation's it is.
 struct alignas(16) FusedSignal {
   std::uint64_t generation;
   std::uint64_t digest;
+  std::uint64_t generation_of_rows;
   std::uint64_t rows;
   std::uint64_t failed;  ///< nonzero: the rank failed in some operation; only the first half's is used
+  std::uint64_t reserved;
 };
 
 /// Where an operation of one rank stands, in its device memory.
@@ -44,7 +47,8 @@ struct FusedWindows {
   std::byte* const* peers;  ///< [world] every rank's window, in this rank's addresses
   std::byte* own;           ///< this rank's window
   FusedProgress* progress;
-  unsigned* claims;  ///< [kMostClaims] of a few rows to produce: whether a block has begun one, 0 between kernels
+  unsigned* claims;     ///< [kMostClaims] of a few rows to produce: whether a block has begun one, 0 between kernels
+  std::uint64_t* left;  ///< [kMostClaims + 1] the last operation of a few rows in which a block has stored all
   std::int64_t tags_offset;  ///< from a window's start to [2][world * capacity] u64: whose operation's row a slot holds
   std::int64_t words_offset;  ///< from a window's start to [2][world][words] u64: choices of small batches
   std::int64_t words;         ///< choices that a rank can announce by words

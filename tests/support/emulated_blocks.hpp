@@ -287,6 +287,17 @@ inline void store_release(std::uint64_t* to, std::uint64_t value) {
 inline void store_relaxed(std::uint64_t* to, std::uint64_t value) {
   store_release(to, value);
 }
+inline void store_pair(void* to, std::uint64_t first, std::uint64_t second) {
+  support::EmulatedGpus::yield();
+  std::uint64_t const pair[2] = {first, second};
+  std::memcpy(to, pair, sizeof pair);
+}
+inline void load_pair(void const* from, std::uint64_t& first, std::uint64_t& second) {
+  support::EmulatedGpus::yield();
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&second, static_cast<std::uint64_t const*>(from) + 1, sizeof second);
+}
+inline void fence_system() {}
 /// Time stands still: no wait is ever late.
 inline std::uint64_t now_ns() {
   return 0;

@@ -47,7 +47,7 @@ struct EmulatedRank {
     expert_rows.resize(to_size(shape.choices() * shape.ranks * shape.hidden()));
     term_weights.resize(to_size(shape.choices() * shape.ranks));
     out.resize(tokens.size());
-    progress.assign(sizeof(cuda::FusedProgress) / 8 + cuda::kMostClaims / 2, 0);
+    progress.assign(sizeof(cuda::FusedProgress) / 8 + cuda::kMostClaims / 2 + cuda::kMostClaims + 1, 0);
     state().generation = 2;
     cuda::PlanBlockShape const block = block_shape();
     shared.assign(cuda::plan_block_bytes(block) / 8 + 2, 0xa5a5a5a5a5a5a5a5ULL);
@@ -67,6 +67,7 @@ struct EmulatedRank {
     windows.peers = peers.data();
     windows.progress = &state();
     windows.claims = reinterpret_cast<unsigned*>(windows.progress + 1);
+    windows.left = reinterpret_cast<std::uint64_t*>(windows.claims + cuda::kMostClaims);
   }
 
   [[nodiscard]] cuda::FusedPlanBlockParams plan_params() {
