@@ -26,6 +26,15 @@ char const* advice(ncclResult_t result) {
   }
 }
 
+/// The call before the first one.
+launch::CallNote start_note() {
+  launch::CallNote note;
+  note.sequence = -1;
+  note.operation = "NCCL start";
+  note.single_phase = true;
+  return note;
+}
+
 }  // namespace
 
 void throw_nccl_error(ncclResult_t result, char const* call, ncclComm_t comm, char const* file, int line) {
@@ -64,6 +73,23 @@ struct NcclHandle::Held {
 };
 
 NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world_size, Duration deadline) {
+  return join(id, rank, world_size, deadline, nullptr);
+}
+
+NcclHandle NcclHandle::create(launch::ControlClient& control, Duration deadline) {
+  static_cast<void>(control.meet(start_note(), deadline));
+  try {
+    return join(control.blob(), control.rank(), control.world_size(), deadline, &control);
+  } catch (Error const& error) {
+    if (!control.has_failed())
+      control.fail(error.code(),
+                   fmt::format("{} on rank {}: {}", start_note().label(), control.rank(), error.message()));
+    throw;
+  }
+}
+
+NcclHandle NcclHandle::join(std::span<std::byte const> id, int rank, int world_size, Duration deadline,
+                            launch::ControlClient* control) {
   ncclUniqueId unique{};
   SWITCHYARD_REQUIRE(id.size() == sizeof unique, invalid_argument, "an NCCL id has {} bytes, got {}", sizeof unique,
                      id.size());
@@ -79,10 +105,14 @@ NcclHandle NcclHandle::create(std::span<std::byte const> id, int rank, int world
     SWITCHYARD_NCCL_TRY(comm, ncclCommGetAsyncError(comm, &state));
     if (state == ncclSuccess) return NcclHandle(std::move(held));
     if (state != ncclInProgress) throw_nccl_error(state, "ncclCommInitRankConfig", comm, __FILE__, __LINE__);
-    SWITCHYARD_REQUIRE(Clock::now() < last, timeout,
-                       "rank {} of {} could not join the NCCL communicator in time: a rank was not started, or NCCL "
-                       "chose an interface that the others cannot reach (NCCL_SOCKET_IFNAME, NCCL_DEBUG=INFO)",
-                       rank, world_size);
+    if (control != nullptr) control->throw_if_failed();
+    bool const is_late = Clock::now() >= last;
+    if (is_late && control != nullptr) control->call_roll(start_note());
+    SWITCHYARD_REQUIRE(!is_late, timeout,
+                       "rank {} of {} could not join the NCCL communicator within {:.3f} s{}: NCCL chose an interface "
+                       "that the others cannot reach (NCCL_SOCKET_IFNAME, NCCL_DEBUG=INFO), or a rank was not started",
+                       rank, world_size, std::chrono::duration<double>(deadline).count(),
+                       control == nullptr ? "" : ", though all ranks answered a roll call");
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }

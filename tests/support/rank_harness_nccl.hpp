@@ -51,8 +51,7 @@ class NcclHarness final : public RankHarness {
       launch::ControlClient control("127.0.0.1", port, "conformance", rank, num_ranks, std::chrono::seconds(60));
       cuda::NcclOptions options;
       options.check = check;
-      cuda::NcclCommunicator comm(cuda::NcclHandle::create(control.blob(), rank, num_ranks, std::chrono::seconds(60)),
-                                  control, options);
+      cuda::NcclCommunicator comm(cuda::NcclHandle::create(control, std::chrono::seconds(60)), control, options);
       try {
         body(comm);
       } catch (std::exception const& error) {

@@ -276,6 +276,26 @@ TEST_CASE("a rank without memory calls one call off for all, and the group goes 
   CHECK(codes == std::vector<int>{0, 0, 0});
 }
 
+TEST_CASE("a roll call after a deadline names who does not come") {
+  auto const codes = run_processes([](launch::ControlClient& client) {
+    launch::CallNote const after = barrier(7);
+    client.call_roll(after);  // all come: nobody is to blame
+    try {
+      if (client.rank() != 2) client.call_roll(after);
+      for (;;) {
+        client.throw_if_failed();
+        ::usleep(1000);
+      }
+    } catch (Error const& error) {
+      std::string const text(error.message());
+      bool const right = error.code() == ErrorCode::timeout && support::contains(text, "roll call after barrier #7") &&
+                         support::contains(text, "missing: rank 2");
+      return right ? 0 : 1;
+    }
+  });
+  CHECK(codes == std::vector<int>{0, 0, 0});
+}
+
 TEST_CASE("strangers are refused and disturb nobody") {
   launch::ControlServer server(1, 0, "this job", {});
   auto const join = [&](std::string const& token, int rank, int size) {

@@ -36,6 +36,11 @@ class DeviceCommunicator {
   /// Moves messages after the work issued to `stream` so far; work issued to it afterwards sees them. Messages of one
   /// ordered pair match in list order. Returns when the move is issued; buffers stay untouched until the stream passes
   /// it. A rank may send to itself.
+  /// @throws Error{invalid_argument} on this rank alone for a peer outside the group or a negative size. On every rank,
+  ///         after which the group is poisoned: Error{desync} for calls or digests that differ, Error{split_mismatch}
+  ///         for sizes that differ or messages to itself that do not match, Error{timeout} naming who did not come,
+  ///         Error{aborted} when a rank failed or called abort(), Error{nccl, cuda} when a call failed on some rank.
+  ///         Without checks mismatches are found by the next wait()'s deadline, or not at all.
   virtual void exchange_on(StreamView stream, std::span<DeviceSend const> sends,
                            std::span<DeviceReceive const> receives, CallOptions const& options = {}) = 0;
 

@@ -29,6 +29,10 @@ class NcclHandle {
   /// Collective: every rank of the group calls it at the same time, each with its own device current.
   /// @throws Error{timeout} when a rank does not come in time, Error{nccl}
   [[nodiscard]] static NcclHandle create(std::span<std::byte const> id, int rank, int world_size, Duration deadline);
+  /// The same with the id that rank 0 shared over the group's control channel. Ranks meet there first, so that the
+  /// errors name who is missing, and a rank that cannot join ends the others' wait.
+  /// @throws Error{timeout} naming the ranks that did not come, Error{aborted}, Error{nccl}
+  [[nodiscard]] static NcclHandle create(launch::ControlClient& control, Duration deadline);
   /// @param comm a ncclComm_t that outlives the handle. Only non-blocking ones can be aborted safely.
   [[nodiscard]] static NcclHandle borrow(ncclComm* comm) noexcept;
   ~NcclHandle();
@@ -47,6 +51,8 @@ class NcclHandle {
  private:
   struct Held;
   explicit NcclHandle(std::shared_ptr<Held> held) noexcept;
+  static NcclHandle join(std::span<std::byte const> id, int rank, int world_size, Duration deadline,
+                         launch::ControlClient* control);
   std::shared_ptr<Held> held_;
 };
 
@@ -62,6 +68,9 @@ struct NcclOptions {
 /// ncclCommAbort. With CheckLevel::off exchange_on() does not speak to the control channel at all. CheckLevel::full
 /// adds checksums to messages in host memory; device messages are checked as with digest. One object belongs to one
 /// thread (but for abort()) and to the device that was current when it was made.
+///
+/// A rank that has no memory for a call in host memory says so before any rank moves data: every rank gets
+/// Error{out_of_memory} naming it, and the group goes on.
 class NcclCommunicator final : public Communicator, public DeviceCommunicator {
  public:
   /// @param control of the same rank and group; outlives this object.
@@ -83,7 +92,8 @@ class NcclCommunicator final : public Communicator, public DeviceCommunicator {
   void exchange_on(StreamView stream, std::span<DeviceSend const> sends, std::span<DeviceReceive const> receives,
                    CallOptions const& options = {}) override;
 
-  /// The watchdog of work on a stream: waits until it is done, NCCL or the group failed, or the deadline passed.
+  /// The watchdog of work on a stream: waits until it is done, NCCL or the group failed, or the deadline passed. Errors
+  /// name the last call of this rank.
   /// @throws Error{timeout, aborted, nccl, cuda}; the communicator is poisoned then.
   void wait(StreamView stream, std::optional<Duration> deadline = {}) override;
 

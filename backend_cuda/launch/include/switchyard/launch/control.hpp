@@ -65,6 +65,10 @@ class ControlClient {
   void throw_if_failed();
   /// Whether this rank knows of a failure of the group: no call can succeed any more.
   [[nodiscard]] bool has_failed() const noexcept;
+  /// Work that ranks did not compare ended in no time, and nobody knows whose fault it is. Ranks that wait for the same
+  /// call meet here for two seconds when their deadlines pass; returns when all ranks are there.
+  /// @throws Error{timeout} naming who does not come, or the group's error
+  void call_roll(CallNote const& after);
   /// Tells the group that the rank's data did not come in time and throws what the group agrees on.
   [[noreturn]] void expire(double seconds);
 
