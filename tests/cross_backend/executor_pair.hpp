@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "executor_rows.hpp"
-#include "pair_report.hpp"
 #include "poisoned.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"

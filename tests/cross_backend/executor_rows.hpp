@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/// ExpertRowNames: what the rows that a rank's experts see are, found by moving the names of tokens through the plan.
+/// Comparison of one rank's rows: ExpertRowNames says what the rows that its experts see are, found by moving the names
+/// of tokens through the plan; compare_bits() reports a difference by them.
 #pragma once
 
 #include <numeric>
 #include <vector>
 
+#include "pair_report.hpp"
 #include "row_report.hpp"
 #include "switchyard/cpu/cpu_executor.hpp"
 #include "switchyard/placement/expert_placement.hpp"
@@ -46,5 +48,22 @@ class ExpertRowNames {
   std::vector<int> experts_;
   std::vector<switchyard::RowTag> origins_;
 };
+
+/// Compares as bits; a difference is said in the words of `names`, whose element size is T's.
+template <typename T>
+void compare_bits(PairReport& report, std::string const& what, RowNames names, std::vector<T> const& cpu,
+                  std::vector<T> const& gpu) {
+  report.compared(cpu.size());
+  names.element_bytes = sizeof(T);
+  std::string const text = difference_text(names, std::as_bytes(std::span(cpu)), std::as_bytes(std::span(gpu)));
+  if (!text.empty()) report.failed(what + ": " + text);
+}
+
+/// The same for matrices of `columns` columns whose rows are this rank's tokens.
+template <typename T>
+void compare_bits(PairReport& report, std::string const& what, int rank, std::int64_t columns,
+                  std::vector<T> const& cpu, std::vector<T> const& gpu) {
+  compare_bits(report, what, {rank, columns}, cpu, gpu);
+}
 
 }  // namespace cross_backend

@@ -5,9 +5,6 @@
 #include <cstdio>
 #include <mutex>
 #include <string>
-#include <vector>
-
-#include "row_report.hpp"
 
 namespace cross_backend {
 
@@ -39,22 +36,5 @@ class PairReport {
   std::size_t values_ = 0;
   std::string first_failure_;
 };
-
-/// Compares as bits; a difference is said in the words of `names`, whose element size is T's.
-template <typename T>
-void compare_bits(PairReport& report, std::string const& what, RowNames names, std::vector<T> const& cpu,
-                  std::vector<T> const& gpu) {
-  report.compared(cpu.size());
-  names.element_bytes = sizeof(T);
-  std::string const text = difference_text(names, std::as_bytes(std::span(cpu)), std::as_bytes(std::span(gpu)));
-  if (!text.empty()) report.failed(what + ": " + text);
-}
-
-/// The same for matrices of `columns` columns whose rows are this rank's tokens.
-template <typename T>
-void compare_bits(PairReport& report, std::string const& what, int rank, std::int64_t columns,
-                  std::vector<T> const& cpu, std::vector<T> const& gpu) {
-  compare_bits(report, what, {rank, columns}, cpu, gpu);
-}
 
 }  // namespace cross_backend

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_nccl_rebalance: the moves of switchyard_cuda_rebalance between GPUs over NCCL: one process, a thread and a
-// GPU per rank, SWITCHYARD_GPUS of them (default 2). Exit 0 when both backends leave the same bytes, 1 when not, 77
-// without that many GPUs.
+// switchyard_nccl_rebalance: the moves of switchyard_cuda_rebalance between GPUs over NCCL, and those of groups that
+// lose a rank, grow and shrink: one process, a thread and a GPU per rank, SWITCHYARD_GPUS of them (default 2). Exit 0
+// when both backends leave the same bytes, 1 when not, 77 without that many GPUs.
 //
 // By hand, 2 GPUs: the layer (0, 1 | 2, 3) becomes (2, 1 | 0, 3): experts 0 and 2 change places, one message each way.
 #define DOCTEST_CONFIG_IMPLEMENT  // the harness includes doctest; main() is this file's own
@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "rebalance_pair.hpp"
+#include "rebalance_members.hpp"
 #include "support/random_placements.hpp"
 #include "support/rank_harness_nccl.hpp"
 #include "switchyard/cuda/device.hpp"
@@ -31,11 +31,14 @@ std::vector<switchyard::test::PlacementPair> moves_of(int ranks, int count) {
 int run_all(int ranks) {
   PairReport report;
   auto const moves = moves_of(ranks, 12);
+  auto const dead = without_rank_one(ranks);
+  auto const scaling = scaling_of(ranks);
   switchyard::test::NcclHarness harness;
   auto const ends = harness.run(ranks, CheckLevel::digest, [&](Communicator& comm) {
     auto& both = dynamic_cast<cuda::NcclCommunicator&>(comm);
     for (std::size_t i = 0; i < moves.size(); ++i)
       rebalance_case(report, "NCCL move " + std::to_string(i), moves[i].before, moves[i].after, {both, both});
+    change_members(report, dead, scaling, {both, both});
     comm.barrier({.operation = "end"});
   });
   for (auto const& end : ends)

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "executor_pair.hpp"
+#include "pair_report.hpp"
 #include "switchyard/cpu/schedule_executor.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/rebalance.hpp"

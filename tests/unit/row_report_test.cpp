@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "cross_backend/executor_rows.hpp"
-#include "cross_backend/pair_report.hpp"
 #include "support/dispatch_family_run.hpp"
 #include "switchyard/cpu/rank_group.hpp"
 
