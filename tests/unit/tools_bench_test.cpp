@@ -23,8 +23,10 @@ TEST_CASE("the table's figures follow from the samples") {
   auto const text = cli::to_table(table);
   CAPTURE(text);
   CHECK(contains(text, "one_hot  1,024        2.0          2.05          1.54         1.0  0.500"));
-  CHECK(contains(bench::to_json(table), "\"samples_us\":[9.0,2.0,1.0]"));
+  CHECK(contains(bench::to_json(table), "\"samples_us\":[9.0,2.0,1.0],\"floor_us\":[1.0,1.0,1.0]}"));
   CHECK(contains(bench::to_csv(table), "one_hot,1024,1,2.000,1.000\n"));
+  table.cases.front().floor_us.clear();
+  CHECK_FALSE(contains(bench::to_json(table), "floor_us"));
   CHECK(bench::median_of({}) == 0);
   CHECK(bench::median_of({4, 1}) == 2.5);
 }
@@ -58,6 +60,13 @@ TEST_CASE("the program: a report that calibrate reads, CSV with all samples, mis
   auto const calibrated = runner.run("calibrate samples.json");
   CAPTURE(calibrated.err);
   CHECK(calibrated.exit_code == 0);
+  CHECK(contains(runner.read("samples.json"), "floor_us"));
+  std::string const odd = R"({"schema": "switchyard.alltoallv_samples/1", "machine": "box", "provenance": "by hand",
+    "patterns": {}, "ranks": 2, "cases": [{"pattern": "uniform", "total_bytes": 4, "samples_us": [1, 2], "floor_us": [1]}]})";
+  runner.write("odd.json", odd);
+  auto const refused = runner.run("calibrate odd.json");
+  CHECK(refused.exit_code != 0);
+  CHECK(contains(refused.err, "cases[0].floor_us"));
   CHECK(contains(runner.run(small).out, "half_silent"));
   CHECK(contains(runner.run("bench alltoallv --min-bytes 9 --max-bytes 8").err, "--max-bytes 8 is less"));
   CHECK(contains(runner.run("bench alltoall").err, "did you mean 'alltoallv'?"));

@@ -69,9 +69,11 @@ std::string to_json(AllToAllTable const& table) {
   for (auto const& [name, meaning] : kAllToAllPatterns) json["patterns"][name] = meaning;
   for (auto const& [name, meaning] : kUniformParts)
     if (has_pattern(table, name)) json["patterns"][name] = meaning;
-  for (AllToAllCase const& one : table.cases)
+  for (AllToAllCase const& one : table.cases) {
     json["cases"].push_back(
         {{"pattern", one.pattern}, {"total_bytes", one.total_bytes}, {"samples_us", rounded(one.samples_us)}});
+    if (!one.floor_us.empty()) json["cases"].back()["floor_us"] = rounded(one.floor_us);
+  }
   return json.dump() + "\n";
 }
 

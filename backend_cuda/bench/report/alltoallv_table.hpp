@@ -26,7 +26,7 @@ struct AllToAllCase {
   std::int64_t largest_bytes = 0;    ///< most that one rank sends or receives: what algbw counts
   double bus_factor = 1;             ///< busbw = algbw * this: the share that goes to other ranks
   std::vector<double> samples_us{};  ///< raw, in order
-  std::vector<double> floor_us{};    ///< raw: copies of the same bytes, one after each sample
+  std::vector<double> floor_us{};    ///< raw: copies of the same bytes, one after each sample; or none
 };
 
 struct AllToAllTable {

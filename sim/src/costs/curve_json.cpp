@@ -10,6 +10,14 @@ constexpr char const* kSchema = "switchyard.alltoallv_samples/1";
 constexpr std::int64_t kMaxBytes = std::int64_t{1} << 50;
 constexpr int kMaxRanks = 1 << 20;
 
+/// The times of a case. Its floors, where it has them, are a copy's times and part of no curve.
+std::vector<double> samples_of(io::JsonValue const& one) {
+  auto samples = one.at("samples_us").double_array();
+  auto const floors = one.find("floor_us");
+  if (floors && floors->double_array().size() != samples.size()) floors->fail("give one for every sample, or none");
+  return samples;
+}
+
 /// Exchanges that a host issues one by one and replays of a graph are different things.
 std::string system_of(io::JsonValue const& root) {
   auto const issue = root.find("issue");
@@ -37,11 +45,11 @@ std::vector<MeasuredCurve> read_curve_json(std::string_view text, std::string co
   io::JsonValue const cases = root.at("cases");
   for (std::size_t i = 0; i < cases.array_size(); ++i) {
     io::JsonValue const one = cases.at(i);
-    one.only_members({"pattern", "total_bytes", "samples_us"});
+    one.only_members({"pattern", "total_bytes", "samples_us", "floor_us"});
     CurveKey const key{"alltoallv", system, ranks, one.at("pattern").as_string(), SizeUnit::bytes_per_rank};
     auto& samples = curve_of(curves, key, provenance).samples;
     auto const size = static_cast<double>(one.at("total_bytes").as_int(0, kMaxBytes));
-    for (double const us : one.at("samples_us").double_array()) samples.push_back({size, us});
+    for (double const us : samples_of(one)) samples.push_back({size, us});
   }
   return curves;
 }
