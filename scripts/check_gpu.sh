@@ -193,9 +193,17 @@ if wants faults && [ "$gpus" -gt 1 ]; then
   fault stopped_in_exchange 29518 "$last" STOP exchange
   fault stopped_rank0_in_exchange 29521 0 STOP exchange
   fault stopped_in_fused 29519 "$last" STOP fused
+  first=29560
+  for phase in init create_group create_window planned rebalance; do
+    fault "killed_in_$phase" "$first" "$last" KILL "$phase"
+    fault "stopped_in_$phase" $((first + 1)) "$last" STOP "$phase"
+    first=$((first + 2))
+  done
   if built "$programs/switchyard_nccl_budget"; then
     fault killed_in_slots 29522 "$last" KILL slots switchyard_nccl_budget
     fault stopped_in_slots 29523 "$last" STOP slots switchyard_nccl_budget
+    fault killed_in_replay 29524 "$last" KILL replay switchyard_nccl_budget
+    fault stopped_in_replay 29525 "$last" STOP replay switchyard_nccl_budget
   fi
 fi
 # An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.

@@ -76,8 +76,9 @@ class PlannedSteps : PlannedShape {
     cuda::fill_bytes(out_, 0x5a, stream_);
   }
 
+  void check() { fused_.check(plan_, stream_); }
   void compare(PairReport& report, std::string const& name) {
-    fused_.check(plan_, stream_);
+    check();
     FlexConfig flex;
     flex.grid = {1, comm_.size()};
     auto const plan = plan_flex(comm_, flex, routing_, placement_, 0);
@@ -150,8 +151,11 @@ class PlannedSteps : PlannedShape {
   cuda::DeviceBuffer out_;
 };
 
+inline cuda::FusedOptions planned_options() {
+  return {PlannedShape::kTokens, PlannedShape::kHidden * 4, PlannedShape::kTopK};
+}
 inline cuda::FusedExecutor::Attempt planned_executor(cuda::NcclCommunicator& comm) {
-  return cuda::FusedExecutor::create(comm, {PlannedShape::kTokens, PlannedShape::kHidden * 4, PlannedShape::kTopK});
+  return cuda::FusedExecutor::create(comm, planned_options());
 }
 
 constexpr cuda::PlanKernels kPlanKernels[] = {cuda::PlanKernels::automatic, cuda::PlanKernels::chain};

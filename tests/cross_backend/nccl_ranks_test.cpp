@@ -15,7 +15,7 @@
 #include "fused_planned.hpp"
 #include "fused_steps.hpp"
 #include "gpu_program.hpp"
-#include "rank_faults.hpp"
+#include "rank_fault_phases.hpp"
 #include "step_paths.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
@@ -63,6 +63,7 @@ int run_rank() {
     throw Error(ErrorCode::cuda, "the device of this rank cannot be used");
   auto group = launch::join_group(config, cuda::make_nccl_id, std::chrono::seconds(60));
   auto const fault = asked_fault();
+  if (fault && fault->phase == "init") return survive_init(*group.client, *fault);
   cuda::NcclCommunicator comm(
       cuda::NcclHandle::create(group.client->blob(), config.rank, config.world_size, std::chrono::seconds(60)),
       *group.client, fault ? options_under(*fault) : cuda::NcclOptions{});

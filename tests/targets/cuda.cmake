@@ -66,6 +66,7 @@ if(SWITCHYARD_HAVE_CUDA)
     switchyard_add_gpu_program(switchyard_nccl_conformance SOURCES cross_backend/nccl_conformance_test.cpp
       LIBS switchyard::backend_cuda doctest::doctest)
     switchyard_add_gpu_program(switchyard_nccl_ranks SOURCES cross_backend/nccl_ranks_test.cpp
+      cross_backend/rank_faults_rebalance.cpp
       LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
     switchyard_use_cuda_headers(switchyard_nccl_conformance)
     target_include_directories(switchyard_nccl_conformance PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
