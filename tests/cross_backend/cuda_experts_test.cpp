@@ -23,8 +23,9 @@ int run_all() {
   cross_backend::check_engine(report, stream, few);
   cross_backend::check_engine_gradients(report, stream, few);
   cross_backend::check_layers(report, few);
+  if (few && listens) std::printf("ranges: passed over, a tool may listen in our place\n");
   for (char const* const range : {"+exact experts;", "+exact experts backward;"})
-    if (listens)
+    if (listens && !few)
       report.state(support::ranges_seen().find(range) != std::string::npos, std::string("no range ") + range);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
