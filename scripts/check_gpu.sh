@@ -5,8 +5,8 @@
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits planner executor budget steps experts fast rebalance
-#                    c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor budget steps experts fast
+#                    rebalance c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
 #                    memcheck alone)
@@ -23,7 +23,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits planner executor budget steps experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
+stages=${SWITCHYARD_STAGES:-build bits router planner executor budget steps experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -117,8 +117,8 @@ nvidia-smi -L
 
 if wants build; then
   targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_bins switchyard_cuda_budget"
-  targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance switchyard_cuda_steps"
-  targets="$targets switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_experts"
+  targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance switchyard_cuda_steps switchyard_cuda_router"
+  targets="$targets switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_router switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
@@ -132,6 +132,7 @@ if wants build; then
   stage build 550 cmake --build "$build" --target $targets
 fi
 wants bits && stage bits 120 "$programs/switchyard_cuda_bits"
+wants router && stage router 120 "$programs/switchyard_cuda_router"
 wants planner && stage planner 200 "$programs/switchyard_cuda_planner"
 wants planner && built "$programs/switchyard_cuda_bins" && stage bins 100 "$programs/switchyard_cuda_bins"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
@@ -215,6 +216,7 @@ wants kernels && stage expert_kernels 120 "$programs/switchyard_gpu_experts" "$o
 wants kernels && built "$programs/switchyard_gpu_fast_experts" &&
   stage fast_kernels 120 "$programs/switchyard_gpu_fast_experts" "$out/fast_experts.json"
 wants plans && stage plans 120 "$programs/switchyard_gpu_planner" "$out/plans.json"
+wants plans && built "$programs/switchyard_gpu_router" && stage routes 60 "$programs/switchyard_gpu_router" "$out/routes.json"
 if wants ranks; then
   for group in $groups; do
     stage "ranks_$group" 300 "$programs/switchyard_gpu_ranks" "$out/ranks$group.json" "$group"
@@ -247,7 +249,7 @@ under() {
 }
 if wants sanitizer; then
   for tool in $tools; do
-    for part in executor planner bins budget steps experts fast_test rebalance; do
+    for part in router executor planner bins budget steps experts fast_test rebalance; do
       # shellcheck disable=SC2046
       built "$programs/switchyard_cuda_$part" &&
         SWITCHYARD_CASES=3 stage "${tool}_$part" 300 $(under "$tool") "$programs/switchyard_cuda_$part"

@@ -16,6 +16,8 @@ void bench_kernels(Results& results, KernelTimer& timer);
 /// The device planner of rank 0 without the exchange of announcements, launched kernel by kernel and as a replay of a
 /// captured graph. For a timer whose cache is warm.
 void bench_planner(Results& results, KernelTimer& timer);
+/// The router, forward and backward, beside a device copy.
+void bench_router(Results& results, KernelTimer& timer);
 /// Quantisers beside a device copy, and the exact expert engine beside chains of fused multiply-adds.
 void bench_experts(Results& results, KernelTimer& timer);
 

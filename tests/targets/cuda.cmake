@@ -62,6 +62,10 @@ if(SWITCHYARD_HAVE_CUDA)
     LIBS switchyard::backend_cuda)
   switchyard_use_cuda_headers(switchyard_cuda_planner)
 
+  switchyard_add_gpu_program(switchyard_cuda_router SOURCES
+    cross_backend/cuda_router_test.cpp cross_backend/cuda_router_faults.cpp LIBS switchyard::backend_cuda)
+  switchyard_use_cuda_headers(switchyard_cuda_router)
+
   if(SWITCHYARD_HAVE_NCCL)
     switchyard_add_gpu_program(switchyard_nccl_conformance SOURCES cross_backend/nccl_conformance_test.cpp
       LIBS switchyard::backend_cuda doctest::doctest)
