@@ -29,7 +29,9 @@ __device__ inline FusedState load_state(FusedWindows const& windows) {
 }
 /// The first failure stays.
 __device__ inline void fail(FusedWindows const& windows, FusedError error, int peer) {
-  atomicCAS(&windows.progress->error, 0ULL, static_cast<unsigned long long>(error) << 32 | static_cast<unsigned>(peer));
+  std::uint64_t const operation = windows.progress->generation & kFusedGenerationMask;
+  std::uint64_t const place = operation << kFusedPeerBits | (static_cast<std::uint64_t>(peer) & kFusedPeerMask);
+  atomicCAS(&windows.progress->error, 0ULL, static_cast<unsigned long long>(error) << 32 | place);
 }
 
 /// Threads that share the peers among them: all of a block, or the lanes of one warp.

@@ -4,16 +4,9 @@
 #include <fmt/format.h>
 
 #include "cuda_error.hpp"
+#include "versions.hpp"
 
 namespace switchyard::cuda {
-
-namespace {
-
-std::string version_text(int version) {
-  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-}
-
-}  // namespace
 
 int device_count() noexcept {
   int count = 0;
@@ -32,7 +25,7 @@ std::string describe_device() {
   SWITCHYARD_CUDA_TRY(cudaRuntimeGetVersion(&runtime));
   SWITCHYARD_CUDA_TRY(cudaDriverGetVersion(&driver));
   return fmt::format("{}, compute capability {}.{}, CUDA runtime {}, driver {}", properties.name, properties.major,
-                     properties.minor, version_text(runtime), version_text(driver));
+                     properties.minor, cuda_version_text(runtime), cuda_version_text(driver));
 }
 
 }  // namespace switchyard::cuda

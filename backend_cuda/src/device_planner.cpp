@@ -11,6 +11,7 @@
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
+#include "system_probe.hpp"
 
 namespace switchyard::cuda {
 namespace {
@@ -90,7 +91,9 @@ DeviceRouting DevicePlanner::State::apply_capacity(DeviceRouting const& routing,
 
 DevicePlanner::DevicePlanner(DevicePlannerConfig const& config, RankId rank, ExpertPlacement const& placement,
                              int layer)
-    : state_(std::make_unique<State>(config, rank, placement, layer)) {}
+    : state_(std::make_unique<State>(config, rank, placement, layer)) {
+  require_device_code("a DevicePlanner");
+}
 DevicePlanner::~DevicePlanner() = default;
 DevicePlanner::DevicePlanner(DevicePlanner&&) noexcept = default;
 DevicePlanner& DevicePlanner::operator=(DevicePlanner&&) noexcept = default;

@@ -9,6 +9,7 @@
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "system_probe.hpp"
 
 namespace switchyard::cuda {
 namespace {
@@ -107,6 +108,7 @@ TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> co
 
 CudaExecutor::State::State(DeviceCommunicator& communicator)
     : comm(communicator), first_nan(sizeof(std::uint64_t)), first_nan_host(sizeof(std::uint64_t)) {
+  require_device_code("a CudaExecutor");
   Stream const stream;
   fill_bytes(first_nan, 0xff, stream);
   stream.view().synchronize();

@@ -7,6 +7,7 @@
 #include "nvtx_range.hpp"
 #include "switchyard/internal/expert_operands.hpp"
 #include "switchyard/internal/require.hpp"
+#include "system_probe.hpp"
 
 namespace switchyard::cuda {
 
@@ -185,6 +186,7 @@ struct GradientRun {
 
 ExactExperts::ExactExperts(ExpertMlp const& mlp) : state_(std::make_unique<State>()) {
   mlp.validate();
+  require_device_code("an exact expert engine");
   state_->mlp = mlp;
   state_->order = internal::unit_order(mlp);
   Stream const stream;

@@ -5,6 +5,7 @@
 #include "fast_operands.hpp"
 #include "nvtx_range.hpp"
 #include "switchyard/types/counts.hpp"
+#include "system_probe.hpp"
 
 namespace switchyard::cuda {
 
@@ -76,6 +77,7 @@ FastGradientJob FastExperts::State::hidden_gradient(ExpertGradientCall const& ca
 
 FastExperts::FastExperts(ExpertMlp const& mlp, StreamView stream) {
   ScaleSpan const scales = require_fast_mlp(mlp);
+  require_device_code("FastExperts");
   state_ = std::make_unique<State>(mlp, scales, stream);
 }
 FastExperts::~FastExperts() = default;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "switchyard/cuda/fused_executor.hpp"
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -10,14 +8,17 @@
 
 #include "cuda_error.hpp"
 #include "executor_state.hpp"
+#include "fused_failure.hpp"
 #include "fused_kernels.hpp"
 #include "fused_lists.hpp"
 #include "fused_plan_block.hpp"
 #include "fused_window.hpp"
 #include "nvtx_range.hpp"
+#include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/hd/mix.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
+#include "system_probe.hpp"
 
 namespace switchyard::cuda {
 namespace {
@@ -40,7 +41,8 @@ std::uint64_t digest_of(std::uint64_t plan, Phase phase, DType dtype, std::int64
   return hd::fingerprint_word(1, call, static_cast<std::int64_t>(plan));
 }
 
-/// Every rank's problem, empty where there is none. @return the first, with its rank
+/// Every rank's problem, empty where there is none. @return the first, with its rank; a deadline that passed only when
+/// no rank has another one, which the others waited for
 std::string agree(Communicator& comm, std::string const& problem) {
   auto const world = to_size(comm.size());
   std::vector<std::byte> mine(kReasonBytes);
@@ -48,11 +50,15 @@ std::string agree(Communicator& comm, std::string const& problem) {
   std::vector<std::byte> all(world * kReasonBytes);
   std::vector<std::int64_t> const sizes(world, std::int64_t{kReasonBytes});
   comm.all_gather_v(mine, all, sizes, {.operation = "fused setup"});
+  std::string late;
   for (std::size_t rank = 0; rank < world; ++rank) {
     std::string const text(reinterpret_cast<char const*>(all.data() + rank * kReasonBytes));
-    if (!text.empty()) return "rank " + std::to_string(rank) + ": " + text;
+    if (text.empty()) continue;
+    std::string const named = "rank " + std::to_string(rank) + ": " + text;
+    if (text.rfind("timeout", 0) != 0) return named;
+    if (late.empty()) late = named;
   }
-  return {};
+  return late;
 }
 
 /// Runs one rank's part of the setup. @return what went wrong anywhere
@@ -86,7 +92,7 @@ struct FusedExecutor::State {
         rank(comm.rank()),
         world(comm.size()),
         progress(sizeof(FusedProgress) + kMostClaims * sizeof(unsigned) + (kMostClaims + 1) * sizeof(std::uint64_t)),
-        error_host(sizeof(std::uint64_t)) {
+        progress_host(sizeof(FusedProgress)) {
     windows.rank = rank.value();
     windows.world = world;
     windows.weights_offset = aligned(options.max_row_bytes);
@@ -104,8 +110,7 @@ struct FusedExecutor::State {
     windows.progress = progress.as<FusedProgress>();
     windows.claims = reinterpret_cast<unsigned*>(windows.progress + 1);
     windows.left = reinterpret_cast<std::uint64_t*>(windows.claims + kMostClaims);
-    // Generations start at 2: windows are zero before.
-    FusedProgress const start{2, 0, 0, 0, 0, 0};
+    FusedProgress const start{kFirstGeneration, 0, 0, 0, 0, 0};
     std::vector<std::byte> bytes(to_size(progress.size_bytes()));
     std::memcpy(bytes.data(), &start, sizeof start);
     Stream const stream;
@@ -113,9 +118,12 @@ struct FusedExecutor::State {
     stream.view().synchronize();
   }
 
+  /// What one rank does alone: a rank without memory keeps nobody waiting inside NCCL.
+  void allocate() {
+    window.emplace(world, checked_add(windows.slots_offset, checked_mul(windows.half_bytes, 2)), windows.slots_offset);
+  }
   void open(NcclHandle handle) {
-    std::int64_t const bytes = checked_add(windows.slots_offset, checked_mul(windows.half_bytes, 2));
-    window.emplace(std::move(handle), world, bytes, windows.slots_offset, options.setup_deadline);
+    window->open(std::move(handle), options.setup_deadline);
     windows.own = window->data();
     windows.peers = window->peers();
   }
@@ -147,7 +155,7 @@ struct FusedExecutor::State {
   int world;
   FusedWindows windows{};
   DeviceBuffer progress;
-  PinnedBuffer error_host;
+  PinnedBuffer progress_host;
   std::optional<FusedWindow> window;
 };
 
@@ -161,18 +169,19 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
   constexpr int kMostRanks = 1024;  // one thread of the meeting each
   if (comm.size() < 2 || comm.size() > kMostRanks) return {nullptr, "the fused path joins 2 to 1024 ranks"};
   auto const id = shared_id(comm);
-  std::optional<NcclHandle> handle;
   std::unique_ptr<State> state;
   std::string reason = try_together(comm, [&] {
+    require_device_code("a fused executor");
     load_fused_dispatch();
     load_fused_combine();
     load_fused_plan();
     load_fused_plan_block();
     state = std::make_unique<State>(comm, options);
-    handle = NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline);
+    state->allocate();
   });
   if (!reason.empty()) return {nullptr, reason};
-  reason = try_together(comm, [&] { state->open(std::move(*handle)); });
+  reason = try_together(
+      comm, [&] { state->open(NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline)); });
   if (!reason.empty()) return {nullptr, reason};
   return {std::unique_ptr<FusedExecutor>(new FusedExecutor(std::move(state))), {}};
 }
@@ -292,35 +301,12 @@ void FusedExecutor::check(FusedPlan const& plan, StreamView stream) {
 }
 
 void FusedExecutor::check(StreamView stream) {
-  std::uint64_t word = 0;
-  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->error_host.data(), &state_->windows.progress->error, sizeof word,
+  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->progress_host.data(), state_->windows.progress, sizeof(FusedProgress),
                                       cudaMemcpyDeviceToHost, stream.handle()));
   stream.synchronize();
-  std::memcpy(&word, state_->error_host.data(), sizeof word);
-  auto const peer = static_cast<std::uint32_t>(word);
-  int const rank = state_->rank.value();
-  auto const kind = static_cast<FusedError>(word >> 32);
-  SWITCHYARD_REQUIRE(
-      kind != FusedError::timeout, timeout,
-      "rank {} waited in a kernel for rank {} beyond the deadline: it is slow, stuck or gone; outputs are "
-      "zeros since then; make the group anew",
-      rank, peer);
-  SWITCHYARD_REQUIRE(
-      kind != FusedError::other_call, desync,
-      "rank {} issued another fused call than rank {}: phase, plan, dtype or hidden size differ; outputs "
-      "are zeros since then",
-      peer, rank);
-  SWITCHYARD_REQUIRE(kind != FusedError::bad_plan, invalid_plan,
-                     "the routing of rank {} could not be planned: an id or weight at fault, or more rows than the "
-                     "budget; outputs are zeros since then; check(plan, stream) says which",
-                     rank);
-  SWITCHYARD_REQUIRE(kind != FusedError::peer_failed, aborted,
-                     "rank {} gave up an earlier fused call: its own check() says why; outputs are zeros since then",
-                     peer);
-  SWITCHYARD_REQUIRE(kind != FusedError::other_rows, split_mismatch,
-                     "rank {} stored another number of rows than the plan of rank {} expects; outputs are zeros since "
-                     "then; give all ranks plans of one batch",
-                     peer, rank);
+  FusedProgress progress{};
+  std::memcpy(&progress, state_->progress_host.data(), sizeof progress);
+  if (progress.error != 0) throw_fused_failure(progress, state_->rank.value());
 }
 
 }  // namespace switchyard::cuda

@@ -32,7 +32,7 @@ struct alignas(16) FusedSignal {
 /// Where an operation of one rank stands, in its device memory.
 struct alignas(16) FusedProgress {
   std::uint64_t generation;  ///< of the operation in progress; its last block advances it
-  unsigned long long error;  ///< sticky: 0, or kind << 32 | peer
+  unsigned long long error;  ///< sticky: 0, or kind, operation and peer
   unsigned produced;         ///< items drawn by blocks, and blocks that have finished
   unsigned consumed;
   unsigned finished;
@@ -61,6 +61,12 @@ struct FusedWindows {
   std::int32_t world;
 };
 enum class FusedError : std::uint32_t { none, timeout, other_call, other_rows, peer_failed, bad_plan };
+
+/// The error word: kind << 32, the number of the operation's generation modulo 2^22, and the peer in the lowest ten
+/// bits.
+inline constexpr unsigned kFusedPeerBits = 10;
+inline constexpr std::uint64_t kFusedPeerMask = (std::uint64_t{1} << kFusedPeerBits) - 1;
+inline constexpr std::uint64_t kFusedGenerationMask = (std::uint64_t{1} << (32 - kFusedPeerBits)) - 1;
 
 /// What both directions tell and expect.
 struct FusedCall {

@@ -2,16 +2,19 @@
 #include "fused_window.hpp"
 
 #include <chrono>
+#include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
+#include "allocation_fault.hpp"
 #include "cuda_error.hpp"
 #include "fused_kernels.hpp"
 #include "nccl_error.hpp"
-#include "nccl_versions.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
+#include "versions.hpp"
 
 namespace switchyard::cuda {
 namespace {
@@ -51,43 +54,55 @@ void require_device_api() {
 }  // namespace
 
 struct FusedWindow::Registration {
-  explicit Registration(NcclHandle given) : handle(std::move(given)) {}
+  Registration() = default;
   Registration(Registration const&) = delete;
   Registration& operator=(Registration const&) = delete;
   ~Registration() {
-    if (window != nullptr && handle.get() != nullptr) (void)ncclCommWindowDeregister(handle.get(), window);
-    handle.abort();  // before the memory goes: the communicator may still map it
+    if (handle) {
+      if (window != nullptr && handle->get() != nullptr) (void)ncclCommWindowDeregister(handle->get(), window);
+      handle->abort();  // before the memory goes: the communicator may still map it
+    }
     if (memory != nullptr) (void)ncclMemFree(memory);
   }
-  NcclHandle handle;
+  std::optional<NcclHandle> handle;
   void* memory = nullptr;
   ncclWindow_t window = nullptr;
 };
 
-FusedWindow::FusedWindow(NcclHandle handle, int world, std::int64_t bytes, std::int64_t zeroed_bytes, Duration deadline)
-    : registration_(std::make_unique<Registration>(std::move(handle))),
+FusedWindow::FusedWindow(int world, std::int64_t bytes, std::int64_t zeroed_bytes)
+    : world_(world),
+      bytes_(bytes),
+      registration_(std::make_unique<Registration>()),
       peers_(checked_mul(world, std::int64_t{sizeof(std::byte*)})) {
-  Registration& own = *registration_;
-  Patience const patience(deadline);
   require_device_api();
-  SWITCHYARD_REQUIRE(ncclMemAlloc(&own.memory, to_size(bytes)) == ncclSuccess, out_of_memory,
-                     "a window of {} bytes could not be allocated: lower max_tokens", bytes);
+  void*& memory = registration_->memory;
+  bool const has_memory = !allocation_must_fail() && ncclMemAlloc(&memory, to_size(bytes)) == ncclSuccess;
+  if (!has_memory) (void)cudaGetLastError();  // told below; not for the next launch to find
+  SWITCHYARD_REQUIRE(has_memory, out_of_memory, "a window of {} bytes could not be allocated: lower max_tokens", bytes);
   Stream const stream;
-  SWITCHYARD_CUDA_TRY(cudaMemsetAsync(own.memory, 0, to_size(zeroed_bytes), stream.view().handle()));
+  SWITCHYARD_CUDA_TRY(cudaMemsetAsync(memory, 0, to_size(zeroed_bytes), stream.view().handle()));
+  stream.view().synchronize();
+}
+
+void FusedWindow::open(NcclHandle handle, Duration deadline) {
+  Registration& own = *registration_;
+  NcclHandle const& group = own.handle.emplace(std::move(handle));
+  Patience const patience(deadline);
   ncclResult_t const issued =
-      ncclCommWindowRegister(own.handle.get(), own.memory, to_size(bytes), &own.window, NCCL_WIN_COLL_SYMMETRIC);
-  settle(own.handle, issued, "ncclCommWindowRegister", patience);
+      ncclCommWindowRegister(group.get(), own.memory, to_size(bytes_), &own.window, NCCL_WIN_COLL_SYMMETRIC);
+  settle(group, issued, "ncclCommWindowRegister", patience);
   SWITCHYARD_REQUIRE(own.window != nullptr, unsupported,
                      "no fused path: {} registers no symmetric windows here: the driver lacks virtual memory "
                      "management, or NCCL_WIN_ENABLE or NCCL_CUMEM_ENABLE is 0",
                      describe_nccl());
-  LoadStoreTeam team(own.handle.get());
-  settle(own.handle, team.issued(), "ncclDevCommCreate", patience);
-  SWITCHYARD_REQUIRE(team.size() == world, unsupported,
+  LoadStoreTeam team(group.get());
+  settle(group, team.issued(), "ncclDevCommCreate", patience);
+  SWITCHYARD_REQUIRE(team.size() == world_, unsupported,
                      "no fused path: only {} of {} ranks reach each other by loads and stores (NVLink or one host's "
                      "P2P), says {}",
-                     team.size(), world, describe_nccl());
-  launch_window_pointers(own.window, world, peers_.as<std::byte*>(), stream);
+                     team.size(), world_, describe_nccl());
+  Stream const stream;
+  launch_window_pointers(own.window, world_, peers_.as<std::byte*>(), stream);
   stream.view().synchronize();
 }
 

@@ -11,21 +11,28 @@
 
 namespace switchyard::cuda {
 
-/// Collective to make; the first bytes are zero. Destroyed after all ranks stopped using it.
+/// Memory first, which each rank has or has not on its own, then open() together. The first bytes are zero. Destroyed
+/// after all ranks stopped using it.
 class FusedWindow {
  public:
-  /// @param zeroed_bytes at the front. @throws Error{out_of_memory, nccl, timeout, unsupported}
-  FusedWindow(NcclHandle handle, int world, std::int64_t bytes, std::int64_t zeroed_bytes, Duration deadline);
+  /// @param zeroed_bytes at the front. @throws Error{out_of_memory}; Error{unsupported} where the loaded NCCL does not
+  /// serve this build's device code
+  FusedWindow(int world, std::int64_t bytes, std::int64_t zeroed_bytes);
   ~FusedWindow();
   FusedWindow(FusedWindow const&) = delete;
   FusedWindow& operator=(FusedWindow const&) = delete;
 
+  /// Collective, once. @throws Error{nccl, timeout, unsupported}
+  void open(NcclHandle handle, Duration deadline);
+
   [[nodiscard]] std::byte* data() const noexcept;
-  /// [world] addresses of all ranks' windows, device memory.
+  /// [world] addresses of all ranks' windows, device memory; once open.
   [[nodiscard]] std::byte* const* peers() const noexcept { return peers_.as<std::byte* const>(); }
 
  private:
   struct Registration;
+  int world_;
+  std::int64_t bytes_;
   std::unique_ptr<Registration> registration_;
   DeviceBuffer peers_;
 };

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "nccl_error.hpp"
-#include "nccl_versions.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 #include "switchyard/internal/require.hpp"
+#include "versions.hpp"
 
 namespace switchyard::cuda {
 namespace {

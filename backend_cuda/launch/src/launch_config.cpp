@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/launch/launch_config.hpp"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cstdlib>
 #include <vector>
@@ -260,6 +262,11 @@ Variables launch_environment() {
   for (char const* const name : names)
     if (char const* const value = std::getenv(name)) variables[name] = value;
   return variables;
+}
+
+std::string this_host() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "127.0.0.1";
 }
 
 }  // namespace switchyard::launch

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rendezvous_file.hpp"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -75,11 +73,6 @@ std::string random_token() {
   std::string token;
   for (int word = 0; word < 4; ++word) token += fmt::format("{:08x}", device());
   return token;
-}
-
-std::string this_host() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "127.0.0.1";
 }
 
 }  // namespace switchyard::launch

@@ -29,6 +29,5 @@ void remove_meeting_place(std::string const& path, std::string const& token) noe
 
 /// @return 32 hexadecimal digits that no other job has.
 [[nodiscard]] std::string random_token();
-[[nodiscard]] std::string this_host();
 
 }  // namespace switchyard::launch

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/// SystemReport: what this process finds of driver, CUDA runtime, NCCL and GPUs. No CUDA header is needed.
+/// SystemReport: what this process finds of driver, CUDA runtime, NCCL and GPUs; describe_group(): what all ranks find.
+/// No CUDA header is needed.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
+
+namespace switchyard {
+class Communicator;
+}
 
 namespace switchyard::cuda {
 
@@ -16,6 +21,7 @@ struct SystemReport {
     int minor = 0;
     std::int64_t memory_bytes = 0;
     bool has_code = false;  ///< this build holds kernels that the device can run
+    std::string bus{};      ///< PCI address, e.g. "0000:1B:00.0"; empty where CUDA does not say it
     friend bool operator==(Device const&, Device const&) = default;
   };
   /// One ordered pair of devices.
@@ -41,5 +47,14 @@ struct SystemReport {
 
 /// @return what is found; trouble is part of it, never thrown. Leaves the current device as it was.
 [[nodiscard]] SystemReport system_report();
+
+/// The line to print first on rank 0: versions of this library, CUDA and NCCL, every rank's host and device, and what
+/// links them as far as this rank can see (NVLink, PCIe peer access, host memory, network). Collective; every rank
+/// describes its current device. Makes no context on other devices.
+/// @return e.g. "switchyard 0.1.0, CUDA 13.0, driver for CUDA 13.0, NCCL 2.28.9 (built with 2.28.9); ranks 0-1 on
+/// node0:
+///         NVIDIA H100 80GB HBM3 at 0000:1B:00.0 0000:43:00.0; links: NVLink between all"
+/// @throws as Communicator::all_gather_v; Error{cuda} without a device.
+[[nodiscard]] std::string describe_group(Communicator& comm);
 
 }  // namespace switchyard::cuda

@@ -44,4 +44,7 @@ struct LaunchConfig {
 /// The variables above that are set in this process's environment.
 [[nodiscard]] Variables launch_environment();
 
+/// @return this machine's name.
+[[nodiscard]] std::string this_host();
+
 }  // namespace switchyard::launch

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nccl_versions.hpp"
+#include "versions.hpp"
 
 #include <fmt/format.h>
 
 namespace switchyard::cuda {
+
+std::string cuda_version_text(int version) {
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
 
 std::string nccl_version_text(int version) {
   return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Versions of NCCL as NCCL counts them (22809 is 2.28.9), and which of them share a device interface. Needs no NCCL.
+/// Versions as their makers count them (CUDA's 13000 is 13.0, NCCL's 22809 is 2.28.9), and which of NCCL's share a
+/// device interface. Needs neither.
 #pragma once
 
 #include <string>
 
 namespace switchyard::cuda {
 
+/// @return e.g. "13.0".
+[[nodiscard]] std::string cuda_version_text(int version);
 /// @return e.g. "2.28.9".
 [[nodiscard]] std::string nccl_version_text(int version);
 
