@@ -5,7 +5,7 @@
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor budget steps experts fast
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps experts fast
 #                    rebalance c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
@@ -23,7 +23,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits router planner executor budget steps experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
+stages=${SWITCHYARD_STAGES:-build bits router planner executor allocations budget steps experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -117,7 +117,7 @@ nvidia-smi -L
 
 if wants build; then
   targets="switchyard_cuda_bits switchyard_cuda_executor switchyard_cuda_planner switchyard_cuda_bins switchyard_cuda_budget"
-  targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance switchyard_cuda_steps switchyard_cuda_router"
+  targets="$targets switchyard_cuda_experts switchyard_cuda_rebalance switchyard_cuda_steps switchyard_cuda_allocations switchyard_cuda_router"
   targets="$targets switchyard_gpu_kernels switchyard_gpu_planner switchyard_gpu_router switchyard_gpu_experts"
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
@@ -136,6 +136,8 @@ wants router && stage router 120 "$programs/switchyard_cuda_router"
 wants planner && stage planner 200 "$programs/switchyard_cuda_planner"
 wants planner && built "$programs/switchyard_cuda_bins" && stage bins 100 "$programs/switchyard_cuda_bins"
 wants executor && stage executor 400 "$programs/switchyard_cuda_executor"
+wants allocations && built "$programs/switchyard_cuda_allocations" &&
+  stage allocations 100 "$programs/switchyard_cuda_allocations"
 wants budget && built "$programs/switchyard_cuda_budget" && stage budget 200 "$programs/switchyard_cuda_budget"
 wants steps && built "$programs/switchyard_cuda_steps" && stage steps 200 "$programs/switchyard_cuda_steps"
 wants experts && stage experts 300 "$programs/switchyard_cuda_experts"
@@ -242,7 +244,7 @@ tools=${SWITCHYARD_TOOLS:-memcheck racecheck initcheck synccheck}
 under() {
   case $1 in
   memcheck) options="--report-api-errors=no" ;;
-  racecheck) options="--force-blocking-launches=yes" ;;
+  racecheck) options="--force-blocking-launches" ;;
   *) options="" ;;
   esac
   echo "compute-sanitizer --tool $1 $options --error-exitcode 9 --print-limit 20"
