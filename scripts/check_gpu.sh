@@ -5,8 +5,8 @@
 #
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
-# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps experts fast
-#                    rebalance c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
+# SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps
+#                    experts fast rebalance c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
 #                    memcheck alone)

@@ -51,6 +51,12 @@ if(SWITCHYARD_HAVE_CUDA)
   switchyard_add_gpu_program(switchyard_cuda_executor SOURCES cross_backend/cuda_executor_test.cpp
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
 
+  # Allocations that fail on purpose: backend_cuda/src/allocation_fault.hpp.
+  switchyard_add_gpu_program(switchyard_cuda_allocations SOURCES cross_backend/executor_allocations_test.cpp
+    cross_backend/executor_allocations_experts.cpp cross_backend/rebalance_allocations.cpp
+    LIBS switchyard::backend_cuda switchyard::backend_cpu)
+  target_include_directories(switchyard_cuda_allocations PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
+
   switchyard_add_gpu_program(switchyard_cuda_rebalance SOURCES cross_backend/rebalance_device_test.cpp
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
   switchyard_use_cuda_headers(switchyard_cuda_rebalance)

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Parts of switchyard_cuda_allocations with sources of their own, whose headers cannot be included together.
+#pragma once
+
+#include "pair_report.hpp"
+
+namespace cross_backend {
+
+void check_expert_allocations(PairReport& report);
+void check_rebalance_allocations(PairReport& report);
+
+}  // namespace cross_backend
