@@ -2,8 +2,9 @@
 // switchyard_cuda_executor: do CpuExecutor and CudaExecutor give the same bytes? Every dispatcher, recipe, dtype, grid
 // of up to 8 ranks and weight type on data on which recipes differ; the edge cases of the CPU's tests; Megatron's drop
 // and pad; random placements with replicas, ragged and empty ranks, rows of any bits; and gradients of all. Ranks are
-// threads that share one GPU and exchange device memory through the host. SWITCHYARD_CASES=n takes about 18 * n cases
-// and few recipes, for slow tools. Exit 0 when all bytes are equal, 1 when one is not, 77 without a GPU.
+// threads that share one GPU (gpu_group.hpp) and exchange device memory through the host. SWITCHYARD_CASES=n takes
+// n seeds, every eleventh case and few recipes, for slow tools. Exit 0 when all bytes are equal, 1 when one is not, 77
+// without a GPU.
 //
 // By hand, one rank: token rows 3 and 4 on experts (0, 1) and (1), weights 2, 5 and 7; expert rows 3 | 3, 4; identity
 // experts: combine gives 2 * 3 + 5 * 3 = 21 and 28 on either executor.
@@ -11,7 +12,7 @@
 #include <string>
 
 #include "executor_families.hpp"
-#include "few_cases.hpp"
+#include "gpu_group.hpp"
 #include "gpu_program.hpp"
 #include "switchyard/cuda/device.hpp"
 
@@ -19,17 +20,6 @@ namespace cross_backend {
 namespace {
 
 constexpr ExpertParallelGrid kGrids[] = {{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}, {1, 8}, {2, 4}};
-
-/// Runs a group of threads; what a rank throws is a failure of the case.
-template <typename Body>
-void run_case(PairReport& report, int ranks, std::string const& name, Body const& body) {
-  auto const scheduler = cpu::make_thread_scheduler();
-  try {
-    cpu::run_ranks(*scheduler, ranks, {}, body);
-  } catch (std::exception const& error) {
-    report.failed(name + ": " + error.what());
-  }
-}
 
 /// Whether a run under a slow tool leaves the case out.
 bool is_left_out(ExpertParallelGrid grid, Dispatcher dispatcher) {

@@ -2,51 +2,40 @@
 // switchyard_cuda_rebalance: do both backends leave the same bytes after a rebalance? Random placements with replicas,
 // empty slots and ranks without slots; plans and schedules, with as many spare rows as slots and with one; at once,
 // layer by layer, and as a profile; dead ranks and joining ranks; a row that is damaged on its way, and ranks whose
-// plans differ. Profilers see every phase by its name. Ranks are threads that share one GPU and exchange device memory
-// through the host. SWITCHYARD_CASES=n takes n placements. Exit 0 when all is equal, 1 when not, 77 without a GPU.
+// plans differ. Profilers see every phase by its name. Ranks are threads that share one GPU (gpu_group.hpp) and
+// exchange device memory through the host. SWITCHYARD_CASES=n takes n placements. Exit 0 when all is equal, 1 when not,
+// 77 without a GPU.
 //
 // By hand: two ranks hold experts (0, 1) and (2, 3) and shall hold (2, 1) and (0, 3). Expert 0 goes to rank 1, expert 2
 // to rank 0, each into a spare row; after the acknowledgement each is copied into slot 0. Rows 1 are never written.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
-#include <cstdlib>
 
+#include "gpu_group.hpp"
 #include "gpu_program.hpp"
 #include "rebalance_members.hpp"
 #include "support/nvtx_listener.hpp"
 #include "support/random_placements.hpp"
-#include "switchyard/cpu/rank_group.hpp"
 #include "switchyard/cuda/device.hpp"
 
 namespace cross_backend {
 namespace {
 
-ExpertPlacement one_layer(int experts, std::vector<std::int32_t> const& slots_per_rank, std::vector<int> const& ids) {
-  std::vector<ExpertId> slots;
-  for (int id : ids) slots.emplace_back(id);
-  return {1, experts, SlotLayout(slots_per_rank), slots};
-}
-
 template <typename Body>
-void run_case(PairReport& report, int ranks, std::string const& name, Body const& body) {
-  auto const scheduler = cpu::make_thread_scheduler();
-  try {
-    cpu::run_ranks(*scheduler, ranks, {}, [&](Communicator& comm) {
-      cuda::HostStagedCommunicator data(comm);
-      body(cuda::RebalanceLinks{comm, data});
-    });
-  } catch (std::exception const& error) {
-    report.failed(name + ": " + error.what());
-  }
+void run_links(PairReport& report, int ranks, std::string const& name, Body const& body) {
+  run_case(report, ranks, name, [&](Communicator& comm) {
+    cuda::HostStagedCommunicator data(comm);
+    body(cuda::RebalanceLinks{comm, data});
+  });
 }
 
 void check_random_moves(PairReport& report, int seeds) {
   for (int seed = 0; seed < seeds; ++seed) {
     auto const pair = switchyard::test::draw_placements(static_cast<std::uint64_t>(seed));
     std::string const name = "seed " + std::to_string(seed);
-    run_case(report, pair.before.num_ranks(), name,
-             [&](cuda::RebalanceLinks const& links) { rebalance_case(report, name, pair.before, pair.after, links); });
+    run_links(report, pair.before.num_ranks(), name,
+              [&](cuda::RebalanceLinks const& links) { rebalance_case(report, name, pair.before, pair.after, links); });
   }
 }
 
@@ -55,8 +44,8 @@ void check_members(PairReport& report) {
   for (int const ranks : {2, 3, 4}) {
     auto const dead = without_rank_one(ranks);
     auto const scaling = scaling_of(ranks);
-    run_case(report, ranks, "members of " + std::to_string(ranks) + " ranks",
-             [&](cuda::RebalanceLinks const& links) { change_members(report, dead, scaling, links); });
+    run_links(report, ranks, "members of " + std::to_string(ranks) + " ranks",
+              [&](cuda::RebalanceLinks const& links) { change_members(report, dead, scaling, links); });
   }
 }
 
@@ -111,17 +100,17 @@ void expect_failure(PairReport& report, std::string const& name, RebalancePlan c
 
 /// The example of the first comment, which goes wrong on rank 0; then ranks with different plans.
 void check_failures(PairReport& report) {
-  auto const before = one_layer(4, {2, 2}, {0, 1, 2, 3});
-  auto const plan = plan_rebalance(before, one_layer(4, {2, 2}, {2, 1, 0, 3}));
-  auto const other = plan_rebalance(before, one_layer(4, {2, 2}, {0, 2, 1, 3}));
-  run_case(report, 2, "damaged row", [&](cuda::RebalanceLinks const& links) {
+  auto const before = pairs_of_slots(2, 4, {0, 1, 2, 3});
+  auto const plan = plan_rebalance(before, pairs_of_slots(2, 4, {2, 1, 0, 3}));
+  auto const other = plan_rebalance(before, pairs_of_slots(2, 4, {0, 2, 1, 3}));
+  run_links(report, 2, "damaged row", [&](cuda::RebalanceLinks const& links) {
     DamagingCommunicator damaging(links.data);
     bool const victim = links.control.rank().value() == 0;
     cuda::RebalanceLinks const bad{links.control, victim ? damaging : links.data};
     if (victim) expect_failure(report, "damaged row", plan, bad, {ErrorCode::corrupt_data});
     if (!victim) expect_failure(report, "damaged row elsewhere", plan, bad, {ErrorCode::aborted});
   });
-  run_case(report, 2, "different plans", [&](cuda::RebalanceLinks const& links) {
+  run_links(report, 2, "different plans", [&](cuda::RebalanceLinks const& links) {
     bool const first = links.control.rank().value() == 0;
     expect_failure(report, "different plans", first ? plan : other, links, {ErrorCode::desync});
   });
@@ -140,12 +129,11 @@ int run_all() {
   std::printf("device: %s\n", cuda::describe_device().c_str());
   bool const listens = support::listen_to_ranges();
   PairReport report;
-  char const* const seeds = std::getenv("SWITCHYARD_CASES");
   check_members(report);
   check_failures(report);
-  check_random_moves(report, seeds != nullptr ? std::atoi(seeds) : 40);
-  if (seeds != nullptr) std::printf("not checked: what profilers see; a tool may be the profiler\n");
-  if (listens && seeds == nullptr) check_ranges(report);
+  check_random_moves(report, seeds_or(40));
+  if (takes_few_cases()) std::printf("not checked: what profilers see; a tool may be the profiler\n");
+  if (listens && !takes_few_cases()) check_ranges(report);
   std::printf("%ld comparisons of %zu bytes, %d failed\n", report.comparisons(), report.values(), report.failures());
   return report.failures() == 0 && report.comparisons() > 0 ? 0 : 1;
 }
