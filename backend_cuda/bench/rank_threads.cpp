@@ -3,11 +3,14 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdio>
 #include <exception>
+#include <mutex>
 #include <string>
 #include <thread>
 
 #include "peer_copies.hpp"
+#include "switchyard/cuda/system.hpp"
 #include "switchyard/launch/control.hpp"
 #include "switchyard/types/error.hpp"
 
@@ -17,15 +20,23 @@ using namespace switchyard;  // NOLINT: a program, not a header
 
 namespace {
 
+/// On stderr, once per process: stdout is for results.
+void say_where(Communicator& comm) {
+  static std::once_flag said;
+  std::string const line = cuda::describe_group(comm);
+  if (comm.rank().value() == 0) std::call_once(said, [&] { std::fprintf(stderr, "%s\n", line.c_str()); });
+}
+
 void run_rank(int port, int rank, int ranks, std::function<void(RankClock&)> const& body) {
   if (cudaSetDevice(rank) != cudaSuccess) throw Error(ErrorCode::cuda, "no device for a rank");
   launch::ControlClient control("127.0.0.1", port, "bench", rank, ranks, std::chrono::seconds(60));
-  auto handle = cuda::NcclHandle::create(control.blob(), rank, ranks, std::chrono::seconds(60));
+  auto handle = cuda::NcclHandle::create(control, std::chrono::seconds(60));
   cuda::NcclOptions off;
   off.check = CheckLevel::off;
   cuda::NcclCommunicator bare(handle.share(), control, off);
   cuda::NcclCommunicator checked(std::move(handle), control);
   try {
+    say_where(checked);
     RankClock clock{checked, bare};
     body(clock);
     checked.barrier({.operation = "end"});

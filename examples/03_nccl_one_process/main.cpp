@@ -19,6 +19,7 @@
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
+#include "switchyard/cuda/system.hpp"
 #include "switchyard/dispatch/alltoall_planner.hpp"
 
 namespace sy = switchyard;
@@ -84,8 +85,10 @@ std::string run_rank(int port, int rank, int ranks) {
   try {
     if (cudaSetDevice(rank) != cudaSuccess) throw std::runtime_error("its device cannot be used");
     sy::launch::ControlClient control("127.0.0.1", port, "example", rank, ranks, kDeadline);
-    sy::cuda::NcclCommunicator comm(sy::cuda::NcclHandle::create(control.blob(), rank, ranks, kDeadline), control);
+    sy::cuda::NcclCommunicator comm(sy::cuda::NcclHandle::create(control, kDeadline), control);
     try {
+      std::string const where = sy::cuda::describe_group(comm);
+      if (rank == 0) std::printf("%s\n", where.c_str());
       return run_step(comm) ? "" : "a token came back changed";
     } catch (std::exception const& error) {
       comm.fail(error.what());

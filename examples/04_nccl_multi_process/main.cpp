@@ -6,6 +6,7 @@
 ///   srun -n 2 --gpus-per-task 1 ./example
 ///   mpirun -n 2 -x SWITCHYARD_RENDEZVOUS=node0:29500 ./example
 ///   RANK=0 WORLD_SIZE=2 LOCAL_RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 ./example &   (likewise for rank 1)
+///   ./example --rank 0 --world 2 --rendezvous file:/shared/job7 &                            (likewise for rank 1)
 ///
 /// Rank r holds experts 2r and 2r + 1; afterwards it holds those of the next rank. A row is filled with its expert's
 /// number, so every rank can check what it has.
@@ -16,12 +17,14 @@
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
 #include "switchyard/cuda/rebalance.hpp"
+#include "switchyard/cuda/system.hpp"
 #include "switchyard/rebalance/schedule_planner.hpp"
 
 namespace sy = switchyard;
@@ -65,17 +68,41 @@ bool move_rows(sy::cuda::NcclCommunicator& comm) {
   return sy::cuda::download<float>(memory, serving) == rows_of(after, comm.rank());
 }
 
-int run() {
+/// --rank R --world N [--local-rank L] [--rendezvous host:port | file:/shared/path]; the launcher's variables say what
+/// is not given here, and must not say otherwise.
+sy::launch::LaunchFlags flags_of(int argc, char** argv) {
+  sy::launch::LaunchFlags flags;
+  for (int i = 1; i < argc; i += 2) {
+    std::string const name = argv[i];
+    if (i + 1 == argc) throw std::invalid_argument(name + " needs a value");
+    std::string const value = argv[i + 1];
+    if (name == "--rank") {
+      flags.rank = std::stoi(value);
+    } else if (name == "--world") {
+      flags.world_size = std::stoi(value);
+    } else if (name == "--local-rank") {
+      flags.local_rank = std::stoi(value);
+    } else if (name == "--rendezvous") {
+      flags.rendezvous = value;
+    } else {
+      throw std::invalid_argument(name + ": use --rank, --world, --local-rank and --rendezvous");
+    }
+  }
+  return flags;
+}
+
+int run(sy::launch::LaunchFlags const& flags) {
   if (sy::cuda::device_count() == 0) {
     std::printf("skipped: no GPU on this machine\n");
     return 0;
   }
-  auto const config = sy::launch::launch_config({}, sy::launch::launch_environment());
+  auto const config = sy::launch::launch_config(flags, sy::launch::launch_environment());
   if (cudaSetDevice(config.local_rank % sy::cuda::device_count()) != cudaSuccess)
     throw std::runtime_error("the device of this rank cannot be used");
   auto const group = sy::launch::join_group(config, sy::cuda::make_nccl_id, kDeadline);
-  sy::cuda::NcclCommunicator comm(
-      sy::cuda::NcclHandle::create(group.client->blob(), config.rank, config.world_size, kDeadline), *group.client);
+  sy::cuda::NcclCommunicator comm(sy::cuda::NcclHandle::create(*group.client, kDeadline), *group.client);
+  std::string const where = sy::cuda::describe_group(comm);
+  if (config.rank == 0) std::printf("%s\n", where.c_str());
   bool const moved = move_rows(comm);
   comm.barrier({.operation = "end"});
   std::printf("rank %d of %d (%s): %s\n", config.rank, config.world_size, config.source.c_str(),
@@ -85,9 +112,9 @@ int run() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
-    return run();
+    return run(flags_of(argc, argv));
   } catch (std::exception const& error) {
     std::fprintf(stderr, "example failed: %s\n", error.what());
     return 1;

@@ -19,6 +19,7 @@
 #include "step_paths.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/nccl_communicator.hpp"
+#include "switchyard/cuda/system.hpp"
 
 namespace cross_backend {
 namespace {
@@ -67,9 +68,8 @@ int run_rank() {
   cuda::NcclCommunicator comm(
       cuda::NcclHandle::create(group.client->blob(), config.rank, config.world_size, std::chrono::seconds(60)),
       *group.client, fault ? options_under(*fault) : cuda::NcclOptions{});
-  if (config.rank == 0)
-    std::printf("%s; %s; %d ranks by %s\n", cuda::describe_nccl().c_str(), cuda::describe_device().c_str(),
-                config.world_size, config.source.c_str());
+  std::string const group_line = cuda::describe_group(comm);
+  if (config.rank == 0) std::printf("%s; started by %s\n", group_line.c_str(), config.source.c_str());
   if (fault) return survive(comm, *fault);
   PairReport report;
   move_messages(comm);
