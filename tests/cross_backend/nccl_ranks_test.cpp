@@ -12,7 +12,7 @@
 #include "conformance/ragged_calls.hpp"
 #include "executor_families.hpp"
 #include "few_cases.hpp"
-#include "fused_planned.hpp"
+#include "fused_allocations.hpp"
 #include "fused_steps.hpp"
 #include "gpu_program.hpp"
 #include "rank_fault_phases.hpp"
@@ -80,6 +80,7 @@ int run_rank() {
   refuse_other_call(report, comm);
   compare_planned(report, comm);
   refuse_planned(report, comm);
+  fuse_without_memory(report, comm);
   compare_step_paths(report, comm, comm, takes_few_cases());
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),

@@ -80,6 +80,7 @@ if(SWITCHYARD_HAVE_CUDA)
       LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
     switchyard_use_cuda_headers(switchyard_nccl_conformance)
     target_include_directories(switchyard_nccl_conformance PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
+    target_include_directories(switchyard_nccl_ranks PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
     switchyard_use_cuda_headers(switchyard_nccl_ranks)
     switchyard_add_gpu_program(switchyard_nccl_rebalance SOURCES cross_backend/rebalance_nccl_test.cpp
       LIBS switchyard::backend_cuda switchyard::backend_cpu doctest::doctest)
