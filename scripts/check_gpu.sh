@@ -6,7 +6,7 @@
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps
-#                    experts fast rebalance c_abi conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
+#                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
 #                    memcheck alone)
@@ -23,7 +23,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits router planner executor allocations budget steps experts fast rebalance c_abi conformance processes faults kernels plans ranks bench}
+stages=${SWITCHYARD_STAGES:-build bits router planner executor allocations budget steps experts fast rebalance c_abi examples conformance processes faults kernels plans ranks bench}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -123,7 +123,8 @@ if wants build; then
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
     targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_budget switchyard_nccl_rebalance"
-    targets="$targets c_abi_device_test switchyard_gpu_ranks switchyard_gpu_alltoallv"
+    targets="$targets c_abi_device_test switchyard_example_03 switchyard_example_04"
+    targets="$targets switchyard_gpu_ranks switchyard_gpu_alltoallv"
     targets="$targets switchyard_gpu_fused switchyard_gpu_budgets"
   fi
   grep -q 'cuBLAS was not found' "$out/configure.log" || targets="$targets switchyard_cuda_fast_test switchyard_gpu_fast_experts"
@@ -172,6 +173,31 @@ if [ -z "${SWITCHYARD_REQUIRE_FUSED:-}" ]; then
   one_nvlink_domain && SWITCHYARD_REQUIRE_FUSED=1
 fi
 export SWITCHYARD_REQUIRE_FUSED
+# Example 04 by a launcher's variables, then by flags as in a plain shell.
+if wants examples && built "$programs/switchyard_example_03"; then
+  stage example_03 60 "$programs/switchyard_example_03"
+  for group in ${groups:-1}; do
+    between "example_04_$group" 60 "$group" $((29670 + 2 * group)) SWITCHYARD_PROGRAM=switchyard_example_04
+    # shellcheck disable=SC2016 # the inner shell expands them
+    stage "example_04_flags_$group" 60 sh -c '
+      rank=0
+      pids=""
+      while [ "$rank" -lt "$1" ]; do
+        "$2" --rank "$rank" --world "$1" --local-rank "$rank" --rendezvous "file:$3" &
+        pids="$pids $!"
+        rank=$((rank + 1))
+      done
+      for pid in $pids; do wait "$pid" || exit 1; done
+    ' flags "$group" "$programs/switchyard_example_04" "$(cd "$out" && pwd)/meeting-place"
+  done
+fi
+# The caller's ncclComm_t with peers: all ranks have its id from NCCL_COMM_ID.
+if wants c_abi && built "$programs/c_abi_device_test"; then
+  for group in $groups; do
+    between "c_abi_$group" 60 "$group" $((29690 + 2 * group)) SWITCHYARD_PROGRAM=c_abi_device_test \
+      NCCL_COMM_ID=127.0.0.1:$((29690 + 2 * group))
+  done
+fi
 if wants processes && built "$programs/switchyard_nccl_ranks"; then
   for group in ${groups:-1}; do
     between "processes_$group" 300 "$group" $((29530 + group))

@@ -103,8 +103,7 @@ switchyard_group* make_group(switchyard_group_config const& config) {
   bool const borrows = config.nccl_comm != nullptr;
   auto control = launch::join_group(place, borrows ? no_id : cuda::make_nccl_id, options.default_deadline);
   auto handle = borrows ? cuda::NcclHandle::borrow(static_cast<ncclComm*>(config.nccl_comm))
-                        : cuda::NcclHandle::create(control.client->blob(), place.rank, place.world_size,
-                                                   options.default_deadline);
+                        : cuda::NcclHandle::create(*control.client, options.default_deadline);
   return new switchyard_group(std::move(control), std::move(handle), options);
 }
 

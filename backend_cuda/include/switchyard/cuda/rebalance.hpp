@@ -47,7 +47,7 @@ struct RebalanceLinks {
 ///
 /// Rows move on a stream of the executor's own; events order it after the caller's stream when a layer is opened, and
 /// order the caller's stream after it when slots have been written. The host waits for every round, so that rows are
-/// compared before anybody relies on them.
+/// compared before anybody relies on them: no call of it is for capture in a graph.
 ///
 /// What a failure leaves, the same on all survivors: a layer that writes no slot in its rounds is in `before` until all
 /// ranks acknowledged all rows, then in `after`; in mode buffered that holds for all layers together. A layer with few
