@@ -6,6 +6,7 @@
 
 #include "cuda_error.hpp"
 #include "device_planner_state.hpp"
+#include "nvtx_range.hpp"
 #include "plan_error.hpp"
 #include "switchyard/internal/plan_fields.hpp"
 #include "switchyard/internal/require.hpp"
@@ -134,6 +135,7 @@ PlanSlotsParams DevicePlanner::State::slots_params(DeviceRouting const& routing)
 }
 
 void DevicePlanner::assign(DeviceRouting const& routing, StreamView stream) {
+  NvtxRange const range("plan assign");
   State& state = *state_;
   state.require_routing(routing);
   state.limit = state.is_megablocks() ? state.limit_bins(routing.tokens) : state.limit_of(routing.tokens);
@@ -158,6 +160,7 @@ void* DevicePlanner::announcements() const noexcept {
 }
 
 void DevicePlanner::exchange(DeviceCommunicator& comm, StreamView stream) {
+  NvtxRange const range("plan exchange");
   State const& state = *state_;
   SWITCHYARD_REQUIRE(comm.rank() == state.skeleton.rank && comm.size() == state.world, invalid_argument,
                      "the planner of rank {} of {} exchanges over a communicator as rank {} of {}",
@@ -177,6 +180,7 @@ void DevicePlanner::exchange(DeviceCommunicator& comm, StreamView stream) {
 }
 
 void DevicePlanner::plan(StreamView stream) {
+  NvtxRange const range("plan lists");
   State const& state = *state_;
   if (state.plans_in_one_block()) return launch_plan_block(state.block_shape(), state.sorts, state.finish(), stream);
   if (!state.announces_counts()) launch_plan_count(state.sorts, stream);
@@ -201,6 +205,7 @@ float const* DevicePlanner::kept_weights() const noexcept {
 }
 
 void DevicePlanner::fingerprint(std::uint64_t* result, StreamView stream) const {
+  NvtxRange const range("plan fingerprint");
   State& state = *state_;
   PlanDigestParams params{};
   params.lists[params.count++] = {internal::kFieldRank, -1, 4, 4, state.numbers.as<std::int64_t const>()};
@@ -216,6 +221,7 @@ void DevicePlanner::fingerprint(std::uint64_t* result, StreamView stream) const 
 }
 
 DispatchPlan DevicePlanner::download(StreamView stream) const {
+  NvtxRange const range("plan download");
   State const& state = *state_;
   check(stream);
   std::vector<std::int64_t> numbers(kPlanNumberCount);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "nccl_state.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/internal/require.hpp"
 
 namespace switchyard::cuda {
@@ -35,6 +36,7 @@ int NcclCommunicator::size() const noexcept {
 }
 
 void NcclCommunicator::barrier(CallOptions const& options) {
+  NvtxRange const range("barrier");
   CallNote note = state_->open(CallKind::barrier, options);
   note.single_phase = true;
   static_cast<void>(state_->meet(note, state_->deadline_of(options)));
@@ -42,6 +44,7 @@ void NcclCommunicator::barrier(CallOptions const& options) {
 
 void NcclCommunicator::all_gather_v(std::span<std::byte const> send, std::span<std::byte> receive,
                                     std::span<std::int64_t const> receive_bytes, CallOptions const& options) {
+  NvtxRange const range("all gather");
   CallNote note = state_->open(CallKind::all_gather_v, options);
   auto const lists = all_gather_lists(note.label(), size(), send, receive, receive_bytes);
   state_->run(std::move(note), lists, options);
@@ -50,6 +53,7 @@ void NcclCommunicator::all_gather_v(std::span<std::byte const> send, std::span<s
 void NcclCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<std::int64_t const> send_bytes,
                                     std::span<std::byte> receive, std::span<std::int64_t const> receive_bytes,
                                     CallOptions const& options) {
+  NvtxRange const range("all to all");
   CallNote note = state_->open(CallKind::all_to_all_v, options);
   auto const lists = all_to_all_lists(note.label(), size(), send, send_bytes, receive, receive_bytes);
   state_->run(std::move(note), lists, options);
@@ -57,6 +61,7 @@ void NcclCommunicator::all_to_all_v(std::span<std::byte const> send, std::span<s
 
 void NcclCommunicator::exchange(std::span<SendMessage const> sends, std::span<ReceiveMessage const> receives,
                                 CallOptions const& options) {
+  NvtxRange const range("host exchange");
   CallNote note = state_->open(CallKind::exchange, options);
   auto const lists = exchange_lists(note.label(), size(), sends, receives);
   state_->run(std::move(note), lists, options);
@@ -64,6 +69,7 @@ void NcclCommunicator::exchange(std::span<SendMessage const> sends, std::span<Re
 
 void NcclCommunicator::exchange_on(StreamView stream, std::span<DeviceSend const> sends,
                                    std::span<DeviceReceive const> receives, CallOptions const& options) {
+  NvtxRange const range("device exchange");
   CallNote note = state_->open(CallKind::exchange, options);
   for (DeviceSend const& send : sends) require_message(note, "sends", "to", size(), send.to, send.bytes);
   for (DeviceReceive const& receive : receives)
@@ -80,6 +86,7 @@ void NcclCommunicator::exchange_on(StreamView stream, std::span<DeviceSend const
 }
 
 void NcclCommunicator::wait(StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("wait");
   state_->guarded([&] { state_->wait(stream, deadline.value_or(state_->options.default_deadline)); });
 }
 

@@ -2,6 +2,7 @@
 // The backward of the prepare/finalize pairs: gradients of expert rows, of router weights and of tokens.
 #include "cuda_prepare.hpp"
 #include "expert_tables.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -50,6 +51,7 @@ void CudaPrepare::finalize_backward(PreparedBatch& batch, FinalizeInputs const& 
 
 void CudaPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView const& d_rows,
                                          TensorView const& d_tokens) {
+  NvtxRange const range("start prepare backward");
   CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   require_device_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
   require_device_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
@@ -73,6 +75,7 @@ void CudaPrepare::drop_gradients(CudaBatch const& batch, std::span<float> d_weig
 }
 
 void CudaPrepare::finish_prepare_backward(PreparedBatch& batch, std::span<float> d_weights) {
+  NvtxRange const range("finish prepare backward");
   CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   own.advance(this, Step::returning, Step::returned);
   if (own.weighted_input) {

@@ -4,6 +4,7 @@
 #include "cuda_prepare.hpp"
 #include "expert_kernels.hpp"
 #include "expert_tables.hpp"
+#include "nvtx_range.hpp"
 #include "switchyard/cuda/quantize.hpp"
 #include "switchyard/cuda/rows.hpp"
 #include "switchyard/cuda/sums.hpp"
@@ -85,6 +86,7 @@ void CudaPrepare::make_plan(CudaBatch& batch) {
 }
 
 std::unique_ptr<PreparedBatch> CudaPrepare::start_prepare(PrepareInputs const& inputs) {
+  NvtxRange const range("start prepare");
   internal::check_prepare_routing(traits_, shape_, inputs);
   std::int64_t const tokens = inputs.routing->num_tokens();
   require_device_matrix(inputs.tokens, "tokens", tokens, shape_.hidden);
@@ -152,6 +154,7 @@ QuantizedView CudaPrepare::place_codes(CudaBatch const& batch, Memory const& mem
 }
 
 PreparedRows CudaPrepare::finish_prepare(PreparedBatch& batch, std::span<std::byte> memory) {
+  NvtxRange const range("finish prepare");
   CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   Workspace arena(memory);
   Memory const parts = take_memory(arena, own);
@@ -199,6 +202,7 @@ void CudaPrepare::sum_locally(CudaBatch const& batch, ConstTensorView const& row
 }
 
 void CudaPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inputs, TensorView const& output) {
+  NvtxRange const range("start finalize");
   CudaBatch& own = internal::batch_as<CudaBatch>(batch);
   internal::require_results(*this, own, inputs, MemorySpace::device);
   require_device_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
@@ -215,6 +219,7 @@ void CudaPrepare::wait_and_check() {
 }
 
 void CudaPrepare::finish_finalize(PreparedBatch& batch) {
+  NvtxRange const range("finish finalize");
   internal::batch_as<CudaBatch>(batch).advance(this, Step::finalizing, Step::done);
   wait_and_check();
 }

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "cuda_error.hpp"
+#include "nvtx_range.hpp"
 #include "quantize_kernels.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -33,6 +34,7 @@ void quantize_dynamic(QuantizeJob job, StreamView stream) {
 }  // namespace
 
 void launch_quantize(QuantSpec const& spec, QuantizeParams const& params, StreamView stream) {
+  NvtxRange const range("quantize");
   spec.validate();
   if (params.rows <= 0 || params.columns <= 0) return;
   QuantSizes const sizes = quant_sizes(spec.layout(), params.rows, params.columns);
@@ -58,6 +60,7 @@ void launch_quantize(QuantSpec const& spec, QuantizeParams const& params, Stream
 }
 
 void launch_dequantize(QuantizedView const& matrix, float* out, StreamView stream) {
+  NvtxRange const range("dequantize");
   matrix.validate();
   launch_dequantize_kernel(coded_matrix(matrix), matrix.rows, out, stream);
 }

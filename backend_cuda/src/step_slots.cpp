@@ -43,9 +43,9 @@ class SlotRoute final : public StepRoute {
   ConstTensorView weights_;
 };
 
-/// Bytes of the widest rows that travel for one (rank, token) or (token, slot).
+/// Bytes of the widest rows that travel for one (rank, token) or (token, slot). Parts of TP ranks are f32.
 std::int64_t widest_row(StepOptions const& options, bool by_partials) {
-  std::int64_t const row = size_of(options.dtype);
+  std::int64_t const row = size_of(options.planner.grid.tp > 1 ? DType::f32 : options.dtype);
   std::int64_t const partial = is_exact(options.recipe) ? exact_state_bytes(options.dtype, false)
                                                         : size_of(wire_of(options.recipe, options.dtype, false).dtype);
   return checked_mul(options.hidden, by_partials ? std::max(row, partial) : row);
@@ -71,7 +71,7 @@ BudgetOptions budget_of(StepOptions const& options, ExpertPlacement const& place
 /// Whether slots of these sizes fit into memory now; so that ranks find out together.
 void require_memory(BudgetOptions const& budget) {
   std::int64_t const widest = std::max(budget.single_rows, budget.carried_rows);
-  DeviceBuffer const slots(checked_mul(checked_mul(2 * budget.planner.grid.ep, widest), budget.max_row_bytes));
+  DeviceBuffer const slots(checked_mul(checked_mul(2 * budget.planner.grid.world(), widest), budget.max_row_bytes));
 }
 
 }  // namespace

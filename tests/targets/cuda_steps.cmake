@@ -4,4 +4,12 @@ if(SWITCHYARD_HAVE_CUDA)
   switchyard_add_gpu_program(switchyard_cuda_steps SOURCES cross_backend/cuda_steps_test.cpp
     LIBS switchyard::backend_cuda switchyard::backend_cpu)
   switchyard_use_cuda_headers(switchyard_cuda_steps)
+
+  # The backend's host side over a runtime of host memory: needs the toolkit's headers, no GPU.
+  if(SWITCHYARD_HAVE_NCCL)
+    switchyard_add_test(cuda_host_side_test LABEL unit SOURCES unit/cuda_host_side_test.cpp support/fake_cuda_runtime.cpp
+      LIBS switchyard::backend_cuda switchyard::backend_cpu)
+    target_include_directories(cuda_host_side_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
+    target_include_directories(cuda_host_side_test SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  endif()
 endif()
