@@ -23,6 +23,12 @@ void Results::add_text(std::string const& name, std::string const& text) {
   emit(bench::to_json_line(name, text), "# " + name + ": " + text + "\n");
 }
 
+void Results::note(std::string const& text) const {
+  if (echo_ == Echo::none) return;
+  std::printf("# %s\n", text.c_str());
+  std::fflush(stdout);
+}
+
 void Results::add(std::string const& name, std::vector<std::pair<std::string, double>> const& fields, double bytes,
                   double floor_gbs, std::vector<double> const& samples_us) {
   add({name, fields, bytes, 0, floor_gbs > 0 ? bytes / floor_gbs * 1e-3 : 0, samples_us});

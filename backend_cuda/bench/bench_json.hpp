@@ -28,6 +28,8 @@ class Results {
   [[nodiscard]] bool is_open() const { return file_.good(); }
 
   void add_text(std::string const& name, std::string const& text);
+  /// A line for who reads along; no result.
+  void note(std::string const& text) const;
   /// @param fields numbers that describe the case. @param bytes moved, for the bandwidth. @param floor_gbs 0: none
   void add(std::string const& name, std::vector<std::pair<std::string, double>> const& fields, double bytes,
            double floor_gbs, std::vector<double> const& samples_us);

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// switchyard_gpu_fast_experts <out.json>: the fast expert engine, whole and in parts, beside its floor: multiply-adds
-// at the rate of one product of 8192^3 of the same type, or weights, inputs and results at the rate of a device copy,
-// whichever takes longer, both measured in the same run. "GB/s" of products are 10^9 multiply-adds a second.
 #include <algorithm>
 #include <cstdio>
 #include <random>
 
-#include "bench_program.hpp"
 #include "expert_matmul.hpp"
+#include "fast_bench.hpp"
 #include "fast_kernels.hpp"
 #include "switchyard/cuda/fast_experts.hpp"
 #include "switchyard/cuda/quantize.hpp"
@@ -124,6 +121,16 @@ class ShapeBench {
     add("fast forward", 3, rates_.bf16, 6 * weights() + 4 * values(), [&] { engine.apply(call_, {}); });
   }
 
+  void biased_forward() {
+    cuda::FastExperts const engine(mlp_of(shape_), timer_.stream());
+    cuda::DeviceBuffer const b1 = random_values(shape_.experts * 2 * shape_.intermediate, timer_.stream());
+    cuda::DeviceBuffer const b2 = random_values(shape_.experts * shape_.hidden, timer_.stream());
+    switchyard::ExpertCall call = call_;
+    call.weights.b1 = b1.view(DType::bf16, {shape_.experts, 2 * shape_.intermediate});
+    call.weights.b2 = b2.view(DType::bf16, {shape_.experts, shape_.hidden});
+    add("fast forward, biases", 3, rates_.bf16, 6 * weights() + 4 * values(), [&] { engine.apply(call, {}); });
+  }
+
   void backward() {
     cuda::FastExperts const engine(mlp_of(shape_), timer_.stream());
     cuda::DeviceBuffer const d_w1(w1_.size_bytes() * 2);
@@ -220,8 +227,16 @@ class ShapeBench {
       switchyard::ConstTensorView const matrix(from.as<std::byte>() + expert * lines * columns * 2, DType::bf16,
                                                {lines, columns}, switchyard::MemorySpace::device);
       cuda::quantize(spec, matrix, all.back(), timer_.stream());
+      if (spec.scheme == QuantScheme::fp8_group) share_scales(all.back());
     }
     return all;
+  }
+  /// One scale for the rows of 128 x 128 codes, as such weights have them: here always 1.
+  void share_scales(cuda::DeviceQuantizedMatrix& matrix) const {
+    matrix.layout.group_rows = matrix.layout.group_columns;
+    auto const sizes = quant_sizes(matrix.layout, matrix.rows, matrix.columns);
+    std::vector<float> const ones(static_cast<std::size_t>(sizes.row_groups * sizes.column_groups), 1.0F);
+    matrix.scales = cuda::upload(ones, timer_.stream());
   }
   static std::vector<switchyard::QuantizedView> views_of(Codes const& codes) {
     std::vector<switchyard::QuantizedView> views;
@@ -239,7 +254,13 @@ class ShapeBench {
   switchyard::ExpertCall call_{};
 };
 
-void run(Results& results, KernelTimer& timer) {
+}  // namespace
+
+bool has_fast_experts() noexcept {
+  return true;
+}
+
+void bench_fast_experts(Results& results, KernelTimer& timer) {
   Rates rates;
   rates.bytes = copy_rate(results, timer);
   rates.bf16 = product_rate(results, timer, CUDA_R_16BF, "one product of 8192^3, bf16 (G fma)");
@@ -249,15 +270,12 @@ void run(Results& results, KernelTimer& timer) {
                              Shape{7168, 2048, 8, 4096, false}}) {
     ShapeBench bench(results, timer, shape, rates);
     bench.forward();
+    bench.biased_forward();
     bench.parts();
     bench.backward();
-    for (QuantScheme const scheme : {QuantScheme::fp8_tensor, QuantScheme::fp8_token}) bench.codes(scheme);
+    for (QuantScheme const scheme : {QuantScheme::fp8_tensor, QuantScheme::fp8_token, QuantScheme::fp8_group})
+      bench.codes(scheme);
   }
 }
 
-}  // namespace
 }  // namespace gpu_bench
-
-int main(int argc, char** argv) {
-  return gpu_bench::run_kernel_program(argc, argv, gpu_bench::run);
-}

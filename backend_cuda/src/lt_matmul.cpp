@@ -28,13 +28,14 @@ MatmulShape largest_of_class(MatmulShape shape) {
 
 /// cuBLAS's descriptors of one product. cuBLAS counts columns first, so the product is out^T = right^T left^T.
 struct Descriptors {
-  cublasLtMatmulDescOpaque_t product{};
-  cublasLtMatrixLayoutOpaque_t first{};   ///< the right side
-  cublasLtMatrixLayoutOpaque_t second{};  ///< the left side
-  cublasLtMatrixLayoutOpaque_t result{};
+  LtLibrary const& lt = lt_library();
+  LtOwner<cublasLtMatmulDesc_t> product{lt.product_destroy};
+  LtOwner<cublasLtMatrixLayout_t> first{lt.layout_destroy};   ///< the right side
+  LtOwner<cublasLtMatrixLayout_t> second{lt.layout_destroy};  ///< the left side
+  LtOwner<cublasLtMatrixLayout_t> result{lt.layout_destroy};
 
   explicit Descriptors(MatmulShape const& shape) {
-    require_cublas(cublasLtMatmulDescInit(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescInit");
+    require_cublas(lt.product_create(product.put(), CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     bool const right_along = shape.lines == ChainLines::both_along;
     bool const left_along = shape.lines != ChainLines::both_across;
     set(CUBLASLT_MATMUL_DESC_TRANSA, right_along ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -72,40 +73,48 @@ struct Descriptors {
   }
   template <typename T>
   void set(cublasLtMatmulDescAttributes_t attribute, T const& value) {
-    require_cublas(cublasLtMatmulDescSetAttribute(&product, attribute, &value, sizeof(value)),
-                   "cublasLtMatmulDescSetAttribute");
+    require_cublas(lt.product_set(product.get(), attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   }
-  static void spread(cublasLtMatrixLayoutOpaque_t& layout, std::int32_t batch, std::int64_t stride) {
-    require_cublas(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
-                   "cublasLtMatrixLayoutSetAttribute");
-    require_cublas(
-        cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
-        "cublasLtMatrixLayoutSetAttribute");
+  template <typename T>
+  void set(LtOwner<cublasLtMatrixLayout_t> const& to, cublasLtMatrixLayoutAttribute_t attribute, T const& value) {
+    require_cublas(lt.layout_set(to.get(), attribute, &value, sizeof(value)), "cublasLtMatrixLayoutSetAttribute");
+  }
+  void spread(LtOwner<cublasLtMatrixLayout_t> const& to, std::int32_t batch, std::int64_t stride) {
+    set(to, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, batch);
+    set(to, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
   }
   /// @param along the lines run along the steps: a column of cuBLAS's is a line
-  static void layout(cublasLtMatrixLayoutOpaque_t& to, cudaDataType_t type, std::int64_t lines, std::int64_t steps,
-                     bool along) {
+  void layout(LtOwner<cublasLtMatrixLayout_t>& to, cudaDataType_t type, std::int64_t lines, std::int64_t steps,
+              bool along) {
     std::int64_t const inner = along ? steps : lines;
     std::int64_t const outer = along ? lines : steps;
-    require_cublas(cublasLtMatrixLayoutInit(&to, type, static_cast<std::uint64_t>(inner),
-                                            static_cast<std::uint64_t>(outer), inner),
-                   "cublasLtMatrixLayoutInit");
+    require_cublas(
+        lt.layout_create(to.put(), type, static_cast<std::uint64_t>(inner), static_cast<std::uint64_t>(outer), inner),
+        "cublasLtMatrixLayoutCreate");
   }
 };
 
-cublasLtMatmulPreferenceOpaque_t preference_of(MatmulShape const& shape, std::uint64_t workspace_bytes) {
-  cublasLtMatmulPreferenceOpaque_t preference{};
-  require_cublas(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
-  auto const set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto const& value) {
-    require_cublas(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof(value)),
+/// What an algorithm may use.
+struct Preference {
+  LtLibrary const& lt = lt_library();
+  LtOwner<cublasLtMatmulPreference_t> made{lt.preference_destroy};
+
+  Preference(MatmulShape const& shape, std::uint64_t workspace_bytes) {
+    require_cublas(lt.preference_create(made.put()), "cublasLtMatmulPreferenceCreate");
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
+    for (auto const attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+      set(attribute, shape.alignment);
+  }
+
+ private:
+  template <typename T>
+  void set(cublasLtMatmulPreferenceAttributes_t attribute, T const& value) {
+    require_cublas(lt.preference_set(made.get(), attribute, &value, sizeof(value)),
                    "cublasLtMatmulPreferenceSetAttribute");
-  };
-  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
-  for (auto const attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-    set(attribute, shape.alignment);
-  return preference;
-}
+  }
+};
 
 std::string_view name_of(ScaleSpan scales) {
   constexpr std::array<std::string_view, 4> kNames = {"", " with a scale per matrix", " with a scale per line",
@@ -124,11 +133,12 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, D
   somewhere.bias = workspace.as<std::byte const>() + shape.alignment;
   somewhere.bias_stride = shape.columns;
   on.set_operands(shape, somewhere);
-  auto preference = preference_of(shape, to_size(workspace.size_bytes()));
+  Preference const preference(shape, to_size(workspace.size_bytes()));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  cublasStatus_t const status = cublasLtMatmulAlgoGetHeuristic(handle, &on.product, &on.first, &on.second, &on.result,
-                                                               &on.result, &preference, 1, &found, &count);
+  cublasStatus_t const status =
+      on.lt.heuristic(handle, on.product.get(), on.first.get(), on.second.get(), on.result.get(), on.result.get(),
+                      preference.made.get(), 1, &found, &count);
   SWITCHYARD_REQUIRE(
       status != CUBLAS_STATUS_NOT_SUPPORTED && (status != CUBLAS_STATUS_SUCCESS || count > 0), unsupported,
       "cublasLt has no product of {} x {} results over {} steps for types {} and {}{}{}, operands aligned to "
@@ -140,11 +150,6 @@ cublasLtMatmulAlgo_t choose(cublasLtHandle_t handle, MatmulShape const& shape, D
 }
 
 }  // namespace
-
-void require_cublas(cublasStatus_t status, char const* call) {
-  SWITCHYARD_REQUIRE(status == CUBLAS_STATUS_SUCCESS, cuda, "{} failed with {}: {}", call,
-                     cublasLtGetStatusName(status), cublasLtGetStatusString(status));
-}
 
 std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_bytes,
                            std::int64_t result_bytes) noexcept {
@@ -160,11 +165,11 @@ std::uint32_t alignment_of(MatmulOperands const& operands, std::int64_t operand_
 }
 
 LtMatmul::LtMatmul() {
-  require_cublas(cublasLtCreate(&handle_), "cublasLtCreate");
+  require_cublas(lt_library().create(&handle_), "cublasLtCreate");
 }
 
 LtMatmul::~LtMatmul() {
-  static_cast<void>(cublasLtDestroy(handle_));
+  static_cast<void>(lt_library().destroy(handle_));
 }
 
 cublasLtMatmulAlgo_t const& LtMatmul::algorithm_of(MatmulShape const& shape, DeviceBuffer const& workspace) {
@@ -186,9 +191,9 @@ void LtMatmul::multiply(MatmulShape const& shape, MatmulOperands const& operands
   float const one = 1.0F;
   float const zero = 0.0F;
   auto const issue = [&](cublasLtMatmulAlgo_t const* algorithm) {
-    return cublasLtMatmul(handle_, &on.product, &one, operands.right, &on.first, operands.left, &on.second, &zero,
-                          operands.out, &on.result, operands.out, &on.result, algorithm, workspace.data(),
-                          to_size(workspace.size_bytes()), stream.handle());
+    return on.lt.matmul(handle_, on.product.get(), &one, operands.right, on.first.get(), operands.left, on.second.get(),
+                        &zero, operands.out, on.result.get(), operands.out, on.result.get(), algorithm,
+                        workspace.data(), to_size(workspace.size_bytes()), stream.handle());
   };
   cublasStatus_t const status = issue(&chosen);
   // What suits the largest size of a class may not take a smaller one; then cuBLAS chooses for this call.

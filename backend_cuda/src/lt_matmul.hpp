@@ -2,19 +2,15 @@
 /// LtMatmul: one product of two matrices by cublasLt; what suits a class of sizes is asked once and kept.
 #pragma once
 
-#include <cublasLt.h>
-
 #include <compare>
 #include <cstdint>
 #include <map>
 
 #include "expert_kernels.hpp"
+#include "lt_library.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 
 namespace switchyard::cuda {
-
-/// @throws Error{cuda} naming the call and cuBLAS's reason unless it is success
-void require_cublas(cublasStatus_t status, char const* call);
 
 /// What scales of codes belong to; the product is multiplied by both sides' scales.
 enum class ScaleSpan : std::uint8_t {
@@ -64,6 +60,7 @@ struct MatmulOperands {
 
 class LtMatmul {
  public:
+  /// @throws Error{unsupported} without the library, Error{cuda}
   LtMatmul();
   ~LtMatmul();
   LtMatmul(LtMatmul const&) = delete;

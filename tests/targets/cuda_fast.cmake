@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# NVTX ranges, which need the toolkit's headers but no GPU; the fast expert engine against the exact one, and its
-# benchmark, built wherever the toolkit has cuBLAS.
+# NVTX ranges, which need the toolkit's headers but no GPU; the fast expert engine against the exact one, built
+# wherever the toolkit has cuBLAS.
 if(SWITCHYARD_HAVE_CUDA)
   find_path(SWITCHYARD_NVTX_DIR nvtx3/nvToolsExt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} /usr/local/cuda/include)
 endif()
@@ -18,9 +18,3 @@ switchyard_add_gpu_program(switchyard_cuda_fast_test SOURCES
   cross_backend/cuda_fast_test.cpp cross_backend/cuda_fast_gradients.cpp cross_backend/cuda_fast_codes.cpp cross_backend/cuda_fast_blocks.cpp
   LIBS switchyard::cuda_fast switchyard::backend_cpu)
 switchyard_use_cuda_headers(switchyard_cuda_fast_test)
-add_executable(switchyard_gpu_fast_experts ${PROJECT_SOURCE_DIR}/backend_cuda/bench/fast_experts_bench.cpp)
-target_link_libraries(switchyard_gpu_fast_experts PRIVATE switchyard_cuda_bench switchyard::cuda_fast CUDA::cublasLt)
-target_include_directories(switchyard_gpu_fast_experts PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
-switchyard_use_cuda_headers(switchyard_gpu_fast_experts)
-switchyard_use_internals(switchyard_gpu_fast_experts)
-switchyard_target_defaults(switchyard_gpu_fast_experts)

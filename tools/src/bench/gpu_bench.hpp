@@ -21,6 +21,7 @@ struct GpuBench {
   std::string what{};                  ///< kernels, plan or experts; between ranks dispatch, fused or budget
   int gpus = 1;                        ///< between ranks
   std::vector<std::int64_t> tokens{};  ///< between ranks, of a rank; empty: the benchmark's own
+  std::string engine = "all";          ///< of experts: exact, fast or all that this build has
   bool lines = true;                   ///< every case becomes a line on stdout as it is measured
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/gpu_bench.hpp"
+#include "fast_bench.hpp"
 #include "gpu_benches.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/system.hpp"
@@ -8,12 +9,21 @@
 namespace switchyard::cli {
 namespace {
 
+void run_experts(std::string const& engine, gpu_bench::Results& results, gpu_bench::KernelTimer& timer) {
+  if (engine != "fast") gpu_bench::bench_experts(results, timer);
+  if (engine == "exact") return;
+  if (engine == "all" && !gpu_bench::has_fast_experts())
+    return results.note("fast engine: left out, cuBLAS was not found when this build was configured");
+  gpu_bench::bench_fast_experts(results, timer);
+}
+
 /// A benchmark of one GPU by its name; the planner's kernels find their lists where the step before left them.
-void run_one_gpu(std::string const& what, gpu_bench::Results& results) {
+void run_one_gpu(GpuBench const& bench, gpu_bench::Results& results) {
+  std::string const& what = bench.what;
   gpu_bench::KernelTimer timer(what == "plan" ? gpu_bench::CacheState::warm : gpu_bench::CacheState::cold);
   if (what == "kernels") return gpu_bench::bench_kernels(results, timer);
   if (what == "plan") return gpu_bench::bench_planner(results, timer);
-  gpu_bench::bench_experts(results, timer);
+  run_experts(bench.engine, results, timer);
 }
 
 void run_between_gpus(GpuBench const& bench, gpu_bench::Results& results) {
@@ -49,7 +59,7 @@ GpuRecords run_gpu_bench(GpuBench const& bench) {
   if (bench.what == "dispatch" || bench.what == "fused" || bench.what == "budget") {
     run_between_gpus(bench, results);
   } else {
-    run_one_gpu(bench.what, results);
+    run_one_gpu(bench, results);
   }
   return {results.records(), results.json_lines()};
 }

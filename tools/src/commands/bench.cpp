@@ -52,8 +52,10 @@ Report run_on_cpu(std::string const& what, ParsedOptions const& options) {
 
 Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool lines) {
   auto sizes = sizes_of(options);
-  GpuBench bench{what, 1, {}, lines};
+  GpuBench bench{what, 1, {}, options.choice("engine", {"all", "exact", "fast"}), lines};
   if (options.has("tokens")) bench.tokens = integer_list("tokens", options.text("tokens"), 1, kMostTokens);
+  if (bench.engine != "all" && what != "experts")
+    throw UsageError(fmt::format("--engine {}: 'bench {}' has no engines, 'bench experts' has", bench.engine, what));
   int const wanted = options.small_integer("gpus", 0, kMostGpus);
   bool const has_one = what == "kernels" || what == "plan" || what == "experts";
   if (has_one && wanted > 1)
@@ -102,8 +104,9 @@ Command bench_command() {
       "With --backend cuda also dispatch (plan, permute, exchange, sort, unpermute, combine one by one, then dispatch\n"
       "and combine over NCCL and by the fused path), fused (the fused path, from one token on), budget (slots of "
       "fixed\n"
-      "size), and on one GPU kernels (row kernels), plan (the device planner) and experts (quantisers and the exact\n"
-      "engine). 'switchyard calibrate' reads all JSON (docs/formats/bench.md).\n",
+      "size), and on one GPU kernels (row kernels), plan (the device planner) and experts (quantisers, the exact\n"
+      "engine and, where cuBLAS was found, the fast one). 'switchyard calibrate' reads all JSON "
+      "(docs/formats/bench.md).\n",
       {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv, dispatch, fused, budget, kernels, plan or experts"},
        {"backend", OptionKind::optional, "cpu|cuda", "cpu", "emulated ranks, or the GPUs of this machine"},
        {"gpus", OptionKind::optional, "N", "0", "GPUs that exchange; 0: all that this process sees"},
@@ -112,6 +115,7 @@ Command bench_command() {
        {"max-bytes", OptionKind::optional, "BYTES", "16777216", "alltoallv: largest size that a rank sends"},
        {"samples", OptionKind::optional, "N", "30", "alltoallv: measured exchanges of a case"},
        {"tokens", OptionKind::optional, "LIST", "", "dispatch, fused, budget: tokens of a rank"},
+       {"engine", OptionKind::optional, "all|exact|fast", "all", "experts: which engine; fast needs cuBLAS"},
        {"format", OptionKind::optional, "table|json|csv", "table", "how the report on stdout is written"},
        {"json", OptionKind::optional, "FILE", "", "writes the JSON, too"},
        {"csv", OptionKind::optional, "FILE", "", "writes the CSV, too"},
