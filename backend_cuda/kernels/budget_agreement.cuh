@@ -11,10 +11,11 @@ namespace switchyard::cuda {
 
 /// The row of the slots at `place` of what goes to `rank`, and of what came from there.
 __device__ inline std::int64_t row_sent(BudgetExchange const& exchange, std::int32_t rank, std::int64_t place) {
-  return rank * exchange.slot_rows + place;
+  return exchange.lanes.slot_of(rank) * exchange.slot_rows + place;
 }
 __device__ inline std::int64_t row_received(BudgetExchange const& exchange, std::int32_t rank, std::int64_t place) {
-  return row_sent(exchange, rank == exchange.rank ? rank : exchange.world + rank, place);
+  std::int64_t const row = row_sent(exchange, rank, place);
+  return rank == exchange.rank ? row : exchange.world * exchange.slot_rows + row;
 }
 
 __device__ inline unsigned long long budget_error(BudgetError kind, std::int64_t detail) {

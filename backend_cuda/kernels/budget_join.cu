@@ -58,7 +58,8 @@ __global__ void budget_join_kernel(BudgetJoinParams params) {
       std::int64_t const row = params.rows.rows_of_token[term];
       std::int32_t const from = block_of(starts, exchange.world, row);
       std::int64_t const place = place_of_term(params, terms, term);
-      params.terms[place] = row_received(exchange, from, row - starts[from]);
+      bool const has_come = (from - exchange.rank) % params.lane_tp == 0;
+      params.terms[place] = has_come ? row_received(exchange, from, row - starts[from]) : -1;
       if (params.weights != nullptr)
         copy_weight(params.weights, params.weights_f64, flat_choice(params, terms, term), params.term_weights,
                     params.output_f64, place);

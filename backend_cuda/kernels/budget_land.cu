@@ -38,7 +38,7 @@ __global__ void land_singles_kernel(BudgetExchange exchange, BudgetChunks chunks
     std::int64_t source = is_sound ? kSkippedRow : kZeroRow;
     if (i < rows) {
       std::int32_t const chunk = block_of(chunks.row_begin, count, i);
-      std::int32_t const from = chunk % exchange.world;
+      std::int32_t const from = chunks.source_at[chunk % exchange.world];
       std::int64_t const in_slot =
           chunks.slot_begin[static_cast<std::int64_t>(from) * (chunks.num_local + 1) + chunk / exchange.world];
       source = row_received(exchange, from, in_slot + i - chunks.row_begin[chunk]);

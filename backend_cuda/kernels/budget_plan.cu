@@ -18,6 +18,10 @@ struct PlanMemory {
   unsigned long long arriving[2];
 };
 
+__device__ std::int64_t rows_of_chunk(BudgetPlanParams const& params, std::int32_t source, std::int32_t local) {
+  return params.lists.chunk_sizes[params.chunk_of[source] * params.num_local + local];
+}
+
 /// Chunks of (expert, source) one behind the other.
 __device__ void begin_rows(BudgetPlanParams const& params, PlanMemory& memory) {
   std::int32_t const chunks = params.num_local * params.world;
@@ -25,8 +29,8 @@ __device__ void begin_rows(BudgetPlanParams const& params, PlanMemory& memory) {
   for (std::int32_t first = 0; first < chunks; first += kBlockThreads) {
     std::int32_t const chunk = first + static_cast<std::int32_t>(threadIdx.x);
     std::int32_t const local = chunk / params.world;
-    std::int32_t const source = chunk % params.world;
-    std::int64_t const rows = chunk < chunks ? params.lists.chunk_sizes[source * params.num_local + local] : 0;
+    std::int32_t const position = chunk % params.world;
+    std::int64_t const rows = chunk < chunks ? rows_of_chunk(params, params.source_at[position], local) : 0;
     std::int64_t begin = 0;
     std::int64_t sum = 0;
     Scan(memory.scan).ExclusiveSum(rows, begin, sum);
@@ -44,7 +48,7 @@ __device__ void begin_slots(BudgetPlanParams const& params) {
     std::int64_t before = 0;
     for (std::int32_t local = 0; local < params.num_local; ++local) {
       begin[local] = before;
-      before += params.lists.chunk_sizes[source * params.num_local + local];
+      before += rows_of_chunk(params, source, local);
     }
     begin[params.num_local] = before;
   }
@@ -56,7 +60,7 @@ __device__ void find_needs(BudgetPlanParams const& params, PlanMemory& memory) {
   DevicePlanLists const& lists = params.lists;
   for (auto rank = static_cast<std::int32_t>(threadIdx.x); rank < params.world; rank += kBlockThreads) {
     atomicMax(&memory.needs[0], static_cast<unsigned long long>(lists.lane_send[rank]));
-    atomicMax(&memory.arriving[0], static_cast<unsigned long long>(lists.lane_receive[rank]));
+    atomicMax(&memory.arriving[0], static_cast<unsigned long long>(params.arrived[rank]));
     if (params.carried_sent == nullptr) continue;
     atomicMax(&memory.needs[1], static_cast<unsigned long long>(params.carried_sent[rank]));
     atomicMax(&memory.arriving[1], static_cast<unsigned long long>(params.carried_received[rank]));

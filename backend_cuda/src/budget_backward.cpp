@@ -15,7 +15,7 @@ namespace {
 /// Operands, all of them checked.
 struct Gradients {
   ConstTensorView out;  ///< of the combined tokens
-  ConstRows rows;       ///< results, of out's dtype
+  ConstRows rows;       ///< results, of out's dtype, or with TP parts in f32
   CombineInputs const& inputs;
   TensorView row_gradients;
   TensorView weight_gradients;
@@ -42,7 +42,8 @@ void require_gradients(BudgetPlan const& plan, ConstTensorView const& results, G
   require_weights(known, on.weight_gradients);
   SWITCHYARD_REQUIRE(on.weight_gradients.dtype() == DType::f32, shape_mismatch, "rank {} writes {} weight gradients",
                      rank, to_string(on.weight_gradients.dtype()));
-  require_slot_row(lists, hidden * size_of(on.out.dtype()), "gradients");
+  DType const widest = lists.has_parts() ? DType::f32 : on.out.dtype();
+  require_slot_row(lists, hidden * size_of(widest), "gradients");
 }
 
 /// The weights as floats. @return [tokens, columns]
@@ -57,27 +58,11 @@ float const* float_weights(BudgetStep const& step, ConstTensorView const& weight
   return step.lists.term_weights.as<float const>();
 }
 
-/// Results to the slots of their tokens' rank.
-BudgetExchange bring_results(BudgetStep const& step, Gradients const& on, std::int64_t row_bytes) {
-  BudgetPlan::Lists& lists = step.lists;
-  BudgetRoute const& route = lists.single;
-  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::results));
-  launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
-  gather_slots(step, on.rows.data, lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
-  lists.move(step.comm, route, true, step.call("gradient results", BudgetPhase::results), {{lists.slots, row_bytes}});
-  return exchange;
-}
-
 /// Weighted gradients, which stand in the slots, to the experts' rows.
-void send_gradients(BudgetStep const& step, Gradients const& on, std::int64_t row_bytes) {
-  BudgetPlan::Lists& lists = step.lists;
-  BudgetRoute const& route = lists.single;
-  BudgetExchange const exchange = lists.exchange(route, false, step.digest_of(BudgetPhase::gradients));
+void send_gradients(BudgetStep const& step, Gradients const& on) {
+  BudgetExchange const exchange = step.lists.exchange(step.lists.single, false, step.digest_of(BudgetPhase::gradients));
   launch_budget_say(exchange, step.stream);
-  lists.move(step.comm, route, false, step.call("gradient slots", BudgetPhase::gradients), {{lists.slots, row_bytes}});
-  std::int64_t const rows = on.row_gradients.extent(0);
-  launch_budget_land_singles(exchange, lists.chunks(), rows, lists.land_map.as<std::int32_t>(), step.stream);
-  gather_slots(step, lists.slots.data(), on.row_gradients.data(), lists.land_map, rows, row_bytes);
+  send_singles(step, exchange, step.call("gradient slots", BudgetPhase::gradients), on.row_gradients);
 }
 
 }  // namespace
@@ -93,15 +78,15 @@ void CudaExecutor::combine_backward(BudgetPlan const& plan, ConstTensorView out_
   require_gradients(plan, expert_rows, on);
   DType const dtype = out_gradients.dtype();
   std::int64_t const hidden = out_gradients.extent(1);
-  std::int64_t const row_bytes = hidden * size_of(dtype);
   std::int64_t const choices = known.num_tokens * lists.columns;
   BudgetStep const step{
       lists,   state_->comm, stream, hidden, internal::payload_digest(known, expert_rows.dtype(), dtype, hidden),
       deadline};
-  on.rows = state_->as_dtype(rows_of(expert_rows), expert_rows.dtype(), dtype, stream);
+  DType const travels = lists.has_parts() ? DType::f32 : dtype;
+  on.rows = state_->as_dtype(rows_of(expert_rows), expert_rows.dtype(), travels, stream);
   state_->watch_slot_weights(plan, inputs.weights, stream);
   BudgetChoicesParams entries{};
-  entries.exchange = bring_results(step, on, row_bytes);
+  entries.exchange = bring_home(step, {on.rows, dtype, inputs.join_bias}, BudgetPhase::results, "gradient results");
   entries.rows = lists.single.rows;
   entries.planned = &lists.planner.lists().numbers->tokens;
   entries.tokens = known.num_tokens;
@@ -122,7 +107,7 @@ void CudaExecutor::combine_backward(BudgetPlan const& plan, ConstTensorView out_
   source.rows = entries.sent;
   launch_weigh_rows(source, out_gradients.data(), float_weights(step, inputs.weights, choices), lists.slots.data(),
                     stream);
-  send_gradients(step, on, row_bytes);
+  send_gradients(step, on);
 }
 
 }  // namespace switchyard::cuda

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Combine over slots of fixed size: single rows that are summed at their source, or one partial per (rank, token).
+#include <numeric>
+
 #include "budget_steps.hpp"
 #include "executor_state.hpp"
 #include "join_bias.hpp"
@@ -15,10 +17,11 @@ namespace {
 struct Operands {
   CombineRecipe const& recipe;
   CombineInputs const& inputs;
-  ConstRows rows;  ///< of out's dtype
+  ConstRows rows;  ///< of out's dtype, or single rows with TP: parts in f32
   TensorView out;
   bool sends_weights;  ///< of partials; else those of the dispatch are used
   DeviceScratch& rank_sums;
+  BudgetShares shares{};  ///< of rows whose parts were joined
 
   [[nodiscard]] bool weights_f64() const { return sends_weights && inputs.weights.dtype() == DType::f64; }
 };
@@ -29,6 +32,7 @@ BudgetJoinParams join_of(BudgetStep const& step, BudgetRoute const& route, Budge
   join.rows = route.rows;
   join.planned = &step.lists.planner.lists().numbers->tokens;
   join.tokens = step.lists.skeleton.num_tokens;
+  join.lane_tp = 1;
   join.begin = step.lists.join_begin.as<std::int64_t>();
   join.terms = step.lists.join_terms.as<std::int64_t>();
   join.columns = step.lists.columns;
@@ -74,16 +78,12 @@ void sum_ranks(BudgetStep const& step, Operands const& on, void const* weights) 
 void combine_singles(BudgetStep const& step, Operands const& on) {
   NvtxRange const range("sum rows");
   BudgetPlan::Lists& lists = step.lists;
-  BudgetRoute const& route = lists.single;
-  std::int64_t const row_bytes = step.hidden * size_of(on.out.dtype());
-  require_slot_row(lists, row_bytes, "expert rows");
-  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(BudgetPhase::combine));
-  launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(), step.stream);
-  gather_slots(step, on.rows.data, lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
-  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), {{lists.slots, row_bytes}});
-  lists.sent_back = {&route, row_bytes};
+  require_slot_row(lists, on.rows.row_bytes, "expert rows");
+  BudgetResults const results{on.rows, on.out.dtype(), on.inputs.join_bias};
+  BudgetExchange const exchange = bring_home(step, results, BudgetPhase::combine, "combine slots");
+  lists.note_singles(step.hidden * size_of(on.out.dtype()), on.rows.row_bytes);
 
-  BudgetJoinParams join = join_of(step, route, exchange);
+  BudgetJoinParams join = join_of(step, lists.single, exchange);
   join.weights = on.inputs.weights.data();
   join.weights_f64 = on.weights_f64();
   join.term_weights = lists.term_weights.data();
@@ -143,9 +143,13 @@ void combine_partials(BudgetStep const& step, Operands const& on) {
     launch_exact_partials({add, on.weights_f64(), nullptr}, step.stream);
   else
     launch_sum_rows(wire.add, add, step.stream);
-  lists.move(step.comm, route, true, step.call("combine slots", BudgetPhase::combine), {{lists.slots, row_bytes}});
-  lists.sent_back = {&route, row_bytes};
-  launch_budget_join(join_of(step, route, exchange), step.stream);
+  BudgetCall call = step.call("combine slots", BudgetPhase::combine);
+  call.within_lane = on.shares.part_bytes > 0;
+  lists.move(step.comm, route, true, call, {{lists.slots, row_bytes}});
+  lists.note_partials(row_bytes, on.shares);
+  BudgetJoinParams terms = join_of(step, route, exchange);
+  if (call.within_lane) terms.lane_tp = lists.grid().tp;
+  launch_budget_join(terms, step.stream);
   SumRowsParams const join = sum_of_slots(step, held, nullptr, on.out);
   if (exact) return launch_exact_join({join, on.weights_f64(), shared_term(on.recipe, on.inputs)}, step.stream);
   launch_sum_rows(wire.join, join, step.stream);
@@ -181,6 +185,23 @@ void CudaExecutor::State::watch_slot_weights(BudgetPlan const& plan, ConstTensor
                       stream);
 }
 
+ConstRows CudaExecutor::State::join_slots(BudgetStep const& step, ConstTensorView const& rows, DType dtype,
+                                          std::optional<ConstTensorView> const& join_bias) {
+  BudgetPlan::Lists const& lists = step.lists;
+  ConstRows const parts{rows.data(), lists.joined_rows(), rows_of(rows).row_bytes};
+  TreeBias bias{};
+  if (join_bias && join_bias->shape().num_elements() > 0) {
+    GroupGather const share = internal::share_of_rows(lists.skeleton, parts.count);
+    std::int64_t const first =
+        std::accumulate(share.receive_rows.begin(), share.receive_rows.begin() + comm.rank().value(), std::int64_t{0});
+    launch_budget_row_experts(lists.chunks(), lists.world, first, share.own_rows,
+                              lists.joined_experts.as<std::int32_t>(), step.stream);
+    bias = {join_bias->data(), join_bias->dtype(), lists.joined_experts.as<std::int32_t const>(), step.hidden};
+  }
+  MoveCall const call{step.stream, step.digest_of(BudgetPhase::parts), step.deadline};
+  return join_parts(call, lists.skeleton, parts, rows.dtype(), dtype, bias);
+}
+
 void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe,
                                         ConstTensorView expert_rows, CombineInputs const& inputs, TensorView out,
                                         SlotCall const& call) {
@@ -194,9 +215,20 @@ void CudaExecutor::State::combine_slots(BudgetPlan const& plan, CombineRecipe co
   std::int64_t const hidden = out.extent(1);
   auto const payload = internal::payload_digest(known, expert_rows.dtype(), out.dtype(), hidden);
   bool const f64 = operands.weights_f64();
-  BudgetStep const step{
-      lists, comm, call.stream, hidden, internal::recipe_digest(payload, recipe, f64, by_partials), call.deadline};
-  operands.rows = as_dtype(rows_of(expert_rows), expert_rows.dtype(), out.dtype(), call.stream);
+  auto const digest = internal::recipe_digest(payload, recipe, f64, by_partials);
+  BudgetStep const step{lists,
+                        comm,
+                        call.stream,
+                        hidden,
+                        inputs.join_bias ? ~digest : digest,  // a bias on some ranks only is a mismatch
+                        call.deadline};
+  bool const joins = lists.has_parts() && recipe.tp_join == TpJoin::tree_then_row;
+  if (joins && by_partials) {
+    operands.rows = join_slots(step, expert_rows, out.dtype(), inputs.join_bias);
+    operands.shares = {hidden * size_of(DType::f32), hidden * size_of(out.dtype())};
+  } else {
+    operands.rows = as_dtype(rows_of(expert_rows), expert_rows.dtype(), joins ? DType::f32 : out.dtype(), call.stream);
+  }
   if (operands.sends_weights) watch_slot_weights(plan, inputs.weights, call.stream);
   if (by_partials)
     combine_partials(step, operands);

@@ -4,7 +4,8 @@
 ///
 /// A slot holds `slot_rows` rows for one peer. Slots to send stand in front, one per rank, and slots received behind
 /// them; a rank reads the rows for itself where it would send them. So the row at place p of the slot for rank d is row
-/// d * slot_rows + p, and the row at place p of the slot from rank s is row (world + s) * slot_rows + p.
+/// slot_of(d) * slot_rows + p, and the row at place p of the slot from rank s is row (world + slot_of(s)) * slot_rows +
+/// p. Slots stand in the order of ranks, but those of single rows with TP lane by lane (BudgetLanes).
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "planner_kernels.hpp"
 #include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/cuda/stream.hpp"
+#include "switchyard/types/host_device.hpp"
 
 namespace switchyard::cuda {
 
@@ -47,6 +49,19 @@ struct BudgetState {
   std::int64_t lists_overflow;  ///< rows to or from a peer do not fit: lists must not be followed
 };
 
+/// The order of slots for ranks r = ep * TP + tp: those of one TP index, a lane, are neighbours.
+struct BudgetLanes {
+  std::int32_t tp = 1;
+  std::int32_t ep = 1;
+
+  [[nodiscard]] SWITCHYARD_HD constexpr std::int64_t slot_of(std::int32_t rank) const noexcept {
+    return static_cast<std::int64_t>(rank % tp) * ep + rank / tp;
+  }
+  [[nodiscard]] SWITCHYARD_HD constexpr std::int32_t rank_of(std::int64_t slot) const noexcept {
+    return static_cast<std::int32_t>(slot % ep * tp + slot / ep);
+  }
+};
+
 /// Which rows travel. `sent` and `received` are [world] numbers of rows.
 struct BudgetExchange {
   BudgetState* state;
@@ -57,14 +72,17 @@ struct BudgetExchange {
   std::int64_t slot_rows;
   std::int32_t rank;
   std::int32_t world;  ///< at most kMostBudgetRanks
+  BudgetLanes lanes;
   std::uint64_t digest;
 };
 inline constexpr int kMostBudgetRanks = 1024;
 
 /// Where chunks of (source, local expert) begin: among a rank's expert rows, and in the slot of their source.
 struct BudgetChunks {
-  std::int64_t const* row_begin;   ///< [local experts * world + 1], by (local expert, source)
-  std::int64_t const* slot_begin;  ///< [world * (local experts + 1)], by (source, local expert)
+  std::int64_t const* row_begin;    ///< [local experts * world + 1], by (local expert, position of the source)
+  std::int64_t const* slot_begin;   ///< [world * (local experts + 1)], by (source, local expert)
+  std::int32_t const* source_at;    ///< [world] in the plan's row order
+  std::int32_t const* position_of;  ///< [world] of every source there
   std::int32_t num_local;
 };
 
@@ -75,6 +93,9 @@ struct BudgetPlanParams {
   BudgetState* state;
   std::int64_t const* carried_sent;      ///< [world], or null
   std::int64_t const* carried_received;  ///< [world], or null
+  std::int64_t const* arrived;           ///< [world] single rows of every source for this rank's experts
+  std::int32_t const* source_at;         ///< as BudgetChunks
+  std::int32_t const* chunk_of;          ///< [world] of every source in the order of lists.chunk_sizes
   std::int64_t single_slot_rows;         ///< 0: single rows do not travel
   std::int64_t carried_slot_rows;        ///< 0: carried rows do not travel
   std::int32_t world;
@@ -100,9 +121,13 @@ void launch_budget_gather(BudgetGatherParams const& params, StreamView stream);
 /// The words for all peers, and which token stands where in the slots to send. @param map [world * slot_rows]
 void launch_budget_send_tokens(BudgetExchange const& exchange, std::int64_t const* token_of_row, std::int32_t* map,
                                StreamView stream);
-/// The words, and which expert row stands where in the slots that return single rows.
+/// The words, and which expert row stands where in the slots that return single rows, for sources of all lanes.
+/// @param experts [ep * slot_rows] the local expert at every place of this rank's lane, or null
 void launch_budget_send_singles(BudgetExchange const& exchange, BudgetChunks const& chunks, std::int32_t* map,
-                                StreamView stream);
+                                std::int32_t* experts, StreamView stream);
+/// The local experts of `rows` expert rows from `first_row` on.
+void launch_budget_row_experts(BudgetChunks const& chunks, std::int32_t world, std::int64_t first_row,
+                               std::int64_t rows, std::int32_t* experts, StreamView stream);
 /// The words, and which terms the partial at every place of the slots adds. @param begin [world * slot_rows + 1]
 void launch_budget_send_partials(BudgetExchange const& exchange, DeviceGather const& expansion, std::int64_t* begin,
                                  StreamView stream);
@@ -134,8 +159,9 @@ struct BudgetJoinParams {
   DeviceGather rows;            ///< first stage of the path
   std::int64_t const* planned;  ///< tokens of the plan
   std::int64_t tokens;
-  std::int64_t* begin;  ///< [tokens + 1]
-  std::int64_t* terms;  ///< rows of the slots
+  std::int32_t lane_tp;  ///< TP ranks where only this rank's lane brought rows, else 1
+  std::int64_t* begin;   ///< [tokens + 1]
+  std::int64_t* terms;   ///< rows of the slots, negative for those that other lanes did not bring
   // Of single rows; null for partials.
   void const* weights;  ///< [tokens, columns]
   bool weights_f64;

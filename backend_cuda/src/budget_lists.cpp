@@ -24,21 +24,24 @@ using Integers = std::vector<std::int64_t>;
 BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacement const& placement, int layer)
     : skeleton((require_budget_options(given, placement), plan_skeleton(given.planner, rank, placement, layer))),
       planner(given.planner, rank, placement, layer),
-      world(given.planner.grid.ep),
+      world(given.planner.grid.world()),
       columns(skeleton.slot_columns) {
   options = completed_options(given, placement, columns);
   add_routes();
   add_slots();
   add_terms();
   Stream const stream;
-  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots}) fill_bytes(*buffer, 0, stream);
+  // A step at fault sums what no step before it wrote, and withholds the result.
+  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots, &expert_weights, &term_weights})
+    fill_bytes(*buffer, 0, stream);
   stream.view().synchronize();
 }
 
 void BudgetPlan::Lists::add_routes() {
   DevicePlanLists const& lists = planner.lists();
-  single = {options.single_rows, lists.lane_send, lists.lane_receive, lists.rows, {}, {}};
-  carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {}, {}};
+  arrived = planner.state().arrived.as<std::int64_t const>();
+  single = {options.single_rows, lists.lane_send, lists.lane_receive, lists.rows, {grid().tp, grid().ep}, {}, {}};
+  carried = {options.carried_rows, lists.rank_send, lists.rank_receive, lists.sent, {1, world}, {}, {}};
   if (options.planner.family != DispatchFamily::megatron_allgather) return;
   std::int64_t const rows = checked_mul(most_tokens(), world);
   gather_rows = device_list<std::int64_t>(rows);
@@ -58,7 +61,7 @@ void BudgetPlan::Lists::add_slots() {
   said = device_list<BudgetHeader>(world);
   heard = device_list<BudgetHeader>(world);
   state_host = PinnedBuffer(sizeof(BudgetState));
-  splits_host = PinnedBuffer(checked_mul(4 * world, std::int64_t{sizeof(std::int64_t)}));
+  splits_host = PinnedBuffer(checked_mul(5 * world, std::int64_t{sizeof(std::int64_t)}));
   slots = DeviceBuffer(checked_mul(checked_mul(2, widest), options.max_row_bytes));
   weight_slots = device_list<double>(checked_mul(checked_mul(2 * world, carried.slot_rows), columns));
   send_map = device_list<std::int32_t>(widest);
@@ -66,6 +69,9 @@ void BudgetPlan::Lists::add_slots() {
   partial_begin = device_list<std::int64_t>(checked_mul(world, carried.slot_rows) + 1);
   row_begin = device_list<std::int64_t>(checked_mul(world, locals) + 1);
   slot_begin = device_list<std::int64_t>(checked_mul(world, locals + 1));
+  if (!has_parts()) return;
+  joined_experts =
+      device_list<std::int32_t>(std::max(checked_mul(grid().ep, single.slot_rows), planner.max_expert_rows()));
 }
 
 void BudgetPlan::Lists::add_terms() {
@@ -108,12 +114,16 @@ BudgetExchange BudgetPlan::Lists::exchange(BudgetRoute const& route, bool is_bac
   exchange.slot_rows = route.slot_rows;
   exchange.rank = skeleton.rank.value();
   exchange.world = world;
+  exchange.lanes = route.lanes;
   exchange.digest = digest;
   return exchange;
 }
 
 BudgetChunks BudgetPlan::Lists::chunks() const {
-  return {row_begin.as<std::int64_t const>(), slot_begin.as<std::int64_t const>(), skeleton.num_local_experts()};
+  DevicePlanner::State const& state_of_plan = planner.state();
+  return {row_begin.as<std::int64_t const>(), slot_begin.as<std::int64_t const>(),
+          state_of_plan.source_at.as<std::int32_t const>(), state_of_plan.position_of.as<std::int32_t const>(),
+          skeleton.num_local_experts()};
 }
 
 void BudgetPlan::Lists::plan(StreamView stream) {
@@ -128,6 +138,9 @@ void BudgetPlan::Lists::plan(StreamView stream) {
   params.state = state.as<BudgetState>();
   params.carried_sent = carried.sent;
   params.carried_received = carried.received;
+  params.arrived = arrived;
+  params.source_at = planner.state().source_at.as<std::int32_t const>();
+  params.chunk_of = planner.state().chunk_of.as<std::int32_t const>();
   params.single_slot_rows = single.slot_rows;
   params.carried_slot_rows = carried.slot_rows;
   params.world = world;
@@ -147,7 +160,8 @@ void BudgetPlan::Lists::read_splits(StreamView stream) {
   List const lists[] = {{single.sent, &single.sent_on_host, single.slot_rows},
                         {single.received, &single.received_on_host, single.slot_rows},
                         {carried.sent, &carried.sent_on_host, carried.slot_rows},
-                        {carried.received, &carried.received_on_host, carried.slot_rows}};
+                        {carried.received, &carried.received_on_host, carried.slot_rows},
+                        {arrived, &arrived_on_host, planner.max_expert_rows()}};
   std::size_t const bytes = to_size(world) * sizeof(std::int64_t);
   std::byte* pinned = splits_host.data();
   for (List const& list : lists) {
@@ -168,6 +182,7 @@ void BudgetPlan::Lists::read_splits(StreamView stream) {
 void BudgetPlan::Lists::move(DeviceCommunicator& comm, BudgetRoute const& route, bool is_back, BudgetCall const& call,
                              std::initializer_list<BudgetSlots> all_slots) {
   auto const rows = [&](RankId peer, bool is_sent) {
+    if (call.within_lane && !grid().same_lane(peer, skeleton.rank)) return std::int64_t{0};
     if (!options.exact_splits) return route.slot_rows;
     return (is_sent != is_back ? route.sent_on_host : route.received_on_host)[peer.index()];
   };
@@ -179,10 +194,10 @@ void BudgetPlan::Lists::move(DeviceCommunicator& comm, BudgetRoute const& route,
     sends.push_back({peer, said.as<BudgetHeader>() + peer.value(), kWord});
     receives.push_back({peer, heard.as<BudgetHeader>() + peer.value(), kWord});
     for (auto const& [buffer, row_size] : all_slots) {
-      auto* const first = buffer.as<std::byte>();
       std::int64_t const slot = route.slot_rows * row_size;
-      sends.push_back({peer, first + peer.value() * slot, rows(peer, true) * row_size});
-      receives.push_back({peer, first + (world + peer.value()) * slot, rows(peer, false) * row_size});
+      std::byte* const sent = buffer.as<std::byte>() + route.lanes.slot_of(peer.value()) * slot;
+      sends.push_back({peer, sent, rows(peer, true) * row_size});
+      receives.push_back({peer, sent + world * slot, rows(peer, false) * row_size});
     }
   }
   comm.exchange_on(call.stream, sends, receives, {call.operation, call.digest, call.deadline});
@@ -225,24 +240,6 @@ void BudgetPlan::Lists::throw_group_error(BudgetState const& found) const {
                      found.needs.carried_rows, carried.slot_rows, found.error_rank, detail);
   throw_plan_error(found.error, {static_cast<int>(found.error_rank), numbered_columns(options.planner, columns),
                                  planner.max_expert_rows()});
-}
-
-BudgetTraffic BudgetPlan::Lists::traffic(StreamView stream) const {
-  BudgetTraffic traffic;
-  for (BudgetSent const* sent : {&sent_out, &sent_back}) {
-    if (sent->route == nullptr) continue;
-    BudgetRoute const& route = *sent->route;
-    Integers rows(to_size(world));
-    SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(rows.data(), sent == &sent_out ? route.sent : route.received,
-                                        rows.size() * sizeof(std::int64_t), cudaMemcpyDeviceToHost, stream.handle()));
-    stream.synchronize();
-    for (std::size_t rank = 0; rank < rows.size(); ++rank) {
-      if (rank == skeleton.rank.index()) continue;
-      traffic.needed_bytes += rows[rank] * sent->row_bytes;
-      traffic.moved_bytes += (options.exact_splits ? rows[rank] : route.slot_rows) * sent->row_bytes;
-    }
-  }
-  return traffic;
 }
 
 BudgetPlan::BudgetPlan(DeviceCommunicator& comm, BudgetOptions const& options, ExpertPlacement const& placement,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <numeric>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -23,14 +24,26 @@ struct BudgetRoute {
   std::int64_t const* sent = nullptr;
   std::int64_t const* received = nullptr;
   DeviceGather rows;                       ///< rows to send by token
+  BudgetLanes lanes{};                     ///< the order of its slots
   std::vector<std::int64_t> sent_on_host;  ///< [world] where the host reads splits
   std::vector<std::int64_t> received_on_host;
 };
 
-/// What one call sent.
+/// Slots that a call sent: those of the ranks that `counts` says, as often as `copies` says.
 struct BudgetSent {
-  BudgetRoute const* route = nullptr;
+  std::int64_t const* rows = nullptr;  ///< [world], device: what they held
+  std::int64_t slot_rows = 0;
   std::int64_t row_bytes = 0;
+  int copies = 1;
+  bool of_lane = true;         ///< of this rank's lane, or else of the other lanes
+  bool of_other_lanes = true;  ///< both: of all ranks
+  bool of_self = false;
+};
+
+/// What a combine moved to join parts of the expert rows' budget, each TP rank a share of it; bytes per row.
+struct BudgetShares {
+  std::int64_t part_bytes = 0;
+  std::int64_t joined_bytes = 0;
 };
 
 /// Slots that travel together.
@@ -45,6 +58,7 @@ struct BudgetCall {
   std::uint64_t digest;
   StreamView stream;
   std::optional<Duration> deadline;
+  bool within_lane = false;  ///< rows travel between ranks of one TP index only
 };
 
 /// @throws as BudgetPlan's constructor
@@ -69,6 +83,16 @@ struct BudgetPlan::Lists {
   }
   /// Whether a dispatch brings weights along.
   [[nodiscard]] bool carries_weights() const { return options.carries_weights && !is_alltoall(); }
+  [[nodiscard]] ExpertParallelGrid grid() const { return options.planner.grid; }
+  /// Whether TP ranks hold parts of every expert row.
+  [[nodiscard]] bool has_parts() const { return grid().tp > 1; }
+  /// Where a slot's first row stands among rows of `row_bytes`.
+  [[nodiscard]] std::byte* sent_slot(BudgetRoute const& route, RankId rank, std::int64_t row_bytes) const {
+    return slots.as<std::byte>() + route.lanes.slot_of(rank.value()) * route.slot_rows * row_bytes;
+  }
+  [[nodiscard]] std::byte* received_slot(BudgetRoute const& route, RankId rank, std::int64_t row_bytes) const {
+    return sent_slot(route, rank, row_bytes) + world * route.slot_rows * row_bytes;
+  }
   /// The route of dispatch.
   [[nodiscard]] BudgetRoute const& outward() const { return is_alltoall() ? single : carried; }
   /// @param is_back towards the tokens
@@ -81,10 +105,31 @@ struct BudgetPlan::Lists {
   /// Sends and receives slots, and the words of all ranks.
   void move(DeviceCommunicator& comm, BudgetRoute const& route, bool is_back, BudgetCall const& call,
             std::initializer_list<BudgetSlots> all_slots);
+  /// Slots that a lane brought to each of its ranks go on to the TP ranks of the same experts, so that all of them have
+  /// the slots of every source.
+  void gather_in_group(DeviceCommunicator& comm, BudgetCall const& call, std::int64_t row_bytes);
+  /// The way back: every TP rank's parts of the rows of this rank's lane, in the slots of its sources, one TP rank's
+  /// behind the other's where slots received stand. @param row_bytes of f32
+  void reduce_in_group(DeviceCommunicator& comm, BudgetCall const& call, std::int64_t row_bytes);
+  /// Rows of a source's slot that travel within the group.
+  [[nodiscard]] std::int64_t arrived_rows(RankId source) const {
+    return options.exact_splits ? std::min(arrived_on_host[source.index()], single.slot_rows) : single.slot_rows;
+  }
+  /// Expert rows whose parts are joined: the plan's where the host knows them, else the budget.
+  [[nodiscard]] std::int64_t joined_rows() const {
+    std::int64_t const all = planner.max_expert_rows();
+    if (!options.exact_splits) return all;
+    return std::min(all, std::accumulate(arrived_on_host.begin(), arrived_on_host.end(), std::int64_t{0}));
+  }
   /// @throws what the group's word says; clears it and the planner's.
   void check(StreamView stream);
   [[noreturn]] void throw_group_error(BudgetState const& found) const;
   [[nodiscard]] BudgetTraffic traffic(StreamView stream) const;
+  /// For traffic(): bytes per row of a dispatch; of a combine of single rows, which were parts or not; of one by
+  /// partials, of which only this rank's lane takes part, or all ranks.
+  void note_dispatch(std::int64_t row_bytes);
+  void note_singles(std::int64_t row_bytes, std::int64_t part_bytes);
+  void note_partials(std::int64_t row_bytes, BudgetShares const& shares);
 
   BudgetOptions options;
   DispatchPlan skeleton;  ///< what the host knows of the step's plan
@@ -109,10 +154,13 @@ struct BudgetPlan::Lists {
   std::int64_t ranks_of_token = 0;  ///< whose experts one token can have
   DeviceBuffer rank_begin;          ///< as BudgetRankSumsParams, where single rows travel
   DeviceBuffer rank_terms;
-  DeviceBuffer first_rank_sum;  ///< [tokens + 1] multiples of ranks_of_token
-  DeviceBuffer expert_weights;  ///< [expert rows] f32 in the expansion's order, of the last dispatch
-  DeviceBuffer term_weights;    ///< of terms at the source or at the experts, f64 at most
-  DeviceBuffer row_begin;       ///< chunks
+  std::int64_t const* arrived = nullptr;      ///< [world], device: single rows of every source
+  std::vector<std::int64_t> arrived_on_host;  ///< [world] where the host reads splits
+  DeviceBuffer joined_experts;                ///< i32 of rows that this rank joins, where TP ranks hold parts
+  DeviceBuffer first_rank_sum;                ///< [tokens + 1] multiples of ranks_of_token
+  DeviceBuffer expert_weights;                ///< [expert rows] f32 in the expansion's order, of the last dispatch
+  DeviceBuffer term_weights;                  ///< of terms at the source or at the experts, f64 at most
+  DeviceBuffer row_begin;                     ///< chunks
   DeviceBuffer slot_begin;
   DeviceBuffer arrived_choice;  ///< [tokens * columns], as the three below, where single rows travel
   DeviceBuffer sent_choice;
@@ -127,8 +175,9 @@ struct BudgetPlan::Lists {
   PinnedBuffer splits_host;
   std::vector<DeviceSend> sends;
   std::vector<DeviceReceive> receives;
-  BudgetSent sent_out;   ///< by the last dispatch
-  BudgetSent sent_back;  ///< by the last combine
+  std::vector<BudgetSent> sent_out;   ///< by the last dispatch
+  std::vector<BudgetSent> sent_back;  ///< by the last combine
+  BudgetShares shared_back;           ///< the same
 };
 
 }  // namespace switchyard::cuda

@@ -12,9 +12,8 @@ namespace switchyard::cuda {
 
 void require_budget_options(BudgetOptions const& options, ExpertPlacement const& placement) {
   DevicePlannerConfig const& config = options.planner;
-  SWITCHYARD_REQUIRE(config.grid.tp == 1 && config.grid.ep >= 1 && config.grid.ep <= kMostBudgetRanks, unsupported,
-                     "slots of fixed size for tp {} x ep {}: TP must be 1 and at most {} ranks exchange; use a "
-                     "DevicePlan",
+  SWITCHYARD_REQUIRE(config.grid.tp >= 1 && config.grid.ep >= 1 && config.grid.world() <= kMostBudgetRanks, unsupported,
+                     "slots of fixed size for tp {} x ep {}: at most {} ranks exchange; use a DevicePlan",
                      config.grid.tp, config.grid.ep, kMostBudgetRanks);
   SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse && config.family != DispatchFamily::megablocks,
                      unsupported,
@@ -43,9 +42,9 @@ BudgetOptions completed_options(BudgetOptions options, ExpertPlacement const& pl
     options.carried_rows = tokens;
   }
   std::int64_t const widest = std::max(options.single_rows, options.carried_rows);
-  SWITCHYARD_REQUIRE(checked_mul(2 * options.planner.grid.ep, widest) <= INT32_MAX, unsupported,
+  SWITCHYARD_REQUIRE(checked_mul(2 * options.planner.grid.world(), widest) <= INT32_MAX, unsupported,
                      "slots of {} rows for {} ranks: at most 2^31 rows stand in all slots of a rank", widest,
-                     options.planner.grid.ep);
+                     options.planner.grid.world());
   return options;
 }
 

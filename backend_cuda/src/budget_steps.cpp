@@ -31,6 +31,53 @@ void gather_slots(BudgetStep const& step, void const* input, void* output, Devic
   launch_gather_rows(params, step.stream);
 }
 
+void send_singles(BudgetStep const& step, BudgetExchange const& exchange, BudgetCall call, TensorView rows) {
+  BudgetPlan::Lists& lists = step.lists;
+  std::int64_t const row_bytes = rows.extent(1) * size_of(rows.dtype());
+  std::int64_t const count = rows.extent(0);
+  call.within_lane = true;
+  lists.move(step.comm, lists.single, false, call, {{lists.slots, row_bytes}});
+  if (lists.has_parts()) lists.gather_in_group(step.comm, call, row_bytes);
+  launch_budget_land_singles(exchange, lists.chunks(), count, lists.land_map.as<std::int32_t>(), step.stream);
+  gather_slots(step, lists.slots.data(), rows.data(), lists.land_map, count, row_bytes);
+}
+
+namespace {
+
+/// What is added to the parts of rows of this rank's lane.
+TreeBias bias_of(BudgetStep const& step, std::optional<ConstTensorView> const& bias) {
+  if (!bias || bias->shape().num_elements() == 0) return {};
+  return {bias->data(), bias->dtype(), step.lists.joined_experts.as<std::int32_t const>(), step.hidden};
+}
+
+}  // namespace
+
+BudgetExchange bring_home(BudgetStep const& step, BudgetResults const& results, BudgetPhase phase,
+                          char const* operation) {
+  BudgetPlan::Lists& lists = step.lists;
+  BudgetRoute const& route = lists.single;
+  std::int64_t const row_bytes = step.hidden * size_of(results.dtype);
+  BudgetExchange const exchange = lists.exchange(route, true, step.digest_of(phase));
+  TreeBias const bias = bias_of(step, results.join_bias);
+  launch_budget_send_singles(exchange, lists.chunks(), lists.send_map.as<std::int32_t>(),
+                             bias.values != nullptr ? lists.joined_experts.as<std::int32_t>() : nullptr, step.stream);
+  gather_slots(step, results.rows.data, lists.slots.data(), lists.send_map, lists.world * route.slot_rows,
+               results.rows.row_bytes);
+  BudgetCall call = step.call(operation, phase);
+  call.within_lane = true;
+  if (lists.has_parts()) {
+    std::int64_t const part_bytes = results.rows.row_bytes;
+    lists.reduce_in_group(step.comm, call, part_bytes);
+    RankId const first_of_lane{lists.grid().tp_rank_of(lists.skeleton.rank)};
+    void* const parts = lists.received_slot(route, RankId{0}, part_bytes);
+    launch_tree_sum({static_cast<float*>(parts), lists.grid().ep * route.slot_rows * step.hidden, lists.grid().tp,
+                     lists.sent_slot(route, first_of_lane, row_bytes), results.dtype, bias},
+                    step.stream);
+  }
+  lists.move(step.comm, route, true, call, {{lists.slots, row_bytes}});
+  return exchange;
+}
+
 void land_weights(BudgetStep const& step, BudgetExchange const& exchange, bool weights_f64, DeviceBuffer const& output,
                   bool output_f64) {
   BudgetPlan::Lists const& lists = step.lists;
@@ -83,6 +130,8 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   launch_budget_send_tokens(exchange, route.rows.token_of_row, lists.send_map.as<std::int32_t>(), stream);
   gather_slots(step, tokens.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
   BudgetCall const call = step.call("dispatch slots", BudgetPhase::dispatch);
+  lists.note_dispatch(row_bytes);
+  if (lists.is_alltoall()) return send_singles(step, exchange, call, rows);
   if (lists.carries_weights()) {
     std::int64_t const weight_bytes = lists.columns * static_cast<std::int64_t>(sizeof(float));
     gather_slots(step, lists.kept_weights(), lists.weight_slots.data(), lists.send_map, lists.world * route.slot_rows,
@@ -92,14 +141,9 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   } else {
     lists.move(step.comm, route, false, call, {{lists.slots, row_bytes}});
   }
-  auto* const map = lists.land_map.as<std::int32_t>();
-  if (lists.is_alltoall()) {
-    launch_budget_land_singles(exchange, lists.chunks(), plan.expert_rows(), map, stream);
-  } else {
-    launch_budget_land_carried(exchange, lists.planner.lists(), plan.expert_rows(), map, stream);
-  }
+  launch_budget_land_carried(exchange, lists.planner.lists(), plan.expert_rows(), lists.land_map.as<std::int32_t>(),
+                             stream);
   gather_slots(step, lists.slots.data(), rows.data(), lists.land_map, plan.expert_rows(), row_bytes);
-  lists.sent_out = {&route, row_bytes};
 }
 
 void CudaExecutor::check(BudgetPlan const& plan, StreamView stream) {

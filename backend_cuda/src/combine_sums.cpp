@@ -52,29 +52,35 @@ void CudaExecutor::State::sum_ranks_at_source(StepContext const& context, Combin
   launch_sum_rows(wire.join, sum_of(sums.joins, held, wire.dtype, nullptr, out, dtype, context.hidden), context.stream);
 }
 
-ConstRows CudaExecutor::State::expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in,
-                                              DType in_dtype, DType dtype,
-                                              std::optional<ConstTensorView> const& join_bias) {
-  DispatchPlan const& plan = context.lists.plan;
-  std::int64_t const row_bytes = context.hidden * size_of(dtype);
-  bool const joins = recipe.tp_join == TpJoin::tree_then_row && plan.setup.grid.tp > 1;
-  if (!joins) return as_dtype(in, in_dtype, dtype, context.stream);
+ConstRows CudaExecutor::State::join_parts(MoveCall const& call, DispatchPlan const& plan, ConstRows in, DType in_dtype,
+                                          DType dtype, TreeBias const& bias) {
+  std::int64_t const hidden = in.row_bytes / size_of(in_dtype);
+  std::int64_t const row_bytes = hidden * size_of(dtype);
   Rows const all{results.reserve(checked_mul(in.count, row_bytes)), in.count, row_bytes};
   if (in_dtype != DType::f32) {
-    Rows const floats = next_rows(in.count, context.hidden * std::int64_t{sizeof(float)});
-    convert_rows(in, in_dtype, floats, DType::f32, context.stream);
+    Rows const floats = next_rows(in.count, hidden * std::int64_t{sizeof(float)});
+    convert_rows(in, in_dtype, floats, DType::f32, call.stream);
     in = floats;
   }
   GroupGather const share = internal::share_of_rows(plan, in.count);
   MoveStep const reduce = reduce_move(plan, share);
   Rows const received = next_rows(reduce.output_rows, in.row_bytes);
-  move(context, reduce, in, received);
+  move(call, reduce, in, received);
   Rows const mine{joined.reserve(checked_mul(share.own_rows, row_bytes)), share.own_rows, row_bytes};
-  launch_tree_sum({static_cast<float*>(received.data), share.own_rows * context.hidden, plan.setup.grid.tp, mine.data,
-                   dtype, tree_bias(context, join_bias, true)},
-                  context.stream);
-  move(context, gather_move(plan, share), mine, all);
+  launch_tree_sum(
+      {static_cast<float*>(received.data), share.own_rows * hidden, plan.setup.grid.tp, mine.data, dtype, bias},
+      call.stream);
+  move(call, gather_move(plan, share), mine, all);
   return all;
+}
+
+ConstRows CudaExecutor::State::expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in,
+                                              DType in_dtype, DType dtype,
+                                              std::optional<ConstTensorView> const& join_bias) {
+  DispatchPlan const& plan = context.lists.plan;
+  bool const joins = recipe.tp_join == TpJoin::tree_then_row && plan.setup.grid.tp > 1;
+  if (!joins) return as_dtype(in, in_dtype, dtype, context.stream);
+  return join_parts(context, plan, in, in_dtype, dtype, tree_bias(context, join_bias, true));
 }
 
 void const* CudaExecutor::State::carried_weights(StepContext const& context, CombineInputs const& inputs, bool as_f64) {

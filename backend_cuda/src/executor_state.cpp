@@ -133,7 +133,7 @@ ConstRows CudaExecutor::State::as_dtype(ConstRows in, DType in_dtype, DType dtyp
   return converted;
 }
 
-void CudaExecutor::State::move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out) {
+void CudaExecutor::State::move(MoveCall const& call, MoveStep const& step, ConstRows in, Rows out) {
   NvtxRange const range("exchange");
   sends.clear();
   receives.clear();
@@ -141,7 +141,7 @@ void CudaExecutor::State::move(StepContext const& context, MoveStep const& step,
     sends.push_back({block.peer, row_at(in, block.first_row), checked_mul(block.rows, in.row_bytes)});
   for (RowBlock const& block : step.receives)
     receives.push_back({block.peer, row_at(out, block.first_row), checked_mul(block.rows, out.row_bytes)});
-  comm.exchange_on(context.stream, sends, receives, {step.operation, context.configuration, context.deadline});
+  comm.exchange_on(call.stream, sends, receives, {step.operation, call.configuration, call.deadline});
 }
 
 void CudaExecutor::State::gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out) {

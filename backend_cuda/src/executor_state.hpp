@@ -28,6 +28,13 @@ struct Rows {
   operator ConstRows() const { return {data, count, row_bytes}; }  // NOLINT(google-explicit-constructor)
 };
 
+/// How moves of one call are issued.
+struct MoveCall {
+  StreamView stream;
+  std::uint64_t configuration;
+  std::optional<Duration> deadline;
+};
+
 /// What the steps of one call share.
 struct StepContext {
   DevicePlan::Lists& lists;
@@ -35,6 +42,7 @@ struct StepContext {
   std::int64_t hidden;
   std::uint64_t configuration;
   std::optional<Duration> deadline;
+  operator MoveCall() const { return {stream, configuration, deadline}; }  // NOLINT(google-explicit-constructor)
 };
 
 /// Checks a [rows, H] device matrix of a call and returns H.
@@ -54,6 +62,8 @@ void convert_rows(ConstRows in, DType in_dtype, Rows out, DType out_dtype, Strea
 [[nodiscard]] TreeBias tree_bias(StepContext const& context, std::optional<ConstTensorView> const& bias,
                                  bool in_shares);
 
+struct BudgetStep;
+
 struct CudaExecutor::State {
   explicit State(DeviceCommunicator& communicator);
 
@@ -62,7 +72,7 @@ struct CudaExecutor::State {
   /// The scratch buffer that does not hold what the last call of this function returned.
   Rows next_rows(std::int64_t count, std::int64_t row_bytes);
 
-  void move(StepContext const& context, MoveStep const& step, ConstRows in, Rows out);
+  void move(MoveCall const& call, MoveStep const& step, ConstRows in, Rows out);
   void gather(StepContext const& context, DeviceStep const& step, ConstRows in, Rows out);
   /// move(), and beside it, on a stream of its own, the rows that pass it. The caller joins `passed` afterwards.
   void move_beside_own(StepContext const& context, MoveStep const& step, ConstRows in, Rows out, DeviceStep const& own,
@@ -80,6 +90,11 @@ struct CudaExecutor::State {
   /// Rows of `dtype`, joined over the TP ranks of an expert and present on each of them.
   ConstRows expert_results(StepContext const& context, CombineRecipe const& recipe, ConstRows in, DType in_dtype,
                            DType dtype, std::optional<ConstTensorView> const& join_bias);
+
+  /// Parts of expert rows, joined over the TP ranks of their experts, each of which adds a share of them. @param plan
+  /// whose ranks do so
+  ConstRows join_parts(MoveCall const& call, DispatchPlan const& plan, ConstRows in, DType in_dtype, DType dtype,
+                       TreeBias const& bias);
 
   /// The weights of `terms` as floats or doubles. @param watch_nan whether a NaN among them is an error
   void const* weights_of(StepContext const& context, DeviceTerms const& terms, void const* weights, bool f64,
@@ -100,6 +115,9 @@ struct CudaExecutor::State {
   };
   /// A NaN weight of a row is an error: see check().
   void watch_slot_weights(BudgetPlan const& plan, ConstTensorView const& weights, StreamView stream);
+  /// Parts of expert rows to whole rows of `dtype` on every TP rank.
+  ConstRows join_slots(BudgetStep const& step, ConstTensorView const& rows, DType dtype,
+                       std::optional<ConstTensorView> const& join_bias);
   void combine_slots(BudgetPlan const& plan, CombineRecipe const& recipe, ConstTensorView expert_rows,
                      CombineInputs const& inputs, TensorView out, SlotCall const& call);
   /// The expansion's weights, after they travelled with the rows.

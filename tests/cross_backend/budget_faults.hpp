@@ -132,7 +132,7 @@ inline void refuse_other_calls(PairReport& report, Communicator& comm, cuda::Dev
 }
 
 inline void compare_budgets(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm,
-                            std::vector<std::int64_t> const& hiddens) {
+                            std::vector<std::int64_t> const& hiddens, int tp = 1) {
   for (std::int64_t const hidden : hiddens)
     for (Dispatcher const dispatcher :
          {Dispatcher::flex, Dispatcher::alltoall_rank_major, Dispatcher::alltoall_tp_major, Dispatcher::allgather})
@@ -141,6 +141,7 @@ inline void compare_budgets(PairReport& report, Communicator& comm, cuda::Device
         BudgetCase given;
         given.carries_weights = exact_splits == (hidden == 36);
         given.dispatcher = dispatcher;
+        given.tp = tp;
         given.batch.hidden = hidden;
         given.batch.seed = 20 + static_cast<std::uint64_t>(hidden);
         given.exact_splits = exact_splits;

@@ -44,6 +44,8 @@ int run_all() {
     if (few && ranks != 2) continue;
     run_group(report, ranks, CheckLevel::digest, [&](Communicator& comm, cuda::DeviceCommunicator& device_comm) {
       compare_budgets(report, comm, device_comm, ranks == 2 && !few ? Hiddens{8, 36, 5} : Hiddens{8});
+      for (int tp = 2; tp <= ranks; tp *= 2)
+        if (ranks % tp == 0) compare_budgets(report, comm, device_comm, {8}, tp);
       refuse_all(report, comm, device_comm);
     });
   }

@@ -6,23 +6,55 @@
 #include <cuda_runtime_api.h>
 
 #include "switchyard/cuda/stream.hpp"
+#include "switchyard/types/error.hpp"
 
 namespace cross_backend {
+
+/// Owns a captured graph.
+class CapturedStep {
+ public:
+  /// @throws Error{cuda} where the step cannot be captured
+  template <typename Step>
+  CapturedStep(switchyard::cuda::StreamView stream, Step const& step) : stream_(stream) {
+    bool ok = cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeGlobal) == cudaSuccess;
+    step();
+    ok = cudaStreamEndCapture(stream.handle(), &graph_) == cudaSuccess && ok;
+    ok = ok && cudaGraphInstantiate(&runnable_, graph_, 0) == cudaSuccess;
+    if (ok) return;
+    destroy();
+    throw switchyard::Error(switchyard::ErrorCode::cuda, "a step could not be captured");
+  }
+  ~CapturedStep() { destroy(); }
+  CapturedStep(CapturedStep const&) = delete;
+  CapturedStep& operator=(CapturedStep const&) = delete;
+  void launch() const {
+    if (cudaGraphLaunch(runnable_, stream_.handle()) != cudaSuccess)
+      throw switchyard::Error(switchyard::ErrorCode::cuda, "a captured step was not launched");
+  }
+
+ private:
+  void destroy() {
+    if (runnable_ != nullptr) static_cast<void>(cudaGraphExecDestroy(runnable_));
+    if (graph_ != nullptr) static_cast<void>(cudaGraphDestroy(graph_));
+  }
+
+  switchyard::cuda::StreamView stream_;
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t runnable_ = nullptr;
+};
 
 /// Captures `step` and runs it `replays` times. @return whether that was possible
 template <typename Step>
 bool replay(switchyard::cuda::StreamView stream, int replays, Step const& step) {
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t runnable = nullptr;
-  bool ok = cudaStreamBeginCapture(stream.handle(), cudaStreamCaptureModeGlobal) == cudaSuccess;
-  step();
-  ok = cudaStreamEndCapture(stream.handle(), &graph) == cudaSuccess && ok;
-  ok = ok && cudaGraphInstantiate(&runnable, graph, 0) == cudaSuccess;
-  for (int i = 0; ok && i < replays; ++i) ok = cudaGraphLaunch(runnable, stream.handle()) == cudaSuccess;
-  stream.synchronize();
-  if (runnable != nullptr) static_cast<void>(cudaGraphExecDestroy(runnable));
-  if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
-  return ok;
+  try {
+    CapturedStep const captured(stream, step);
+    for (int i = 0; i < replays; ++i) captured.launch();
+    stream.synchronize();
+  } catch (switchyard::Error const& error) {
+    if (error.code() != switchyard::ErrorCode::cuda) throw;
+    return false;
+  }
+  return true;
 }
 
 }  // namespace cross_backend

@@ -13,9 +13,10 @@ namespace switchyard::cuda {
 
 /// Equal on all ranks.
 struct BudgetOptions {
-  /// TP 1; any family that is planned on a device but restore megatron_seed. Its max_expert_rows bounds expert rows.
+  /// Any family that is planned on a device but MegaBlocks and restore megatron_seed. Its max_expert_rows bounds expert
+  /// rows.
   DevicePlannerConfig planner{};
-  std::int64_t max_row_bytes = 0;  ///< of any row that travels: tokens, expert rows, partials on the wire
+  std::int64_t max_row_bytes = 0;  ///< of any row that travels: tokens, expert rows (with TP in f32), partials
   /// Flex: (rank, token) rows that one rank may have for another one; 0: planner.max_tokens, which always fits.
   std::int64_t carried_rows = 0;
   /// (token, slot) rows that one rank may have for another one. AlltoAll: 0 means as many as can come. AllGather and
@@ -47,7 +48,8 @@ class BudgetPlan {
  public:
   /// Collective: ranks compare their options. @param comm used now only; the executor's later.
   /// @throws Error{desync} on every rank, naming a pair of ranks that differ and both values; Error{unsupported} for
-  /// TP, megatron_seed or more than 1,024 ranks; Error{invalid_argument} for sizes; and as DevicePlanner's constructor.
+  /// MegaBlocks, megatron_seed or more than 1,024 ranks; Error{invalid_argument} for sizes; and as DevicePlanner's
+  /// constructor.
   BudgetPlan(DeviceCommunicator& comm, BudgetOptions const& options, ExpertPlacement const& placement, int layer);
   ~BudgetPlan();
   BudgetPlan(BudgetPlan&&) noexcept;
