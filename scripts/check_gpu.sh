@@ -278,6 +278,8 @@ under() {
 if wants sanitizer; then
   for tool in $tools; do
     for part in router executor planner bins budget steps experts fast_test rebalance; do
+      # cuBLAS writes results in ways that initcheck does not see (docs/DETERMINISM.md).
+      [ "$tool $part" = "initcheck fast_test" ] && continue
       # shellcheck disable=SC2046
       built "$programs/switchyard_cuda_$part" &&
         SWITCHYARD_CASES=3 stage "${tool}_$part" 300 $(under "$tool") "$programs/switchyard_cuda_$part"

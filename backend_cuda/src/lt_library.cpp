@@ -11,21 +11,26 @@
 namespace switchyard::cuda {
 namespace {
 
+struct Loaded {
+  void* handle;
+  char const* name;
+};
+
 template <typename Function>
-void find(void* library, char const* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
+void find(Loaded const& library, char const* name, Function& function) {
+  function = reinterpret_cast<Function>(dlsym(library.handle, name));
   SWITCHYARD_REQUIRE(function != nullptr, unsupported,
-                     "{} has no function {}: this program was built for version {}; install that cuBLAS, or use the "
-                     "exact expert engine",
-                     "cublasLt", name, CUBLAS_VERSION);
+                     "{} has no function {}: it is not the cuBLAS {} that this was built for; install that version, or "
+                     "use the exact expert engine",
+                     library.name, name, CUBLAS_VERSION);
 }
 
 }  // namespace
 
 LtLibrary load_lt_library(char const* name) {
-  void* const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  char const* const reason = library == nullptr ? dlerror() : nullptr;
-  SWITCHYARD_REQUIRE(library != nullptr, unsupported,
+  Loaded const library{dlopen(name, RTLD_NOW | RTLD_LOCAL), name};
+  char const* const reason = library.handle == nullptr ? dlerror() : nullptr;
+  SWITCHYARD_REQUIRE(library.handle != nullptr, unsupported,
                      "cuBLAS could not be loaded from {}: {}; install it or name its folder in LD_LIBRARY_PATH, or use "
                      "the exact expert engine",
                      name, reason == nullptr ? "no reason given" : reason);
