@@ -21,7 +21,7 @@ struct FusedState {
   std::uint64_t generation;
   std::uint64_t error;
 };
-/// Both by one load.
+/// Both by one load. By one thread of a block: a word that thousands of warps load at once takes microseconds.
 __device__ inline FusedState load_state(FusedWindows const& windows) {
   FusedState state{};
   load_two(&windows.progress->generation, state.generation, state.error);

@@ -20,17 +20,17 @@ class BlockLists {
 
   /// Every thread: its token.
   __device__ void place_token() const {
-    PlanBlockShape const& shape = plan_.shape;
-    auto const thread = static_cast<std::int32_t>(threadIdx.x);
-    std::int32_t const source = thread / shape.tokens;
-    std::int32_t const token = thread % shape.tokens;
-    if (thread == 0) end_lists();
+    auto const [source, token] = plan_.token_of(static_cast<std::int32_t>(threadIdx.x));
+    if (threadIdx.x == 0) end_lists();
     if (source >= world_) return;
     if (source == self_ && token < lists_.tokens) place_own(token);
     if (source != self_ && plan_.is_received(source, token)) place_received(source, token);
   }
 
  private:
+  [[nodiscard]] __device__ FusedTerms terms_of(std::int32_t source, std::int32_t token) const {
+    return {plan_.before_token(source, token).locals(), plan_.up_to_token(source, token).locals()};
+  }
   [[nodiscard]] __device__ std::int32_t slot_of_block(std::int32_t rank, std::int32_t place) const {
     return static_cast<std::int32_t>(rank * lists_.windows.capacity) + place;
   }
@@ -49,11 +49,11 @@ class BlockLists {
     std::int32_t join = before.ranks();
     lists_.sent_begin[token] = sent;
     lists_.join_begin[token] = join;
-    lists_.own_row[token] = plan_.is_sent(self_, token) ? before.received() : -1;
+    lists_.own_terms[token] = terms_of(self_, token);
     for (std::int32_t rank = 0; rank < world_; ++rank) {
       if (!plan_.is_sent(rank, token)) continue;
       if (rank == self_) {
-        lists_.join_slots[join++] = -1 - before.received();
+        lists_.join_slots[join++] = -1;
         continue;
       }
       std::int32_t const place = plan_.place_in_sent(rank, token);
@@ -74,7 +74,7 @@ class BlockLists {
       std::int32_t const ahead = other < source ? place + 1 : place;
       if (other != self_) turn += rows < ahead ? rows : ahead;
     }
-    lists_.remote_row[turn] = row;
+    lists_.remote_terms[turn] = terms_of(source, token);
     lists_.remote_from[turn] = source;
     lists_.remote_slot[turn] = slot_of_block(source, place);
     lists_.return_slot[turn] = slot_of_block(self_, place);

@@ -70,7 +70,6 @@ class ChoiceExchange {
  private:
   __device__ void route(PlanBlockPart const& part) {
     std::int64_t const count = params_.routing.tokens * params_.routing.columns;
-#pragma unroll 2
     for (std::int32_t i = part.begin + lane_of_thread(); i < part.end; i += kWarp) {
       std::int32_t slot = i < count ? slot_at(i) : kNoToken;
       if (withholds_) slot = kNoSource;
@@ -87,7 +86,7 @@ class ChoiceExchange {
     auto const only = [&](std::int32_t expert) {
       return expert < kPlanBlockThreads ? static_cast<std::int32_t>(tables_.only_slot[expert]) : -1;
     };
-    return slot_of(params_.routing, i, expert_of(params_.routing, i), only);
+    return slot_of(params_.routing, i, params_.routing.ids[i], only);
   }
 
   __device__ bool receive(PlanBlockPart const& part) {
@@ -139,6 +138,7 @@ __device__ inline void close_plan(FusedPlanBlockParams const& params, PlanBlockT
 __device__ inline void plan_step(FusedPlanBlockParams const& params, void* memory, StepTables& step) {
   PlanBlockTables const tables(params.shape, params.finish, memory);
   BlockPlan plan(tables, params.sorts, params.finish);
+  PlanBlockPart const part = tables.part();
   plan.clear();
   load_tables(params, step);
   __syncthreads();
@@ -146,7 +146,6 @@ __device__ inline void plan_step(FusedPlanBlockParams const& params, void* memor
   let_next_kernel_come();
   FusedState const state = load_state(params.call.windows);
   bool const withholds = *static_cast<unsigned long long volatile*>(params.finish.error + 1) != 0;
-  PlanBlockPart const part = tables.part();
   FusedPromise const first =
       ChoiceExchange::speaks(params, part) ? before_signals(params.call, ChoiceExchange::lanes()) : FusedPromise{};
   bool const is_fine = state.error == 0 && ChoiceExchange(params, step, plan, state, first, withholds).take(part);

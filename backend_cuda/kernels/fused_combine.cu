@@ -28,9 +28,9 @@ class CombineWork {
     FusedWindows const& windows = params_.call.windows;
     auto* const slot = reinterpret_cast<uint4*>(
         slot_of(windows, windows.peers[params_.remote.from[i]], generation, params_.return_slot[i]));
-    std::int64_t const row = params_.remote.row[i];
+    FusedTerms const terms = params_.remote.terms[i];
     for (std::int64_t pack = threadIdx.x; pack < sums_.packs(); pack += blockDim.x)
-      slot[pack] = __builtin_bit_cast(uint4, sums_.partial_of(row, pack));
+      slot[pack] = __builtin_bit_cast(uint4, sums_.partial_of(terms, pack));
   }
   __device__ void release(std::int64_t i, std::uint64_t generation) const {
     FusedWindows const& windows = params_.call.windows;
@@ -43,7 +43,9 @@ class CombineWork {
     std::int32_t const begin = params_.join_begin[token];
     std::int32_t const end = params_.join_begin[token + 1];
     for (std::int64_t pack = threadIdx.x; pack < sums_.packs(); pack += blockDim.x) {
-      auto const value_of = [&](std::int32_t slot) { return sums_.value_of(slot, pack, generation); };
+      auto const value_of = [&](std::int32_t slot) {
+        return slot < 0 ? sums_.partial_of(params_.own_terms[token], pack) : sums_.value_of(slot, pack, generation);
+      };
       __stcs(out + pack, __builtin_bit_cast(uint4, sums_.joined(begin, end, value_of)));
     }
   }

@@ -24,7 +24,7 @@ class FewCombine {
 
   __device__ void look_at_produced(std::int64_t i) {
     if (i >= params_.remote.count) return;
-    row_ = params_.remote.row[i];
+    terms_ = params_.remote.terms[i];
     from_ = params_.remote.from[i];
     return_slot_ = params_.return_slot[i];
   }
@@ -32,11 +32,12 @@ class FewCombine {
     if (token >= params_.num_tokens) return;
     join_ = params_.join_begin[token];
     join_end_ = params_.join_begin[token + 1];
+    own_ = params_.own_terms[token];
   }
 
   __device__ void send(std::int64_t, std::uint64_t generation) {
     auto* const slot = reinterpret_cast<uint4*>(slot_of(windows_, shared_.peers[from_], generation, return_slot_));
-    for_packs([&](std::int64_t pack) { slot[pack] = __builtin_bit_cast(uint4, sums_.partial_of(row_, pack)); });
+    for_packs([&](std::int64_t pack) { slot[pack] = __builtin_bit_cast(uint4, sums_.partial_of(terms_, pack)); });
   }
   [[nodiscard]] __device__ std::uint64_t* tag(std::int64_t i, std::uint64_t generation) const {
     if (lane_of_courier() != 0) return nullptr;
@@ -45,12 +46,7 @@ class FewCombine {
   __device__ void keep(std::int64_t) const {}
 
   __device__ void expect(std::int64_t) {
-    own_ = 0;
-    for (std::int32_t k = join_; k < join_end_; ++k) {
-      std::int32_t const slot = params_.join_slots[k];
-      if (slot < 0) own_ = slot;
-    }
-    if (own_ < 0 && thread_ < sums_.packs()) own_sum_ = sums_.partial_of(-1 - own_, thread_);
+    if (own_.begin < own_.end && thread_ < sums_.packs()) own_sum_ = sums_.partial_of(own_, thread_);
   }
   [[nodiscard]] __device__ std::int32_t slot(std::int64_t token) const {
     std::int64_t const k = params_.join_begin[token] + lane_of_courier();
@@ -60,7 +56,8 @@ class FewCombine {
     uint4* const out = static_cast<uint4*>(params_.output) + token * sums_.packs();
     for_packs([&](std::int64_t pack) {
       auto const value_of = [&](std::int32_t slot) {
-        return slot < 0 && pack == thread_ ? own_sum_ : sums_.value_of(slot, pack, generation);
+        if (slot >= 0) return sums_.value_of(slot, pack, generation);
+        return pack == thread_ ? own_sum_ : sums_.partial_of(own_, pack);
       };
       __stcs(out + pack, __builtin_bit_cast(uint4, sums_.joined(join_, join_end_, value_of)));
     });
@@ -80,12 +77,12 @@ class FewCombine {
   CombineSums<T> sums_;
   std::int64_t num_remote_;
   std::int64_t thread_;
-  std::int32_t row_ = 0;
+  FusedTerms terms_{};
   std::int32_t from_ = 0;
   std::int32_t return_slot_ = 0;
   std::int32_t join_ = 0;
   std::int32_t join_end_ = 0;
-  std::int32_t own_ = 0;
+  FusedTerms own_{};
   Pack<T> own_sum_{};
 };
 

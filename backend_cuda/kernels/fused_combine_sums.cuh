@@ -20,19 +20,17 @@ class CombineSums {
   [[nodiscard]] __device__ std::int64_t packs() const { return packs_; }
 
   /// This rank's sum of one received row's token, rounded to the rows' type as if it travelled.
-  __device__ Pack<T> partial_of(std::int64_t row, std::int64_t pack) const {
-    std::int64_t const first = params_.place_begin[row];
+  __device__ Pack<T> partial_of(FusedTerms const& terms, std::int64_t pack) const {
     float sums[kPack<T>] = {};
     add_terms<T, hd::Fp32Product>(static_cast<T const*>(params_.rows) + pack * kPack<T>, params_.columns,
-                                  params_.places + first, params_.term_weights + first,
-                                  params_.place_begin[row + 1] - first, sums);
+                                  params_.places + terms.begin, params_.term_weights + terms.begin,
+                                  terms.end - terms.begin, sums);
     return finished<hd::Fp32Product>(sums);
   }
 
-  /// What a slot of the join stands for: a row that came, or where negative the sum of this rank's row -1 - slot.
+  /// A row that came.
   __device__ Pack<T> value_of(std::int32_t slot, std::int64_t pack, std::uint64_t generation) const {
     FusedWindows const& windows = params_.call.windows;
-    if (slot < 0) return partial_of(-1 - slot, pack);
     return load_pack(reinterpret_cast<T const*>(slot_of(windows, windows.own, generation, slot)) + pack * kPack<T>);
   }
 

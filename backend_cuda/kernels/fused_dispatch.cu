@@ -29,16 +29,14 @@ class DispatchWork {
     FusedWindows const& windows = params_.call.windows;
     std::int32_t const sent = params_.sent_begin[token];
     std::int32_t const sent_end = params_.sent_begin[token + 1];
-    std::int64_t const own = params_.own_row[token];
-    std::int64_t const own_first = own < 0 ? 0 : params_.place_begin[own];
-    std::int64_t const own_end = own < 0 ? 0 : params_.place_begin[own + 1];
+    FusedTerms const own = params_.own_terms[token];
     auto const* const from = static_cast<uint4 const*>(params_.tokens) + token * words_;
     for (std::int64_t first = threadIdx.x; first < words_;
          first += static_cast<std::int64_t>(kWordsInFlight) * blockDim.x) {
       uint4 held[kWordsInFlight] = {};
       load_words(from, first, held);
       for (std::int32_t k = sent; k < sent_end; ++k) store_words(held, first, sent_row(k, generation));
-      for (std::int64_t i = own_first; i < own_end; ++i) stream_words(held, first, place_of(i));
+      for (std::int64_t i = own.begin; i < own.end; ++i) stream_words(held, first, place_of(i));
     }
     float const* const weights = params_.weights + token * params_.columns;
     for (std::int32_t k = sent; k < sent_end; ++k) {
@@ -46,7 +44,7 @@ class DispatchWork {
       for (std::int64_t column = threadIdx.x; column < params_.columns; column += blockDim.x)
         there[column] = weights[column];
     }
-    take_weights(weights, own_first, own_end);
+    take_weights(weights, own.begin, own.end);
   }
 
   __device__ void release(std::int64_t token, std::uint64_t generation) const {
@@ -58,12 +56,10 @@ class DispatchWork {
   __device__ void consume(std::int64_t i, std::uint64_t generation) const {
     FusedWindows const& windows = params_.call.windows;
     std::byte const* const slot = slot_of(windows, windows.own, generation, params_.remote.slot[i]);
-    std::int64_t const row = params_.remote.row[i];
-    std::int64_t const begin = params_.place_begin[row];
-    std::int64_t const end = params_.place_begin[row + 1];
-    copy_to_places(reinterpret_cast<uint4 const*>(slot), words_, params_.places + begin, end - begin,
+    FusedTerms const terms = params_.remote.terms[i];
+    copy_to_places(reinterpret_cast<uint4 const*>(slot), words_, params_.places + terms.begin, terms.end - terms.begin,
                    static_cast<uint4*>(params_.output));
-    take_weights(reinterpret_cast<float const*>(slot + windows.weights_offset), begin, end);
+    take_weights(reinterpret_cast<float const*>(slot + windows.weights_offset), terms.begin, terms.end);
   }
 
   __device__ void clear() const { clear_dispatched(params_); }

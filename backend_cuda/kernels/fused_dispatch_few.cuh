@@ -24,19 +24,17 @@ class FewDispatch {
     if (token >= params_.num_tokens) return;
     sent_ = params_.sent_begin[token];
     sent_end_ = params_.sent_begin[token + 1];
-    own_ = params_.own_row[token];
+    own_ = params_.own_terms[token];
     if (thread_ < words_) word_ = __ldcs(token_words(token) + thread_);
     if (thread_ < params_.columns) weight_ = token_weights(token)[thread_];
   }
   __device__ void look_at_consumed(std::int64_t i) {
     if (i >= params_.remote.count) return;
     slot_ = params_.remote.slot[i];
-    row_ = params_.remote.row[i];
+    terms_ = params_.remote.terms[i];
   }
 
   __device__ void send(std::int64_t token, std::uint64_t generation) {
-    own_first_ = own_ < 0 ? 0 : params_.place_begin[own_];
-    own_end_ = own_ < 0 ? 0 : params_.place_begin[own_ + 1];
     for (std::int32_t k = sent_; k < sent_end_; ++k) {
       std::byte* const slot = slot_there(k, generation);
       auto* const there = reinterpret_cast<uint4*>(slot);
@@ -53,16 +51,15 @@ class FewDispatch {
   }
 
   __device__ void keep(std::int64_t token) {
-    Places const places(params_.places, own_first_, own_end_);
+    Places const places(params_.places, own_);
     for_words([&](std::int64_t w) { store(word_of(token, w), w, places); });
-    for (std::int64_t i = own_first_ + thread_; i < own_end_; i += workers_of_block())
+    for (std::int64_t i = own_.begin + thread_; i < own_.end; i += workers_of_block())
       params_.term_weights[i] = token_weights(token)[params_.term_column[i]];
   }
 
   __device__ void expect(std::int64_t) {
-    std::int64_t const first = params_.place_begin[row_];
-    places_ = Places(params_.places, first, params_.place_begin[row_ + 1]);
-    if (first + thread_ < places_.end) column_ = params_.term_column[first + thread_];
+    places_ = Places(params_.places, terms_);
+    if (terms_.begin + thread_ < terms_.end) column_ = params_.term_column[terms_.begin + thread_];
   }
   [[nodiscard]] __device__ std::int32_t slot(std::int64_t i) const {
     return lane_of_courier() == 0 ? params_.remote.slot[i] : -1;
@@ -83,13 +80,13 @@ class FewDispatch {
   struct Places {
     static constexpr int kHeld = 4;
     Places() = default;
-    __device__ Places(std::int32_t const* all, std::int64_t begin, std::int64_t last) : first(begin), end(last) {
+    __device__ Places(std::int32_t const* all, FusedTerms const& terms) : first(terms.begin), end(terms.end) {
 #pragma unroll
-      for (int i = 0; i < kHeld; ++i) held[i] = begin + i < last ? all[begin + i] : 0;
+      for (int i = 0; i < kHeld; ++i) held[i] = first + i < end ? all[first + i] : 0;
     }
-    std::int32_t held[kHeld] = {};
     std::int64_t first = 0;
     std::int64_t end = 0;
+    std::int32_t held[kHeld] = {};
   };
 
   template <typename Act>
@@ -127,11 +124,9 @@ class FewDispatch {
   float weight_ = 0;
   std::int32_t sent_ = 0;
   std::int32_t sent_end_ = 0;
-  std::int32_t own_ = -1;
-  std::int64_t own_first_ = 0;
-  std::int64_t own_end_ = 0;
+  FusedTerms own_{};
   std::int32_t slot_ = -1;
-  std::int32_t row_ = 0;
+  FusedTerms terms_{};
   std::int32_t column_ = 0;
   Places places_;
 };

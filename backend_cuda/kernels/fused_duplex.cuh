@@ -139,9 +139,10 @@ __device__ bool run_items(FusedCall const& call, Work const& work, std::uint64_t
 
 template <typename Work>
 __device__ void run_duplex(FusedCall const& call, Work const& work) {
-  FusedState const state = load_state(call.windows);
-  bool const has_failed_before = __syncthreads_or(state.error != 0 ? 1 : 0) != 0;
-  bool const has_agreed = !has_failed_before && run_items(call, work, state.generation);
+  __shared__ FusedState state;
+  if (thread_of_block() == 0) state = load_state(call.windows);
+  __syncthreads();
+  bool const has_agreed = state.error == 0 && run_items(call, work, state.generation);
   __shared__ bool is_last;
   close_operation(call, work, state.generation, has_agreed, is_last);
 }

@@ -19,6 +19,7 @@ inline constexpr unsigned kCourierThreads = 32;
 /// Of a block.
 struct FewShared {
   std::byte* peers[kFewRanks];
+  FusedState state;
   std::int64_t next;  ///< row to produce, -1: none is left
   bool is_mine;       ///< the row of the block's number
   bool has_arrived;   ///< what the row to consume needs
@@ -50,12 +51,13 @@ class FewRows {
   /// All threads of a block. The first block has no row: it tells peers which operation this is, and compares what they
   /// tell.
   __device__ void run() {
-    FusedState const state = load_state(call_.windows);
+    if (is_courier() && lane_of_courier() == 0) shared_.state = load_state(call_.windows);
     bool const has_row = own_ >= 0;
     FusedPromise const first = has_row ? FusedPromise{} : before_signals(call_, whole_block());
     if (has_row) look();
-    bool const is_fine = __syncthreads_or(state.error != 0 ? 1 : 0) == 0;
-    if (!is_fine)
+    __syncthreads();
+    FusedState const state = shared_.state;
+    if (state.error != 0)
       come(state.generation, false);
     else if (has_row)
       run_rows(state.generation);

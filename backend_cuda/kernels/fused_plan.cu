@@ -38,28 +38,28 @@ class FusedPlanner {
     params_.sent_begin[token] = static_cast<std::int32_t>(next);
     params_.join_begin[token] = static_cast<std::int32_t>(begin);
     if (token >= params_.tokens) return;
-    std::int32_t own_row = -1;
+    FusedTerms own_terms{0, 0};
     for (std::int64_t i = begin; i < end; ++i) {
       std::int64_t const row = sent.rows_of_token[i];
       std::int32_t const to = block_of(starts_.sent, world_, row);
       auto const place = static_cast<std::int32_t>(row - starts_.sent[to]);
       if (to == self_) {
-        own_row = starts_.received[self_] + place;
-        params_.join_slots[i] = -1 - own_row;
+        own_terms = terms_of(starts_.received[self_] + place);
+        params_.join_slots[i] = -1;
         continue;
       }
       params_.join_slots[i] = slot_of_block(to, place);
       params_.sent_to[next] = to;
       params_.sent_slot[next++] = slot_of_block(self_, place);
     }
-    params_.own_row[token] = own_row;
+    params_.own_terms[token] = own_terms;
   }
 
   /// Where a received row goes on to, and where a peer's partial sum returns to.
   __device__ void place_received(std::int64_t row) const {
     DeviceGather const& expansion = params_.lists.expansion;
-    for (std::int64_t i = expansion.row_begin[row]; i < expansion.row_begin[row + 1] && i < params_.max_expert_rows;
-         ++i) {
+    FusedTerms const terms = terms_of(row);
+    for (std::int64_t i = terms.begin; i < terms.end && i < params_.max_expert_rows; ++i) {
       std::int64_t const place = expansion.rows_of_token[i];
       params_.places[i] = static_cast<std::int32_t>(place);
       params_.term_column[i] =
@@ -74,13 +74,17 @@ class FusedPlanner {
       std::int32_t const ahead = other < from ? place + 1 : place;
       if (other != self_) turn += rows < ahead ? rows : ahead;
     }
-    params_.remote_row[turn] = static_cast<std::int32_t>(row);
+    params_.remote_terms[turn] = terms;
     params_.remote_from[turn] = from;
     params_.remote_slot[turn] = slot_of_block(from, place);
     params_.return_slot[turn] = slot_of_block(self_, place);
   }
 
  private:
+  __device__ FusedTerms terms_of(std::int64_t row) const {
+    std::int64_t const* const begin = params_.lists.expansion.row_begin + row;
+    return {static_cast<std::int32_t>(begin[0]), static_cast<std::int32_t>(begin[1])};
+  }
   __device__ std::int32_t slot_of_block(std::int32_t rank, std::int32_t place) const {
     return static_cast<std::int32_t>(rank * params_.windows.capacity) + place;
   }

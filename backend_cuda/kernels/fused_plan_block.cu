@@ -9,7 +9,8 @@ namespace switchyard::cuda {
 
 namespace {
 
-__global__ void __launch_bounds__(kPlanBlockThreads) fused_plan_block_kernel(FusedPlanBlockParams const params) {
+__global__ void __launch_bounds__(kPlanBlockThreads)
+    fused_plan_block_kernel(__grid_constant__ FusedPlanBlockParams const params) {
   extern __shared__ uint4 fused_plan_shared[];
   __shared__ StepTables step;
   plan_step(params, fused_plan_shared, step);

@@ -92,8 +92,7 @@ class BlockPlan {
 
   /// @return what the thread's token counts; says where it goes
   __device__ TokenSums look_at_token(std::int32_t thread) {
-    std::int32_t const source = tables_.shape.tokens > 0 ? thread / tables_.shape.tokens : tables_.shape.ranks;
-    std::int32_t const token = thread - source * tables_.shape.tokens;
+    auto const [source, token] = tables_.token_of(thread);
     bool const is_token = source < tables_.shape.ranks;
     std::int32_t const* const slots = tables_.slots + thread * tables_.shape.columns;
     bool const is_own = is_token && source == tables_.rank;
@@ -162,9 +161,8 @@ class BlockPlan {
       memory_.received_start[tables_.shape.ranks] = memory_.all.received();
       memory_.arrived_start[tables_.shape.ranks] = memory_.all.locals();
     }
-    std::int32_t const source = tables_.shape.tokens > 0 ? thread / tables_.shape.tokens : thread;
-    bool const is_first = tables_.shape.tokens > 0 ? thread % tables_.shape.tokens == 0 : true;
-    if (!is_first || source >= tables_.shape.ranks) return;
+    auto const [source, of_source] = tables_.token_of(thread);
+    if (of_source != 0 || source >= tables_.shape.ranks) return;
     memory_.received_start[source] = before.received();
     memory_.arrived_start[source] = before.locals();
   }

@@ -42,10 +42,8 @@ class BlockPlanLists {
     std::int32_t column;
   };
   [[nodiscard]] __device__ Choice choice_at(std::int32_t i) const {
-    auto const columns = static_cast<std::uint32_t>(tables_.shape.columns);
-    std::uint32_t const token = static_cast<std::uint32_t>(i) / columns;
-    return {static_cast<std::int32_t>(token),
-            static_cast<std::int32_t>(static_cast<std::uint32_t>(i) - token * columns)};
+    std::int32_t const token = tables_.by_columns.quotient(i);
+    return {token, i - token * tables_.shape.columns};
   }
   [[nodiscard]] __device__ static std::uint16_t narrow(std::int32_t value) { return static_cast<std::uint16_t>(value); }
 
@@ -71,12 +69,24 @@ class BlockPlanLists {
       std::int32_t const slot = tables_.slots[i];
       if (slot < 0 || !tables_.is_local(slot)) continue;
       Choice const at = choice_at(i);
-      hd::PlanChoice const choice =
-          hd::plan_choice(arrival_.keys, tables_.slots + i - at.column, tables_.shape.columns, at.column);
       std::int32_t const row = memory_.first_arrived[slot] + tables_.place_in_bucket(i, slot);
       tables_.expert_rows[row] = narrow(i);
-      tables_.expert_listed[memory_.before_token[at.token].locals() + choice.place] = narrow(row);
+      std::int32_t const listed =
+          memory_.before_token[at.token].locals() + place_in_token(i - at.column, at.column, slot);
+      tables_.expert_listed[listed] = narrow(row);
     }
+  }
+  /// As hd::plan_choice() for local keys. @param first the token's first choice
+  [[nodiscard]] __device__ std::int32_t place_in_token(std::int32_t first, std::int32_t column,
+                                                       std::int32_t slot) const {
+    std::int32_t place = 0;
+#pragma unroll 4
+    for (std::int32_t other = 0; other < tables_.shape.columns; ++other) {
+      std::int32_t const beside = tables_.slots[first + other];
+      bool const is_before = beside < slot || (beside == slot && other < column);
+      if (is_before && tables_.is_local(beside)) ++place;
+    }
+    return place;
   }
 
   __device__ void write_rows() const {
@@ -118,9 +128,8 @@ class BlockPlanLists {
 
   /// Rows to ranks, and where a token's rows begin in every list.
   __device__ void write_token(std::int32_t thread) const {
-    if (tables_.shape.tokens == 0 || thread >= tables_.shape.ranks * tables_.shape.tokens) return;
-    std::int32_t const source = thread / tables_.shape.tokens;
-    std::int32_t const token = thread % tables_.shape.tokens;
+    if (thread >= tables_.shape.ranks * tables_.shape.tokens) return;
+    auto const [source, token] = tables_.token_of(thread);
     TokenSums const before = memory_.before_token[thread];
     if (tables_.is_received(source, token)) arrival_.input_begin[before.received()] = before.locals();
     if (source != finish_.rank || token >= memory_.tokens[source]) return;

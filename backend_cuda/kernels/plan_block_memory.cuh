@@ -72,6 +72,24 @@ struct PlanBlockMemory {
          2 * sizeof(std::uint32_t);
 }
 
+/// Divides numbers below 2^16 by one that many are divided by: a multiplication instead of some twenty instructions.
+class SmallDivisor {
+ public:
+  __device__ explicit SmallDivisor(std::int32_t divisor)
+      : divisor_(divisor), inverse_(divisor > 1 ? 0xffffffffU / static_cast<std::uint32_t>(divisor) + 1 : 0) {}
+  [[nodiscard]] __device__ std::int32_t quotient(std::int32_t number) const {
+    std::uint64_t const product = std::uint64_t{static_cast<std::uint32_t>(number)} * inverse_;
+    return inverse_ == 0 ? number : static_cast<std::int32_t>(product >> 32);
+  }
+  [[nodiscard]] __device__ std::int32_t remainder(std::int32_t number) const {
+    return number - quotient(number) * divisor_;
+  }
+
+ private:
+  std::int32_t divisor_;
+  std::uint32_t inverse_;  ///< of 2^32, rounded up; 0: divides by one
+};
+
 /// Rows of one slot: of this rank, and where it is a local one, from all ranks.
 struct PlanSlotRows {
   std::uint32_t own = 0;
@@ -96,6 +114,10 @@ struct PlanBlockTables {
         num_local(finish.num_local),
         choices(given.tokens * given.columns),
         warps(kPlanBlockWarps / given.ranks),
+        by_tokens(given.tokens),
+        by_columns(given.columns),
+        by_choices(choices),
+        by_part((choices + warps - 1) / warps),  // as hd::part_of() cuts
         pitch(plan_block_pitch(given)),
         slots(reinterpret_cast<std::int32_t*>(&memory + 1)),
         counts(reinterpret_cast<std::uint16_t*>(slots + given.ranks * choices)),
@@ -113,15 +135,14 @@ struct PlanBlockTables {
   [[nodiscard]] __device__ PlanBlockPart part() const {
     std::int32_t const source = warp() / warps;
     if (source >= shape.ranks) return {source, 0, 0};
-    hd::PlanRange const range = hd::part_of({0, choices}, warp() % warps, warps);
+    hd::PlanRange const range = hd::part_of({0, choices}, warp() - source * warps, warps);
     return {source, static_cast<std::int32_t>(range.begin), static_cast<std::int32_t>(range.end)};
   }
 
   /// Place of choice `i` of all among the rows of its slot from all sources.
   [[nodiscard]] __device__ std::int32_t place_in_bucket(std::int32_t i, std::int32_t slot) const {
-    std::int32_t const source = i / choices;
-    std::int32_t const of_warp = (choices + warps - 1) / warps;  // as hd::part_of() cuts
-    std::int32_t const of_choice = source * warps + (i - source * choices) / of_warp;
+    std::int32_t const source = by_choices.quotient(i);
+    std::int32_t const of_choice = source * warps + by_part.quotient(i - source * choices);
     return counts[of_choice * pitch + slot] + places[i];
   }
 
@@ -135,15 +156,26 @@ struct PlanBlockTables {
     std::uint32_t const lower = (1U << index % kWarp) - 1;
     return memory.sent_before[to][index / kWarp] + __popc(memory.goes_to[to][index / kWarp] & lower);
   }
+  struct Token {
+    std::int32_t source;
+    std::int32_t token;  ///< of the source
+  };
+  /// The token of a thread; its source is none behind the last.
+  [[nodiscard]] __device__ Token token_of(std::int32_t thread) const {
+    std::int32_t const source = by_tokens.quotient(thread);
+    return {source, thread - source * shape.tokens};
+  }
+
   /// Sums over the tokens in front; sources in order, tokens() of each.
   [[nodiscard]] __device__ TokenSums before_token(std::int32_t source, std::int32_t token) const {
     return memory.before_token[source * shape.tokens + token];
   }
+  [[nodiscard]] __device__ TokenSums up_to_token(std::int32_t source, std::int32_t token) const {
+    std::int32_t const index = source * shape.tokens + token + 1;
+    return index < shape.ranks * shape.tokens ? memory.before_token[index] : memory.all;
+  }
   [[nodiscard]] __device__ bool is_received(std::int32_t source, std::int32_t token) const {
-    std::int32_t const index = source * shape.tokens + token;
-    std::int32_t const next =
-        index + 1 < shape.ranks * shape.tokens ? memory.before_token[index + 1].received() : memory.all.received();
-    return next > memory.before_token[index].received();
+    return up_to_token(source, token).received() > before_token(source, token).received();
   }
 
   PlanBlockShape shape;
@@ -151,8 +183,12 @@ struct PlanBlockTables {
   std::int32_t rank;
   std::int32_t first_slot;
   std::int32_t num_local;
-  std::int32_t choices;          ///< of a source
-  std::int32_t warps;            ///< of a source
+  std::int32_t choices;    ///< of a source
+  std::int32_t warps;      ///< of a source
+  SmallDivisor by_tokens;  ///< of a source
+  SmallDivisor by_columns;
+  SmallDivisor by_choices;       ///< of a source
+  SmallDivisor by_part;          ///< choices of a warp
   std::int32_t pitch;            ///< of counts
   std::int32_t* slots;           ///< [ranks * choices]
   std::uint16_t* counts;         ///< [warps of the block, slots]

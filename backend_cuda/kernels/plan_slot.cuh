@@ -22,6 +22,24 @@ __device__ inline std::int64_t earlier_in_block(PlanSlotsParams const& params, s
   return count;
 }
 
+/// The slot of one of an expert's several replicas; -1: it has none. Out of line: a kernel that seldom comes here
+/// should not fetch it.
+static __device__ __noinline__ std::int32_t replica_of(PlanSlotsParams const& params, std::int64_t flat,
+                                                       std::int32_t expert) {
+  std::int32_t const first = params.replica_begin[expert];
+  std::int64_t const count = params.replica_begin[expert + 1] - first;
+  if (count == 0) {
+    raise_choice_error(params.error, PlanError::lost_expert, flat);
+    return -1;
+  }
+  if (count == 1) return params.replica_slots[first];
+  std::int64_t known = 0;
+  if (params.fixed != nullptr) known = params.fixed[expert];
+  if (params.context.rule == ReplicaRule::tensorrt_llm) known = earlier_in_block(params, flat, expert);
+  return params.replica_slots[first + hd::replica_index(params.context, flat / params.columns, flat % params.columns,
+                                                        count, known)];
+}
+
 /// @param only only(expert): the one slot of a valid expert where the caller knows it, else negative
 template <typename Only>
 __device__ std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat, std::int32_t expert,
@@ -36,19 +54,7 @@ __device__ std::int32_t slot_of(PlanSlotsParams const& params, std::int64_t flat
     if (params.drops_zero_weights && weight == 0.0F) return -1;
   }
   std::int32_t const single = only(expert);
-  if (single >= 0) return single;
-  std::int32_t const first = params.replica_begin[expert];
-  std::int64_t const count = params.replica_begin[expert + 1] - first;
-  if (count == 0) {
-    raise_choice_error(params.error, PlanError::lost_expert, flat);
-    return -1;
-  }
-  if (count == 1) return params.replica_slots[first];
-  std::int64_t known = 0;
-  if (params.fixed != nullptr) known = params.fixed[expert];
-  if (params.context.rule == ReplicaRule::tensorrt_llm) known = earlier_in_block(params, flat, expert);
-  return params.replica_slots[first + hd::replica_index(params.context, flat / params.columns, flat % params.columns,
-                                                        count, known)];
+  return single >= 0 ? single : replica_of(params, flat, expert);
 }
 
 }  // namespace switchyard::cuda

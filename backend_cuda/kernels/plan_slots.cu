@@ -9,7 +9,7 @@ namespace switchyard::cuda {
 
 namespace {
 
-__global__ void plan_slots_kernel(PlanSlotsParams params) {
+__global__ void plan_slots_kernel(__grid_constant__ PlanSlotsParams const params) {
   if (first_item() == 0) *params.header = {params.tokens, params.error[1] == 0 ? params.configuration : 0};
   for (std::int64_t flat = first_item(); flat < params.tokens * params.columns; flat += item_stride())
     params.slots[flat] = slot_of(params, flat, expert_of(params, flat), [](std::int32_t) { return -1; });
@@ -23,7 +23,7 @@ void prepare_plan_slots() {
 
 void launch_plan_slots(PlanSlotsParams const& params, StreamView stream) {
   std::int64_t const choices = params.tokens * params.columns;
-  plan_slots_kernel<<<grid_blocks(choices > 0 ? choices : 1), kBlockThreads, 0, stream.handle()>>>(params);
+  plan_slots_kernel<<<grid_blocks(choices), kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("plan_slots_kernel");
 }
 

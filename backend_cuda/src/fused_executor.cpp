@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "switchyard/cuda/fused_executor.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -14,7 +16,6 @@
 #include "fused_plan_block.hpp"
 #include "fused_window.hpp"
 #include "nvtx_range.hpp"
-#include "switchyard/cuda/fused_executor.hpp"
 #include "switchyard/hd/mix.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -260,9 +261,8 @@ void FusedExecutor::dispatch(FusedPlan& fused, ConstTensorView tokens, ConstTens
   params.sent_begin = lists.sent_begin.as<std::int32_t const>();
   params.sent_to = lists.sent_to.as<std::int32_t const>();
   params.sent_slot = lists.sent_slot.as<std::int32_t const>();
-  params.own_row = lists.own_row.as<std::int32_t const>();
+  params.own_terms = lists.own_terms.as<FusedTerms const>();
   params.remote = lists.remote();
-  params.place_begin = lists.place_begin;
   params.places = lists.places.as<std::int32_t const>();
   params.term_column = lists.term_column.as<std::int32_t const>();
   params.num_places = lists.expert_rows;
@@ -283,9 +283,9 @@ void FusedExecutor::combine(FusedPlan const& fused, ConstTensorView expert_rows,
   params.dtype = out.dtype();
   params.rows = expert_rows.data();
   params.columns = hidden;
-  params.place_begin = lists.place_begin;
   params.places = lists.places.as<std::int32_t const>();
   params.term_weights = lists.term_weights.as<float const>();
+  params.own_terms = lists.own_terms.as<FusedTerms const>();
   params.remote = lists.remote();
   params.return_slot = lists.return_slot.as<std::int32_t const>();
   params.join_begin = lists.join_begin.as<std::int32_t const>();

@@ -77,9 +77,15 @@ struct FusedCall {
   std::uint64_t deadline_ns;     ///< of every wait
 };
 
+/// A received row's part of the lists by place: the expert rows it goes on to, and that its sum is made of.
+struct alignas(8) FusedTerms {
+  std::int32_t begin;
+  std::int32_t end;
+};
+
 /// Received rows whose source is another rank, sources interleaved so that all links work from the first row on.
 struct FusedRemoteRows {
-  std::int32_t const* row;                        ///< [count] index among all received rows
+  FusedTerms const* terms;                        ///< [count]
   std::int32_t const* from;                       ///< [count] source rank
   std::int32_t const* slot;                       ///< [count] in the own window
   std::int64_t count;                             ///< where the device knows better: at most so many
@@ -123,9 +129,8 @@ struct FusedDispatchParams {
   std::int32_t const* sent_begin;  ///< [T + 1] into the two below: destinations of a token but this rank
   std::int32_t const* sent_to;
   std::int32_t const* sent_slot;  ///< at the receiver
-  std::int32_t const* own_row;    ///< [T] index among all received rows, negative: not for this rank
+  FusedTerms const* own_terms;    ///< [T] empty: not for this rank
   FusedRemoteRows remote;
-  std::int64_t const* place_begin;  ///< [received + 1] into places
   std::int32_t const* places;       ///< expert rows of every received row
   std::int32_t const* term_column;  ///< [places] which weight of its token a place has
   std::int64_t num_places;
@@ -143,13 +148,13 @@ struct FusedCombineParams {
   DType dtype;
   void const* rows;
   std::int64_t columns;
-  std::int64_t const* place_begin;  ///< as in FusedDispatchParams: the terms of a received row
   std::int32_t const* places;
   float const* term_weights;
+  FusedTerms const* own_terms;
   FusedRemoteRows remote;
   std::int32_t const* return_slot;  ///< [remote.count] at the source
   std::int32_t const* join_begin;   ///< [T + 1]
-  std::int32_t const* join_slots;   ///< in the own window; negative: -1 - received row whose sum is made here
+  std::int32_t const* join_slots;   ///< in the own window; negative: the token's own terms, summed here
   std::int64_t num_tokens;
   void* output;
 };

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "device_list.hpp"
 #include "switchyard/internal/combine_paths.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
@@ -32,41 +33,29 @@ std::vector<BlockPlace> places_in_blocks(Integers const& block_rows) {
   return places;
 }
 
-/// Where a token goes: remote slots by token, peers in turn so that no rank is everybody's first, and its own row.
+/// Where a token goes: remote slots by token, peers in turn so that no rank is everybody's first, and its own terms.
 struct TokenTargets {
   Narrow begin;
   Narrow to;
   Narrow slot;
-  Narrow own_row;
+  std::vector<FusedTerms> own;
 };
 struct Target {
   std::int32_t peer;
   std::int64_t place;
 };
-
-/// @param rows_before received rows in front of this rank's own block
-TokenTargets targets_of(Integers const& token_of_row, Integers const& send_rows, std::int32_t self,
-                        std::int64_t capacity, std::int64_t num_tokens, std::int64_t rows_before) {
-  auto const world = narrow(static_cast<std::int64_t>(send_rows.size()));
-  std::vector<std::vector<Target>> of_token(to_size(num_tokens));
-  auto const blocks = places_in_blocks(send_rows);
-  for (std::size_t row = 0; row < blocks.size(); ++row)
-    of_token[to_size(token_of_row[row])].push_back({blocks[row].rank, blocks[row].place});
-  TokenTargets targets;
-  targets.begin.push_back(0);
-  for (auto& token : of_token) {
-    auto const turn = [&](Target const& target) { return (target.peer - self + world) % world; };
-    std::sort(token.begin(), token.end(), [&](Target const& a, Target const& b) { return turn(a) < turn(b); });
-    bool const is_kept = !token.empty() && token.front().peer == self;
-    targets.own_row.push_back(is_kept ? narrow(rows_before + token.front().place) : -1);
-    for (auto target = token.begin() + (is_kept ? 1 : 0); target != token.end(); ++target) {
-      targets.to.push_back(target->peer);
-      targets.slot.push_back(narrow(self * capacity + target->place));
-    }
-    targets.begin.push_back(narrow(static_cast<std::int64_t>(targets.to.size())));
-  }
-  return targets;
-}
+/// Rows of peers in the order of their consumption.
+struct RemoteLists {
+  std::vector<FusedTerms> terms;
+  Narrow from;
+  Narrow slot;
+  Narrow return_slot;
+};
+/// What every token is the sum of.
+struct JoinLists {
+  Narrow begin;
+  Narrow slot;
+};
 
 /// Rows of peers, blocks interleaved in proportion to their sizes.
 Narrow interleaved_remote(std::vector<BlockPlace> const& rows, Integers const& block_rows, std::int32_t self) {
@@ -82,66 +71,133 @@ Narrow interleaved_remote(std::vector<BlockPlace> const& rows, Integers const& b
   return order;
 }
 
+/// The lists of one plan, on the host.
+class HostLists {
+ public:
+  HostLists(DispatchPlan const& plan, std::int64_t capacity)
+      : plan_(plan),
+        sent_(std::get<RowGather>(plan.stages.front())),
+        exchange_(*plan.find<RowExchange>()),
+        expansion_(std::get<RowGather>(plan.stages.back())),
+        self_(plan.rank.value()),
+        capacity_(capacity),
+        rows_before_(
+            std::accumulate(exchange_.receive_rows.begin(), exchange_.receive_rows.begin() + self_, std::int64_t{0})) {}
+
+  [[nodiscard]] TokenTargets targets() const;
+  [[nodiscard]] RemoteLists remote() const;
+  [[nodiscard]] JoinLists join() const;
+  /// The weight of its token that every place has.
+  [[nodiscard]] Narrow term_columns() const {
+    Narrow columns;
+    for (std::int64_t const row : expansion_.rows_of_token)
+      columns.push_back(narrow(expansion_.slot_of_row[to_size(row)]));
+    return columns;
+  }
+
+ private:
+  [[nodiscard]] FusedTerms terms_of(std::int64_t row) const {
+    return {narrow(expansion_.row_begin[to_size(row)]), narrow(expansion_.row_begin[to_size(row + 1)])};
+  }
+  [[nodiscard]] std::int32_t slot_of(std::int32_t rank, std::int64_t place) const {
+    return narrow(rank * capacity_ + place);
+  }
+  [[nodiscard]] std::vector<std::vector<Target>> targets_of_tokens() const;
+
+  DispatchPlan const& plan_;
+  RowGather const& sent_;
+  RowExchange const& exchange_;
+  RowGather const& expansion_;
+  std::int32_t self_;
+  std::int64_t capacity_;
+  std::int64_t rows_before_;  ///< received rows in front of this rank's own block
+};
+
+std::vector<std::vector<Target>> HostLists::targets_of_tokens() const {
+  auto const world = narrow(static_cast<std::int64_t>(exchange_.send_rows.size()));
+  std::vector<std::vector<Target>> of_token(to_size(plan_.num_tokens));
+  auto const blocks = places_in_blocks(exchange_.send_rows);
+  for (std::size_t row = 0; row < blocks.size(); ++row)
+    of_token[to_size(sent_.token_of_row[row])].push_back({blocks[row].rank, blocks[row].place});
+  auto const turn = [&](Target const& target) { return (target.peer - self_ + world) % world; };
+  for (auto& token : of_token)
+    std::sort(token.begin(), token.end(), [&](Target const& a, Target const& b) { return turn(a) < turn(b); });
+  return of_token;
+}
+
+TokenTargets HostLists::targets() const {
+  TokenTargets targets;
+  targets.begin.push_back(0);
+  for (auto const& token : targets_of_tokens()) {
+    bool const is_kept = !token.empty() && token.front().peer == self_;
+    targets.own.push_back(is_kept ? terms_of(rows_before_ + token.front().place) : FusedTerms{0, 0});
+    for (auto target = token.begin() + (is_kept ? 1 : 0); target != token.end(); ++target) {
+      targets.to.push_back(target->peer);
+      targets.slot.push_back(slot_of(self_, target->place));
+    }
+    targets.begin.push_back(narrow(static_cast<std::int64_t>(targets.to.size())));
+  }
+  return targets;
+}
+
+RemoteLists HostLists::remote() const {
+  auto const received = places_in_blocks(exchange_.receive_rows);
+  RemoteLists lists;
+  for (std::int32_t const index : interleaved_remote(received, exchange_.receive_rows, self_)) {
+    BlockPlace const& row = received[to_size(index)];
+    lists.terms.push_back(terms_of(index));
+    lists.from.push_back(row.rank);
+    lists.slot.push_back(slot_of(row.rank, row.place));
+    lists.return_slot.push_back(slot_of(self_, row.place));
+  }
+  return lists;
+}
+
+JoinLists HostLists::join() const {
+  auto const path = internal::partial_path(plan_, TpJoin::tree_then_row);
+  auto const returned = places_in_blocks(path.returned);
+  JoinLists lists{Narrow(path.begin.begin(), path.begin.end()), {}};
+  if (lists.begin.empty()) lists.begin.push_back(0);
+  for (std::int64_t const partial : path.partials) {
+    BlockPlace const& row = returned[to_size(partial)];
+    lists.slot.push_back(row.rank == self_ ? -1 : slot_of(row.rank, row.place));
+  }
+  return lists;
+}
+
 }  // namespace
 
 FusedPlan::Lists::Lists(DevicePlan const& source, std::int64_t capacity)
     : num_tokens(source.plan().num_tokens),
       slot_columns(source.plan().slot_columns),
       expert_rows(source.plan().num_expert_rows()),
-      // The plan's expansion is made now, so that steps allocate nothing.
-      place_begin(source.lists().expansion().begin.as<std::int64_t const>()),
       digest(source.plan().setup.fingerprint().value) {
   DispatchPlan const& plan = source.plan();
-  auto const& first = std::get<RowGather>(plan.stages.front());
   auto const& exchange = *plan.find<RowExchange>();
-  auto const& expansion = std::get<RowGather>(plan.stages.back());
-  std::int32_t const self = plan.rank.value();
   Stream const stream;
   splits[0] = upload(exchange.send_rows, stream);
   splits[1] = upload(exchange.receive_rows, stream);
   sent_rows = splits[0].as<std::int64_t const>();
   received_rows = splits[1].as<std::int64_t const>();
-  auto const own_block = exchange.receive_rows.begin() + self;
-  auto const rows_before = std::accumulate(exchange.receive_rows.begin(), own_block, std::int64_t{0});
-  auto const targets = targets_of(first.token_of_row, exchange.send_rows, self, capacity, plan.num_tokens, rows_before);
+  HostLists const lists(plan, capacity);
+  auto const targets = lists.targets();
   sent_begin = upload(targets.begin, stream);
   sent_to = upload(targets.to, stream);
   sent_slot = upload(targets.slot, stream);
-  own_row = upload(targets.own_row, stream);
-
-  auto const received = places_in_blocks(exchange.receive_rows);
-  Narrow const remote = interleaved_remote(received, exchange.receive_rows, self);
-  num_remote = static_cast<std::int64_t>(remote.size());
-  Narrow from;
-  Narrow slots;
-  Narrow back;
-  for (std::int32_t const index : remote) {
-    BlockPlace const& row = received[to_size(index)];
-    from.push_back(row.rank);
-    slots.push_back(narrow(row.rank * capacity + row.place));
-    back.push_back(narrow(self * capacity + row.place));
-  }
-  remote_row = upload(remote, stream);
-  remote_from = upload(from, stream);
-  remote_slot = upload(slots, stream);
-  return_slot = upload(back, stream);
-  places = upload(Narrow(expansion.rows_of_token.begin(), expansion.rows_of_token.end()), stream);
-  Narrow columns;
-  for (std::int64_t const row : expansion.rows_of_token) columns.push_back(narrow(expansion.slot_of_row[to_size(row)]));
-  term_column = upload(columns, stream);
-  term_weights = DeviceBuffer(checked_mul(static_cast<std::int64_t>(columns.size()), std::int64_t{sizeof(float)}));
-
-  auto const path = internal::partial_path(plan, TpJoin::tree_then_row);
-  auto const returned = places_in_blocks(path.returned);
-  Narrow join;
-  for (std::int64_t const partial : path.partials) {
-    BlockPlace const& row = returned[to_size(partial)];
-    join.push_back(narrow(row.rank == self ? -1 - (rows_before + row.place) : row.rank * capacity + row.place));
-  }
-  Narrow begin(path.begin.begin(), path.begin.end());
-  if (begin.empty()) begin.push_back(0);
-  join_begin = upload(begin, stream);
-  join_slots = upload(join, stream);
+  own_terms = upload(targets.own, stream);
+  auto const remote_lists = lists.remote();
+  num_remote = static_cast<std::int64_t>(remote_lists.terms.size());
+  remote_terms = upload(remote_lists.terms, stream);
+  remote_from = upload(remote_lists.from, stream);
+  remote_slot = upload(remote_lists.slot, stream);
+  return_slot = upload(remote_lists.return_slot, stream);
+  auto const& rows_of_token = std::get<RowGather>(plan.stages.back()).rows_of_token;
+  places = upload(Narrow(rows_of_token.begin(), rows_of_token.end()), stream);
+  term_column = upload(lists.term_columns(), stream);
+  term_weights = device_list<float>(static_cast<std::int64_t>(rows_of_token.size()));
+  auto const join = lists.join();
+  join_begin = upload(join.begin, stream);
+  join_slots = upload(join.slot, stream);
 }
 
 FusedPlan::FusedPlan(std::unique_ptr<Lists> lists) : lists_(std::move(lists)) {}

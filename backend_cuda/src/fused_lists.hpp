@@ -29,11 +29,10 @@ struct FusedTables {
   DeviceBuffer sent_begin;
   DeviceBuffer sent_to;
   DeviceBuffer sent_slot;
-  DeviceBuffer own_row;
-  DeviceBuffer remote_row;
+  DeviceBuffer own_terms;
+  DeviceBuffer remote_terms;
   DeviceBuffer remote_from;
   DeviceBuffer remote_slot;
-  DeviceBuffer place_begin;
   DeviceBuffer places;
   DeviceBuffer no_columns;
   DeviceBuffer no_weights;
@@ -47,7 +46,7 @@ struct FusedPlan::Lists {
         std::int64_t chunk_bytes);
 
   [[nodiscard]] FusedRemoteRows remote() const {
-    return {remote_row.as<std::int32_t const>(), remote_from.as<std::int32_t const>(),
+    return {remote_terms.as<FusedTerms const>(), remote_from.as<std::int32_t const>(),
             remote_slot.as<std::int32_t const>(), num_remote, remote_count.as<std::int64_t const>()};
   }
   /// What turns the planner's lists into these.
@@ -62,18 +61,17 @@ struct FusedPlan::Lists {
   std::int64_t num_tokens = 0;
   std::int64_t slot_columns = 0;
   std::int64_t expert_rows = 0;                 ///< of the plan, or the budget of planned steps
-  std::int64_t const* place_begin = nullptr;    ///< [received + 1] device
   std::int64_t const* sent_rows = nullptr;      ///< [world] device
   std::int64_t const* received_rows = nullptr;  ///< [world] device
   std::uint64_t digest = 0;                     ///< of what ranks share of the plan
   DeviceBuffer splits[2];                       ///< of a plan made on the host
-  DeviceBuffer sent_begin;                      ///< i32, as the four below: see FusedDispatchParams
+  DeviceBuffer sent_begin;                      ///< as the five below: see FusedDispatchParams
   DeviceBuffer sent_to;
   DeviceBuffer sent_slot;
-  DeviceBuffer own_row;
+  DeviceBuffer own_terms;
   DeviceBuffer places;
   DeviceBuffer term_column;
-  DeviceBuffer remote_row;  ///< i32, as the three below: see FusedRemoteRows and FusedCombineParams
+  DeviceBuffer remote_terms;  ///< as the three below: see FusedRemoteRows and FusedCombineParams
   DeviceBuffer remote_from;
   DeviceBuffer remote_slot;
   DeviceBuffer return_slot;

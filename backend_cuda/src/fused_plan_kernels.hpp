@@ -15,16 +15,16 @@ namespace switchyard::cuda {
 struct FusedPlanParams {
   FusedWindows windows;
   DevicePlanLists lists;
-  std::int64_t tokens;                   ///< entries of own_row; those the plan has not are for nobody
+  std::int64_t tokens;                   ///< entries of own_terms; those the plan has not are for nobody
   unsigned long long const* plan_error;  ///< the planner's word; if it is set, so is the windows'
   std::int64_t max_expert_rows;
   std::int32_t* sent_begin;  ///< [tokens + 1]
   std::int32_t* sent_to;
   std::int32_t* sent_slot;
-  std::int32_t* own_row;      ///< [tokens]
+  FusedTerms* own_terms;      ///< [tokens]
   std::int32_t* places;       ///< [max_expert_rows]
   std::int32_t* term_column;  ///< [max_expert_rows]
-  std::int32_t* remote_row;
+  FusedTerms* remote_terms;
   std::int32_t* remote_from;
   std::int32_t* remote_slot;
   std::int32_t* return_slot;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lists of plans that are made in every step: their memory, and how announcements travel.
 #include <algorithm>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -28,8 +27,8 @@ struct ChunkLists {
   Narrow peer;        ///< to whom, and from whom
   Narrow slot_there;  ///< at the peer
   Narrow slot_here;   ///< of the peer's chunk
-  Narrow row;         ///< number among all that arrive
-  Narrow place;       ///< in the announcements of all ranks
+  std::vector<FusedTerms> terms;
+  Narrow place;  ///< in the announcements of all ranks
 };
 
 ChunkLists chunk_lists(FusedWindows const& windows, std::int32_t chunks) {
@@ -38,13 +37,14 @@ ChunkLists chunk_lists(FusedWindows const& windows, std::int32_t chunks) {
   for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
     for (std::int32_t turn = 1; turn < windows.world; ++turn) {
       std::int32_t const peer = (windows.rank + turn) % windows.world;
-      lists.row.push_back(static_cast<std::int32_t>(lists.row.size()));
+      auto const number = static_cast<std::int32_t>(lists.terms.size());
+      lists.terms.push_back({number, number + 1});
       lists.peer.push_back(peer);
       lists.slot_there.push_back(windows.rank * capacity + chunk);
       lists.slot_here.push_back(peer * capacity + chunk);
       lists.place.push_back(peer * chunks + chunk);
     }
-    lists.begin.push_back(static_cast<std::int32_t>(lists.row.size()));
+    lists.begin.push_back(static_cast<std::int32_t>(lists.terms.size()));
   }
   return lists;
 }
@@ -60,18 +60,15 @@ FusedTables::FusedTables(FusedWindows const& windows, DevicePlanner const& plann
   ChunkLists const lists = chunk_lists(windows, static_cast<std::int32_t>(chunks));
   std::vector<std::int64_t> rows(to_size(windows.world), chunks);
   rows[to_size(windows.rank)] = 0;
-  std::vector<std::int64_t> places_from(lists.place.size() + 1);
-  std::iota(places_from.begin(), places_from.end(), std::int64_t{0});
   Stream const stream;
   rows_to = upload(rows, stream);
   sent_begin = upload(lists.begin, stream);
   sent_to = upload(lists.peer, stream);
   sent_slot = upload(lists.slot_there, stream);
-  own_row = upload(Narrow(to_size(chunks), -1), stream);
-  remote_row = upload(lists.row, stream);
+  own_terms = upload(std::vector<FusedTerms>(to_size(chunks)), stream);
+  remote_terms = upload(lists.terms, stream);
   remote_from = upload(lists.peer, stream);
   remote_slot = upload(lists.slot_here, stream);
-  place_begin = upload(places_from, stream);
   places = upload(lists.place, stream);
   no_columns = upload(Narrow(lists.place.size(), 0), stream);
   no_weights = DeviceBuffer(checked_mul(checked_mul(chunks, windows.world), std::int64_t{sizeof(float)}));
@@ -89,10 +86,9 @@ FusedDispatchParams FusedTables::params(FusedCall call, DevicePlanner const& pla
   params.sent_begin = sent_begin.as<std::int32_t const>();
   params.sent_to = sent_to.as<std::int32_t const>();
   params.sent_slot = sent_slot.as<std::int32_t const>();
-  params.own_row = own_row.as<std::int32_t const>();
-  params.remote = {remote_row.as<std::int32_t const>(), remote_from.as<std::int32_t const>(),
+  params.own_terms = own_terms.as<FusedTerms const>();
+  params.remote = {remote_terms.as<FusedTerms const>(), remote_from.as<std::int32_t const>(),
                    remote_slot.as<std::int32_t const>(), chunks * (call.windows.world - 1)};
-  params.place_begin = place_begin.as<std::int64_t const>();
   params.places = places.as<std::int32_t const>();
   params.term_column = no_columns.as<std::int32_t const>();
   params.num_places = chunks * call.windows.world;
@@ -106,7 +102,6 @@ FusedPlan::Lists::Lists(DevicePlannerConfig const& config, FusedWindows const& w
     : planner(std::in_place, with_multiple(config, chunk_bytes), RankId{windows.rank}, placement, layer),
       slot_columns(config.columns),
       expert_rows(planner->max_expert_rows()),
-      place_begin(planner->lists().expansion.row_begin),
       sent_rows(planner->lists().rank_send),
       received_rows(planner->lists().rank_receive),
       digest(planner->configuration()) {
@@ -119,10 +114,10 @@ FusedPlan::Lists::Lists(DevicePlannerConfig const& config, FusedWindows const& w
   num_remote = checked_mul(config.max_tokens, windows.world - 1);
   sent_begin = device_list<std::int32_t>(config.max_tokens + 1);
   join_begin = device_list<std::int32_t>(config.max_tokens + 1);
-  own_row = device_list<std::int32_t>(config.max_tokens);
+  own_terms = device_list<FusedTerms>(config.max_tokens);
   for (DeviceBuffer* list : {&sent_to, &sent_slot, &join_slots}) *list = device_list<std::int32_t>(sent);
-  for (DeviceBuffer* list : {&remote_row, &remote_from, &remote_slot, &return_slot})
-    *list = device_list<std::int32_t>(num_remote);
+  remote_terms = device_list<FusedTerms>(num_remote);
+  for (DeviceBuffer* list : {&remote_from, &remote_slot, &return_slot}) *list = device_list<std::int32_t>(num_remote);
   for (DeviceBuffer* list : {&places, &term_column, &term_weights}) *list = device_list<std::int32_t>(expert_rows);
   remote_count = upload(std::vector<std::int64_t>{0}, Stream());
 }
@@ -137,10 +132,10 @@ FusedPlanParams FusedPlan::Lists::plan_params(FusedWindows const& windows) const
   params.sent_begin = sent_begin.as<std::int32_t>();
   params.sent_to = sent_to.as<std::int32_t>();
   params.sent_slot = sent_slot.as<std::int32_t>();
-  params.own_row = own_row.as<std::int32_t>();
+  params.own_terms = own_terms.as<FusedTerms>();
   params.places = places.as<std::int32_t>();
   params.term_column = term_column.as<std::int32_t>();
-  params.remote_row = remote_row.as<std::int32_t>();
+  params.remote_terms = remote_terms.as<FusedTerms>();
   params.remote_from = remote_from.as<std::int32_t>();
   params.remote_slot = remote_slot.as<std::int32_t>();
   params.return_slot = return_slot.as<std::int32_t>();

@@ -23,10 +23,12 @@
 #undef __host__
 #undef __global__
 #undef __forceinline__
+#undef __noinline__
 #define __device__
 #define __host__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__
 
 struct EmulatedIndex {
   unsigned x = 0;

@@ -99,9 +99,8 @@ struct EmulatedRank {
     params.sent_begin = sent_begin.data();
     params.sent_to = sent_to.data();
     params.sent_slot = sent_slot.data();
-    params.own_row = own_row.data();
+    params.own_terms = own_terms.data();
     params.remote = remote();
-    params.place_begin = expansion.begin.data();
     params.places = places.data();
     params.term_column = term_column.data();
     params.num_places = shape.choices() * shape.ranks;
@@ -115,9 +114,9 @@ struct EmulatedRank {
     params.dtype = DType::f32;
     params.rows = expert_rows.data();
     params.columns = shape.hidden();
-    params.place_begin = expansion.begin.data();
     params.places = places.data();
     params.term_weights = term_weights.data();
+    params.own_terms = own_terms.data();
     params.remote = remote();
     params.return_slot = return_slot.data();
     params.join_begin = join_begin.data();
@@ -153,8 +152,9 @@ struct EmulatedRank {
   Lists rows, sent, expansion;
   Integers rows_per_slot, tokens_per_local, chunk_sizes, arrived, lane_send, lane_receive, tp_receive, rank_send,
       rank_receive, tokens_of_rank, choices_to;
-  Narrow sent_begin, join_begin, own_row, sent_to, sent_slot, join_slots, remote_row, remote_from, remote_slot,
-      return_slot, places, term_column;
+  Narrow sent_begin, join_begin, sent_to, sent_slot, join_slots, remote_from, remote_slot, return_slot, places,
+      term_column;
+  std::vector<cuda::FusedTerms> own_terms, remote_terms;
   std::int64_t tp_own = 0;
   std::int64_t num_remote = 0;
   std::int64_t numbers[cuda::kPlanNumberCount] = {};
@@ -183,9 +183,11 @@ struct EmulatedRank {
     rows = lists(shape.choices(), shape.max_tokens);
     sent = lists(carried, shape.max_tokens);
     expansion = lists(arriving, carried);
-    for (Narrow* list : {&sent_begin, &join_begin, &own_row}) list->assign(to_size(shape.max_tokens + 1), kPoison);
-    for (Narrow* list : {&sent_to, &sent_slot, &join_slots, &remote_row, &remote_from, &remote_slot, &return_slot})
+    for (Narrow* list : {&sent_begin, &join_begin}) list->assign(to_size(shape.max_tokens + 1), kPoison);
+    for (Narrow* list : {&sent_to, &sent_slot, &join_slots, &remote_from, &remote_slot, &return_slot})
       list->assign(to_size(carried), kPoison);
+    own_terms.assign(to_size(shape.max_tokens), {kPoison, kPoison});
+    remote_terms.assign(to_size(carried), {kPoison, kPoison});
     for (Narrow* list : {&places, &term_column}) list->assign(to_size(arriving), kPoison);
     for (Integers* list :
          {&arrived, &lane_send, &lane_receive, &tp_receive, &rank_send, &rank_receive, &tokens_of_rank, &choices_to})
@@ -216,7 +218,7 @@ struct EmulatedRank {
     return {windows, digest, sends.data(), expects.data(), ~std::uint64_t{0}};
   }
   [[nodiscard]] cuda::FusedRemoteRows remote() const {
-    return {remote_row.data(), remote_from.data(), remote_slot.data(), shape.max_tokens * (shape.ranks - 1),
+    return {remote_terms.data(), remote_from.data(), remote_slot.data(), shape.max_tokens * (shape.ranks - 1),
             &num_remote};
   }
   static void attach(cuda::PlanSort& sort, Lists& to) {
@@ -275,10 +277,10 @@ struct EmulatedRank {
     lists.sent_begin = sent_begin.data();
     lists.sent_to = sent_to.data();
     lists.sent_slot = sent_slot.data();
-    lists.own_row = own_row.data();
+    lists.own_terms = own_terms.data();
     lists.places = places.data();
     lists.term_column = term_column.data();
-    lists.remote_row = remote_row.data();
+    lists.remote_terms = remote_terms.data();
     lists.remote_from = remote_from.data();
     lists.remote_slot = remote_slot.data();
     lists.return_slot = return_slot.data();
