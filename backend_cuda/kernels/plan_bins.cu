@@ -178,7 +178,7 @@ void launch_plan_bins(PlanBinsParams const& params, StreamView stream) {
   plan_bins_kernel<<<1, kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("plan_bins_kernel");
   std::int64_t const rows = params.max_bin_rows > params.max_sorted_rows ? params.max_bin_rows : params.max_sorted_rows;
-  place_bins_kernel<<<grid_blocks(rows > 0 ? rows : 1), kBlockThreads, 0, stream.handle()>>>(params);
+  place_bins_kernel<<<grid_blocks(rows), kBlockThreads, 0, stream.handle()>>>(params);
   check_launch("place_bins_kernel");
   if (params.own.row_begin == nullptr || params.binned.input_begin == nullptr) return;
   bin_tokens_kernel<<<1, kBlockThreads, 0, stream.handle()>>>(params);

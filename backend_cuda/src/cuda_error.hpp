@@ -19,7 +19,7 @@ namespace switchyard::cuda {
 /// Turns a refused kernel launch into Error{cuda}. Call right after the launch.
 void check_launch(char const* kernel, char const* file = __builtin_FILE(), int line = __builtin_LINE());
 
-/// Threads per block and the grid of a grid-stride kernel over `count` work items; count > 0.
+/// Threads per block and the grid of a grid-stride kernel over `count` work items, of one block at least; count >= 0.
 inline constexpr unsigned kBlockThreads = 256;
 [[nodiscard]] inline unsigned grid_blocks(std::int64_t count) noexcept {
   constexpr std::int64_t kMaxBlocks = 65535;

@@ -259,7 +259,7 @@ void DevicePlanner::State::add_sorts() {
   SWITCHYARD_REQUIRE(sorts.warps > 0, unsupported, "{} slots are more than a block of the device planner counts",
                      skeleton.setup.num_slots);
   prepare_plan_kernels();
-  prepare_plan_block();
+  if (plans_in_one_block()) prepare_plan_block();
 }
 
 void DevicePlanner::State::add_lists() {
