@@ -2,8 +2,9 @@
 #include <utility>
 
 #include "loss_rows.hpp"
-#include "switchyard/hd/lane_sum.hpp"
+#include "switchyard/hd/router_loss.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/internal/router_setup.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 #include "token_totals.hpp"
@@ -13,27 +14,20 @@ namespace {
 
 using routing::TokenRange;
 
-float balance_factor(BalanceLoss const& loss, std::int64_t num_experts) {
-  SWITCHYARD_REQUIRE(loss.top_k >= 1, invalid_argument, "balance loss with top_k {}: it must be at least 1",
-                     loss.top_k);
-  return routing::loss_factor(hd::mul_rn(loss.coefficient, static_cast<double>(num_experts)),
-                              {loss.top_k, loss.counted_tokens, loss.averaged_tokens});
-}
-
 float balance_loss_of(BalanceLoss const& loss, std::span<float const> scores, std::span<std::int64_t const> counts,
                       TokenRange tokens, TokenMask mask) {
   auto const experts = static_cast<std::int64_t>(counts.size());
   std::vector<float> const floats = routing::counts_as_floats(counts);
   std::vector<float> const sums = routing::column_sums(scores, experts, tokens, mask);
   float const dot = hd::lane32_sum(experts, hd::Products{sums.data(), floats.data()});
-  return hd::canonical(hd::mul_rn(balance_factor(loss, experts), dot));
+  return hd::loss_value(internal::balance_factor(loss, experts), dot);
 }
 
 /// The gradient at any token's scores: it does not depend on them.
 std::vector<float> score_gradient(BalanceLoss const& loss, std::span<std::int64_t const> counts, float loss_scale) {
-  float const factor = balance_factor(loss, static_cast<std::int64_t>(counts.size()));
+  float const factor = internal::balance_factor(loss, static_cast<std::int64_t>(counts.size()));
   std::vector<float> gradient = routing::counts_as_floats(counts);
-  for (float& value : gradient) value = hd::mul_rn(hd::mul_rn(factor, value), loss_scale);
+  for (float& value : gradient) value = hd::scaled_term(factor, value, loss_scale);
   return gradient;
 }
 
@@ -41,12 +35,11 @@ void backward_tokens(ScoreFunction function, routing::LogitRows& rows, std::span
                      TokenRange tokens, TokenMask mask, std::vector<float>& d_logits) {
   std::size_t const experts = to_size(rows.num_experts());
   std::vector<float> scores(experts);
-  std::vector<float> work(experts);
   for (std::int64_t n = 0; n < tokens.count; ++n) {
     std::int64_t const token = tokens.first + n * tokens.step;
     if (routing::is_masked(mask, token)) continue;
-    routing::loss_score_row_backward(function, rows.row(token), d_scores, scores, work,
-                                     std::span(d_logits).subspan(to_size(token) * experts, experts));
+    hd::loss_score_gradient(hd::Alone{}, function, rows.row(token), d_scores.data(), rows.num_experts(), scores.data(),
+                            &d_logits[to_size(token) * experts]);
   }
 }
 

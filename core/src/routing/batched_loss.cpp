@@ -3,6 +3,7 @@
 #include "switchyard/hd/convert.hpp"
 #include "switchyard/hd/lane_sum.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/internal/router_setup.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 #include "token_totals.hpp"
@@ -39,8 +40,8 @@ std::vector<float> rounded_counts(std::span<std::int64_t const> counts, CountRou
 }
 
 float batched_factor(BatchShape shape, int num_layers_total, int top_k, double weight) {
-  return routing::loss_factor(hd::mul_rn(static_cast<double>(shape.num_experts), weight),
-                              {num_layers_total, shape.num_tokens, top_k});
+  return internal::loss_factor(hd::mul_rn(static_cast<double>(shape.num_experts), weight),
+                               {num_layers_total, shape.num_tokens, top_k});
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "switchyard/hd/arithmetic.hpp"
+#include "switchyard/hd/router_loss.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -20,13 +20,6 @@ std::int64_t checked_sum(std::span<std::int64_t const> counts) {
   return sum;
 }
 
-/// The sign of sum / experts - count, in integers: the quotient decides, its remainder breaks a tie.
-int sign_of_shortfall(std::int64_t sum, std::int64_t num_experts, std::int64_t count) {
-  std::int64_t const quotient = sum / num_experts;
-  if (count != quotient) return count < quotient ? 1 : -1;
-  return sum % num_experts != 0 ? 1 : 0;
-}
-
 }  // namespace
 
 void update_selection_bias(std::span<float> bias, std::span<std::int64_t const> counts, float rate) {
@@ -39,8 +32,8 @@ void update_selection_bias(std::span<float> bias, std::span<std::int64_t const> 
                        e, bias[e]);
   std::int64_t const sum = checked_sum(counts);
   for (std::size_t e = 0; e < bias.size(); ++e) {
-    int const sign = sign_of_shortfall(sum, static_cast<std::int64_t>(counts.size()), counts[e]);
-    if (sign != 0) bias[e] = sign > 0 ? hd::add_rn(bias[e], rate) : hd::sub_rn(bias[e], rate);
+    int const sign = hd::sign_of_shortfall(sum, static_cast<std::int64_t>(counts.size()), counts[e]);
+    bias[e] = hd::updated_bias(bias[e], sign, rate);
   }
 }
 

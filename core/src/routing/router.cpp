@@ -58,7 +58,7 @@ void require_bias(RouterConfig const& config, std::span<float const> bias, int n
                      "selection bias has {} entries for {} experts: it needs one per expert", bias.size(), num_experts);
   internal::require_takes_bias(config);
   for (std::size_t e = 0; e < bias.size(); ++e)
-    if (!hd::is_finite_bias(bias[e])) internal::throw_bias_fault(static_cast<std::int64_t>(e), bias[e]);
+    if (!hd::is_finite_f32(bias[e])) internal::throw_bias_fault(static_cast<std::int64_t>(e), bias[e]);
 }
 
 void require_selection(std::span<float const> selection, std::int64_t num_tokens, int num_experts) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "switchyard/hd/router_loss.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -111,6 +112,32 @@ void throw_logit_fault(hd::LogitRules const& rules, hd::LogitFault fault, std::i
               fmt::format("logit of token {}, expert {} is NaN: look for it in the router's input or weights, or route "
                           "with NanPolicy::lowest to treat it as -inf",
                           token, expert));
+}
+
+void throw_log_sum_fault(std::int64_t token, float value) {
+  throw_error(
+      ErrorCode::invalid_argument,
+      fmt::format("log sum exp of token {} is {}: a z loss needs at least one finite logit per token", token, value));
+}
+
+float loss_factor(double numerator, std::initializer_list<std::int64_t> divisors) {
+  SWITCHYARD_REQUIRE(std::isfinite(numerator), invalid_argument, "loss coefficient {} must be finite", numerator);
+  double factor = numerator;
+  for (std::int64_t const divisor : divisors) {
+    SWITCHYARD_REQUIRE(
+        divisor >= 0, invalid_argument,
+        "a loss is divided by {}: top_k and numbers of tokens, layers and sequences must not be negative", divisor);
+    if (divisor == 0) return 0.0F;
+    factor = hd::divide_factor(factor, divisor);
+  }
+  return static_cast<float>(factor);
+}
+
+float balance_factor(BalanceLoss const& loss, std::int64_t num_experts) {
+  SWITCHYARD_REQUIRE(loss.top_k >= 1, invalid_argument, "balance loss with top_k {}: it must be at least 1",
+                     loss.top_k);
+  return loss_factor(hd::mul_rn(loss.coefficient, static_cast<double>(num_experts)),
+                     {loss.top_k, loss.counted_tokens, loss.averaged_tokens});
 }
 
 }  // namespace internal

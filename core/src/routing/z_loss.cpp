@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "loss_rows.hpp"
-#include "switchyard/hd/softmax.hpp"
-#include "switchyard/internal/require.hpp"
+#include "switchyard/hd/router_loss.hpp"
+#include "switchyard/internal/router_setup.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 
@@ -16,9 +16,7 @@ std::vector<float> log_sums(routing::LogitRows& rows, TokenMask mask) {
   for (std::int64_t token = 0; token < rows.num_tokens(); ++token) {
     if (routing::is_masked(mask, token)) continue;
     float const value = hd::log_sum_exp(rows.row(token), rows.num_experts());
-    SWITCHYARD_REQUIRE(std::isfinite(value), invalid_argument,
-                       "log sum exp of token {} is {}: a z loss needs at least one finite logit per token", token,
-                       value);
+    if (!std::isfinite(value)) internal::throw_log_sum_fault(token, value);
     sums[to_size(token)] = value;
   }
   return sums;
@@ -38,22 +36,21 @@ float z_loss(double coefficient, ConstTensorView logits, TokenMask mask) {
   routing::require_mask(mask, rows.num_tokens());
   std::vector<float> const sums = log_sums(rows, mask);
   float const squares = hd::lane32_sum(rows.num_tokens(), hd::Products{sums.data(), sums.data()});
-  return hd::canonical(hd::mul_rn(routing::loss_factor(coefficient, {unmasked(mask, rows.num_tokens())}), squares));
+  return hd::loss_value(internal::loss_factor(coefficient, {unmasked(mask, rows.num_tokens())}), squares);
 }
 
 std::vector<float> z_loss_backward(double coefficient, ConstTensorView logits, float loss_scale, TokenMask mask) {
   routing::LogitRows rows(logits, hd::LogitRules{});
   routing::require_mask(mask, rows.num_tokens());
   std::vector<float> const sums = log_sums(rows, mask);
-  float const factor = routing::loss_factor(hd::mul_rn(2.0, coefficient), {unmasked(mask, rows.num_tokens())});
+  float const factor = internal::loss_factor(hd::mul_rn(2.0, coefficient), {unmasked(mask, rows.num_tokens())});
   std::size_t const experts = to_size(rows.num_experts());
   std::vector<float> d_logits(to_size(checked_mul(rows.num_tokens(), rows.num_experts())));
   for (std::int64_t token = 0; token < rows.num_tokens(); ++token) {
     if (routing::is_masked(mask, token)) continue;
     float* const out = &d_logits[to_size(token) * experts];
-    float const gradient = hd::mul_rn(hd::mul_rn(factor, sums[to_size(token)]), loss_scale);
-    hd::softmax(rows.row(token), rows.num_experts(), out);
-    for (std::size_t e = 0; e < experts; ++e) out[e] = hd::mul_rn(gradient, out[e]);
+    float const gradient = hd::scaled_term(factor, sums[to_size(token)], loss_scale);
+    hd::z_loss_gradient(hd::Alone{}, rows.row(token), rows.num_experts(), gradient, out);
   }
   return d_logits;
 }

@@ -44,8 +44,8 @@ SWITCHYARD_HD inline float usable_logit(float value) noexcept {
   return value != value ? bits_to<float>(0xff800000u) : value;
 }
 
-/// A selection bias must be a number.
-SWITCHYARD_HD inline bool is_finite_bias(float value) noexcept {
+/// Neither infinite nor a NaN, as selection biases and log-sum-exps must be.
+SWITCHYARD_HD inline bool is_finite_f32(float value) noexcept {
   return (bits_to<std::uint32_t>(value) & 0x7fffffffu) < 0x7f800000u;
 }
 

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "switchyard/hd/router_step.hpp"
+#include "switchyard/routing/losses.hpp"
 #include "switchyard/routing/router.hpp"
 
 namespace switchyard::internal {
@@ -17,6 +19,12 @@ namespace switchyard::internal {
 /// @throws Error{invalid_argument} where a bias would be added to raw logits
 void require_takes_bias(RouterConfig const& config);
 
+/// @return numerator / divisors, left to right in fp64, rounded to
+/// fp32 once; 0 when a divisor is 0, because then there is nothing to sum.
+[[nodiscard]] float loss_factor(double numerator, std::initializer_list<std::int64_t> divisors);
+/// That of a balance loss. @throws Error{invalid_argument} also for top_k < 1
+[[nodiscard]] float balance_factor(BalanceLoss const& loss, std::int64_t num_experts);
+
 // Each throws Error{invalid_argument} saying what is wrong and where.
 [[noreturn]] void throw_bias_fault(std::int64_t expert, float value);
 [[noreturn]] void throw_selection_fault(std::int64_t token, std::int64_t expert);
@@ -25,5 +33,8 @@ void require_takes_bias(RouterConfig const& config);
 /// @param fault not none
 [[noreturn]] void throw_logit_fault(hd::LogitRules const& rules, hd::LogitFault fault, std::int64_t token,
                                     std::int64_t expert);
+
+/// @param value the log-sum-exp, not finite
+[[noreturn]] void throw_log_sum_fault(std::int64_t token, float value);
 
 }  // namespace switchyard::internal
