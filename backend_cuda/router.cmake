@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # The router front end on the GPU.
-target_sources(switchyard_backend_cuda PRIVATE src/router.cpp kernels/router.cu)
+target_sources(switchyard_backend_cuda PRIVATE 
+  src/router.cpp src/router_fault.cpp src/router_logits.cpp src/router_losses.cpp
+  kernels/router.cu kernels/router_losses.cu kernels/router_sums.cu)

@@ -8,17 +8,11 @@ namespace switchyard::cuda {
 
 namespace {
 
-/// The warp's part of the block's shared memory.
-__device__ float* warp_memory(hd::RouterStep const& step) {
-  extern __shared__ float memory[];
-  return memory + (threadIdx.x / kWarpThreads) * router_warp_words(step);
-}
-
 /// @return whether the bias can be added, checked by every warp for itself
 __device__ bool check_bias(RouteParams const& params) {
   if (params.bias == nullptr) return true;
   std::uint32_t const expert = smallest_code(params.step.num_experts, [&](std::int32_t e) {
-    return hd::is_finite_bias(params.bias[e]) ? kNoCode : static_cast<std::uint32_t>(e);
+    return hd::is_finite_f32(params.bias[e]) ? kNoCode : static_cast<std::uint32_t>(e);
   });
   if (expert == kNoCode) return true;
   raise_router_fault(params.logits.fault, RouterFault::bias,
@@ -41,7 +35,7 @@ template <typename T>
 __global__ void route_kernel(RouteParams params) {
   hd::RouterStep const step = params.step;
   std::int32_t const entries = hd::lane_scratch_entries(step);
-  float* const scores = warp_memory(step);
+  float* const scores = warp_memory(router_warp_words(step));
   float* const keys = scores + step.num_experts;
   float* const weights = keys + step.num_experts;
   auto* const ids = reinterpret_cast<std::int32_t*>(weights + step.top_k);
@@ -79,7 +73,7 @@ __device__ bool read_ids(RouteGradientParams const& params, std::int64_t token, 
 template <typename T>
 __global__ void route_gradient_kernel(RouteGradientParams params) {
   hd::RouterStep const step = params.step;
-  float* const logits = warp_memory(step);
+  float* const logits = warp_memory(router_warp_words(step));
   float* const d_logits = logits + step.num_experts;
   float* const gradient = d_logits + step.num_experts;
   float* const scores = gradient + step.top_k;
@@ -95,33 +89,28 @@ __global__ void route_gradient_kernel(RouteGradientParams params) {
   }
 }
 
-void allow_shared_memory(void const* kernel, int bytes) {
-  SWITCHYARD_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-}
-
 }  // namespace
 
 std::int64_t prepare_router_kernels() {
-  int device = 0;
-  int bytes = 0;
-  SWITCHYARD_CUDA_TRY(cudaGetDevice(&device));
-  SWITCHYARD_CUDA_TRY(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  int const bytes = shared_bytes_of_device();
   for (DType const dtype : {DType::f32, DType::bf16, DType::f16})
     by_row_dtype(dtype, [&](auto row) {
-      allow_shared_memory(reinterpret_cast<void const*>(&route_kernel<decltype(row)>), bytes);
-      allow_shared_memory(reinterpret_cast<void const*>(&route_gradient_kernel<decltype(row)>), bytes);
+      allow_shared_memory(&route_kernel<decltype(row)>, bytes);
+      allow_shared_memory(&route_gradient_kernel<decltype(row)>, bytes);
     });
   return bytes;
 }
 
 void launch_route(RouteParams const& params, StreamView stream) {
-  by_row_dtype(params.logits.dtype,
-               [&](auto row) { launch_rows("route_kernel", &route_kernel<decltype(row)>, params, stream); });
+  by_row_dtype(params.logits.dtype, [&](auto row) {
+    launch_rows("route_kernel", &route_kernel<decltype(row)>, params, router_warp_bytes(params.step), stream);
+  });
 }
 
 void launch_route_gradient(RouteGradientParams const& params, StreamView stream) {
   by_row_dtype(params.logits.dtype, [&](auto row) {
-    launch_rows("route_gradient_kernel", &route_gradient_kernel<decltype(row)>, params, stream);
+    launch_rows("route_gradient_kernel", &route_gradient_kernel<decltype(row)>, params, router_warp_bytes(params.step),
+                stream);
   });
 }
 

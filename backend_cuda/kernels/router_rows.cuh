@@ -62,17 +62,38 @@ inline unsigned router_warps(std::int64_t warp_bytes) {
   return warps;
 }
 
-/// Launches a kernel of a warp per token; `Kernel` is called with its parameters.
+/// Launches a kernel of a warp per token, whose warps have `warp_bytes` of shared memory each.
 template <typename Params>
-void launch_rows(char const* name, void (*kernel)(Params), Params const& params, StreamView stream) {
+void launch_rows(char const* name, void (*kernel)(Params), Params const& params, std::int64_t warp_bytes,
+                 StreamView stream) {
   if (params.logits.tokens <= 0) return;
   constexpr std::int64_t kMaxBlocks = 1 << 20;
-  std::int64_t const bytes = router_warp_bytes(params.step);
-  unsigned const warps = router_warps(bytes);
+  unsigned const warps = router_warps(warp_bytes);
   std::int64_t const blocks = (params.logits.tokens + warps - 1) / warps;
   kernel<<<static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), warps * kWarpThreads,
-           static_cast<std::size_t>(warps * bytes), stream.handle()>>>(params);
+           static_cast<std::size_t>(warps * warp_bytes), stream.handle()>>>(params);
   check_launch(name);
+}
+
+/// The warp's part of the block's shared memory.
+__device__ inline float* warp_memory(std::int64_t warp_words) {
+  extern __shared__ float router_memory[];
+  return router_memory + (threadIdx.x / kWarpThreads) * warp_words;
+}
+
+/// Bytes that a block may have on the current device.
+inline int shared_bytes_of_device() {
+  int device = 0;
+  int bytes = 0;
+  SWITCHYARD_CUDA_TRY(cudaGetDevice(&device));
+  SWITCHYARD_CUDA_TRY(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+/// Loads a kernel and lets it have as much.
+template <typename Params>
+void allow_shared_memory(void (*kernel)(Params), int bytes) {
+  SWITCHYARD_CUDA_TRY(
+      cudaFuncSetAttribute(reinterpret_cast<void const*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
 }
 
 }  // namespace switchyard::cuda

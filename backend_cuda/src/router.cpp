@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "switchyard/cuda/router.hpp"
 
-#include <cstring>
-
-#include "cuda_error.hpp"
 #include "router_kernels.hpp"
-#include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/cuda/pinned_buffer.hpp"
+#include "router_logits.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/router_setup.hpp"
 
@@ -14,58 +10,17 @@ namespace switchyard::cuda {
 
 struct Router::State {
   State(RouterConfig const& given, int num_experts)
-      : config(given),
-        step(internal::router_step(given, num_experts)),
-        rules(internal::logit_rules(given)),
-        fault(sizeof(std::uint64_t)),
-        fault_host(sizeof(std::uint64_t)) {}
+      : config(given), step(internal::router_step(given, num_experts)), rules(internal::logit_rules(given)) {}
 
-  [[nodiscard]] RouterLogits open(ConstTensorView const& logits) const;
-  [[noreturn]] void raise(std::uint64_t word) const;
+  [[nodiscard]] RouterLogits open(ConstTensorView const& logits) const {
+    return open_logits(logits, step.num_experts, rules, fault);
+  }
 
   RouterConfig config;
   hd::RouterStep step;
   hd::LogitRules rules;
-  DeviceBuffer fault;
-  PinnedBuffer fault_host;
+  RouterFaultWord fault;
 };
-
-namespace {
-
-constexpr std::uint8_t kNoFaultByte = 0xff;
-
-bool is_row_dtype(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
-}
-
-}  // namespace
-
-RouterLogits Router::State::open(ConstTensorView const& logits) const {
-  SWITCHYARD_REQUIRE(logits.shape().rank() == 2 && is_row_dtype(logits.dtype()), shape_mismatch,
-                     "logits of rank {} and dtype {}: the router reads a [tokens, experts] matrix of f32, bf16 or f16",
-                     logits.shape().rank(), to_string(logits.dtype()));
-  SWITCHYARD_REQUIRE(logits.space() == MemorySpace::device && logits.shape().contiguous(), shape_mismatch,
-                     "logits [{}, {}] lie on the host or are strided: copy them to contiguous device memory",
-                     logits.extent(0), logits.extent(1));
-  SWITCHYARD_REQUIRE(logits.extent(1) == step.num_experts, shape_mismatch, "logits [{}, {}] for a router of {} experts",
-                     logits.extent(0), logits.extent(1), step.num_experts);
-  return {logits.data(), logits.dtype(), logits.extent(0), rules, fault.as<unsigned long long>()};
-}
-
-void Router::State::raise(std::uint64_t word) const {
-  auto const kind = static_cast<RouterFault>(word >> kRouterFaultShift);
-  auto const detail = static_cast<std::int64_t>(word & ((std::uint64_t{1} << kRouterFaultShift) - 1));
-  if (kind == RouterFault::bias)
-    internal::throw_bias_fault(detail >> 32, hd::bits_to<float>(static_cast<std::uint32_t>(detail)));
-  if (kind == RouterFault::selection)
-    internal::throw_selection_fault(detail / step.num_experts, detail % step.num_experts);
-  if (kind == RouterFault::dropped) internal::throw_dropped_choice(detail, step.top_k);
-  SWITCHYARD_REQUIRE(kind == RouterFault::logit, invalid_argument,
-                     "token {}, slot {} names no expert of {}: the gradient needs the ids that route() wrote",
-                     detail / step.top_k, detail % step.top_k, step.num_experts);
-  internal::throw_logit_fault(rules, detail % 2 != 0 ? hd::LogitFault::infinity : hd::LogitFault::nan,
-                              detail / 2 / step.num_experts, detail / 2 % step.num_experts);
-}
 
 Router::Router(RouterConfig const& config, int num_experts) : state_(std::make_unique<State>(config, num_experts)) {
   std::int64_t const bytes = router_warp_bytes(state_->step);
@@ -74,9 +29,6 @@ Router::Router(RouterConfig const& config, int num_experts) : state_(std::make_u
                      "a router of {} experts with top_k {} needs {} bytes of shared memory for a token's row, this "
                      "device has {}: route on the CPU",
                      num_experts, config.top_k, bytes, room);
-  Stream const stream;
-  forget_error(stream);
-  stream.view().synchronize();
 }
 Router::~Router() = default;
 Router::Router(Router&&) noexcept = default;
@@ -101,20 +53,15 @@ void Router::backward(ConstTensorView const& logits, std::int32_t const* ids, fl
 }
 
 void Router::check(StreamView stream) const {
-  SWITCHYARD_CUDA_TRY(cudaMemcpyAsync(state_->fault_host.data(), state_->fault.data(), sizeof(std::uint64_t),
-                                      cudaMemcpyDeviceToHost, stream.handle()));
-  stream.synchronize();
-  std::uint64_t word = 0;
-  std::memcpy(&word, state_->fault_host.data(), sizeof word);
-  if (word != kNoRouterFault) state_->raise(word);
+  state_->fault.check({state_->rules, state_->step.num_experts, state_->step.top_k}, stream);
 }
 
 unsigned long long const* Router::error() const noexcept {
-  return state_->fault.as<unsigned long long const>();
+  return state_->fault.get();
 }
 
 void Router::forget_error(StreamView stream) {
-  fill_bytes(state_->fault, kNoFaultByte, stream);
+  state_->fault.forget(stream);
 }
 
 RouterConfig const& Router::config() const noexcept {

@@ -4,24 +4,14 @@
 
 #include <cstdint>
 
+#include "router_fault.hpp"
 #include "switchyard/cuda/stream.hpp"
 #include "switchyard/hd/router_lanes.hpp"
 #include "switchyard/types/dtype.hpp"
 
 namespace switchyard::cuda {
 
-/// What the sticky word says, most urgent first, in its top three bits: core looks for faults in this order.
-enum class RouterFault : std::uint32_t {
-  bias,       ///< expert << 32 | its bits
-  selection,  ///< token * experts + expert
-  dropped,    ///< token * top_k + slot, whose id is -1
-  bad_id,     ///< token * top_k + slot, whose id is no expert
-  logit,      ///< (token * experts + expert) * 2, plus 1 for +inf
-};
-inline constexpr int kRouterFaultShift = 61;
-inline constexpr std::uint64_t kNoRouterFault = ~std::uint64_t{0};
-
-/// What both directions read.
+/// What kernels read logits by.
 struct RouterLogits {
   void const* data;  ///< [tokens, experts]
   DType dtype;       ///< f32, bf16 or f16
