@@ -17,18 +17,27 @@ __global__ void window_pointers_kernel(ncclWindow_t window, int world, std::byte
 
 }  // namespace
 
+/// Room for the structures of another patch of NCCL 2.28, which say neither their version nor their length.
+constexpr std::size_t kRoomBytes = 4096;
+
 struct LoadStoreTeam::Answer {
   ncclDevComm device;
+  std::byte room[kRoomBytes];
 };
 
 LoadStoreTeam::LoadStoreTeam(ncclComm* comm) : comm_(comm), answer_(new Answer()) {
   // No barriers: rows carry tags with the number of their operation, which no barrier has to clear.
 #ifdef NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER
   ncclDevCommRequirements const requirements = NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER;  // NCCL 2.29 asks for it
-#else
-  ncclDevCommRequirements const requirements{};
-#endif
   issued_ = ncclDevCommCreate(comm, &requirements, &answer_->device);
+#else
+  struct Asked {
+    ncclDevCommRequirements requirements;
+    std::byte room[kRoomBytes];
+  };
+  Asked const nothing{};
+  issued_ = ncclDevCommCreate(comm, &nothing.requirements, &answer_->device);
+#endif
 }
 LoadStoreTeam::~LoadStoreTeam() {
   // A device communicator that NCCL may still write to is left to the communicator's end.

@@ -11,13 +11,17 @@
 
 namespace switchyard::cuda {
 
+/// NCCL's kernels load whole words of up to 16 bytes around the ends of a message: no allocation that a message may lie
+/// in ends inside one. (On the device every allocation is longer anyway; memcheck counts bytes.)
+inline constexpr std::int64_t kMessageWordBytes = 16;
+
 /// @note growing frees the old buffer, which waits for the device: no work in flight loses its memory.
 class DeviceScratch {
  public:
   void* reserve(std::int64_t bytes) {
     if (bytes > buffer_.size_bytes()) {
       buffer_ = DeviceBuffer();
-      buffer_ = DeviceBuffer(bytes);
+      buffer_ = DeviceBuffer(checked_add(bytes, kMessageWordBytes - 1) / kMessageWordBytes * kMessageWordBytes);
     }
     return buffer_.data();
   }

@@ -15,13 +15,17 @@ std::string nccl_version_text(int version) {
 
 std::string device_api_problem(int built, int loaded) {
   constexpr int kFirstWithVersions = 22900;
-  bool const fits = built >= kFirstWithVersions ? loaded >= built && loaded / 10000 == built / 10000 : loaded == built;
+  int const built_minor = built / 100;
+  int const loaded_minor = loaded / 100;
+  bool const is_same_major = loaded / 10000 == built / 10000;
+  bool const fits =
+      is_same_major && (built >= kFirstWithVersions ? loaded_minor >= built_minor : loaded_minor == built_minor);
   if (fits) return {};
   return fmt::format(
       "built with NCCL {}, but NCCL {} is loaded: {}; build with the headers of the library that is loaded",
       nccl_version_text(built), nccl_version_text(loaded),
       built >= kFirstWithVersions ? "device code needs the same NCCL or a newer one"
-                                  : "device code of NCCL 2.28 works with the very same version only");
+                                  : "device code of NCCL 2.28 works with 2.28 only");
 }
 
 }  // namespace switchyard::cuda

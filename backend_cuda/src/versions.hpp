@@ -12,8 +12,9 @@ namespace switchyard::cuda {
 /// @return e.g. "2.28.9".
 [[nodiscard]] std::string nccl_version_text(int version);
 
-/// NCCL 2.28 promised no binary compatibility of its device interface, not even between patches; from 2.29 on its
-/// structures carry their version, and a newer library serves older programs, never the other way round.
+/// From 2.29 on the structures of NCCL's device interface carry their version: a newer library serves older programs,
+/// never the other way round, and refuses those of 2.28. What is used of 2.28's lies at the same place in its patches 3
+/// to 9; their lengths differ (LoadStoreTeam leaves room).
 /// @param built of the headers. @param loaded of the library. @return why device code of the one cannot work with the
 /// other, naming both; empty when it can. Pure.
 [[nodiscard]] std::string device_api_problem(int built, int loaded);

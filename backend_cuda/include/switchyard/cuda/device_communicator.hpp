@@ -35,7 +35,8 @@ class DeviceCommunicator {
 
   /// Moves messages after the work issued to `stream` so far; work issued to it afterwards sees them. Messages of one
   /// ordered pair match in list order. Returns when the move is issued; buffers stay untouched until the stream passes
-  /// it. A rank may send to itself.
+  /// it. A rank may send to itself. NCCL's kernels load whole words of up to 16 bytes around a message's ends: memory
+  /// checkers report it where an allocation has another size than a multiple of 16.
   /// @throws Error{invalid_argument} on this rank alone for a peer outside the group or a negative size. On every rank,
   ///         after which the group is poisoned: Error{desync} for calls or digests that differ, Error{split_mismatch}
   ///         for sizes that differ or messages to itself that do not match, Error{timeout} naming who did not come,
