@@ -185,7 +185,8 @@ TEST_CASE("when rank 0 is killed the others say that its server is gone") {
   auto const codes = run_processes([](launch::ControlClient& client) {
     if (client.rank() != 0)
       // Rank 0 may know that a barrier is complete, and die, before its server has told the others.
-      return expect_failure(client, 2, ErrorCode::aborted, "the control server of rank 0", std::chrono::seconds(20), 1);
+      return expect_failure(client, 2, ErrorCode::aborted, "\"step\": the control server of rank 0",
+                            std::chrono::seconds(20), 1);
     for (int call = 0; call < 2; ++call) static_cast<void>(client.meet(barrier(call), std::chrono::seconds(20)));
     static_cast<void>(std::raise(SIGKILL));
     return 3;

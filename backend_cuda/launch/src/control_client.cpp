@@ -27,6 +27,7 @@ struct ControlClient::State {
   int world_size = 1;
   std::vector<std::byte> blob;
   std::optional<GroupFailure> failure;
+  std::string last_call;  ///< whose answer this rank waited for last
   std::mutex sending;
 
   bool send(std::vector<std::byte> const& bytes) {
@@ -37,7 +38,7 @@ struct ControlClient::State {
   [[noreturn]] void throw_failure() const { throw Error(failure->code, failure->text); }
 
   [[noreturn]] void lose_server() {
-    failure = GroupFailure{ErrorCode::aborted, kLostServer};
+    failure = GroupFailure{ErrorCode::aborted, last_call.empty() ? kLostServer : last_call + ": " + kLostServer};
     throw_failure();
   }
 
@@ -115,6 +116,7 @@ std::vector<std::byte> const& ControlClient::blob() const noexcept {
 
 std::optional<ControlClient::Checksums> ControlClient::meet(CallNote const& note, Duration deadline) {
   throw_if_failed();
+  state_->last_call = note.label();
   (void)state_->send(frame_of(note));  // a peer that is gone shows in the answer
   auto const frame = state_->verdict(deadline);
   FrameReader reader(frame);

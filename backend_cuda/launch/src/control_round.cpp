@@ -142,7 +142,7 @@ std::vector<int> ControlRound::ranks_where(std::vector<bool> const& flags, bool 
 std::string ControlRound::label() const {
   for (std::size_t r = 0; r < notes_.size(); ++r)
     if (arrived_[r]) return notes_[r].label();
-  return "between calls";
+  return fmt::format("after {} calls, before the next one", rounds_);
 }
 
 }  // namespace switchyard::launch
