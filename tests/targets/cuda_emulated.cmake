@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Device code of fused steps on the host: needs the toolkit's headers, no GPU.
 switchyard_add_test(cuda_emulated_step_test LABEL property SOURCES property/cuda_emulated_step_test.cpp
-  LIBS switchyard::backend_cuda)
+  LIBS switchyard::backend_cuda FULLY_OPTIMISED)
 target_include_directories(cuda_emulated_step_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
 target_include_directories(cuda_emulated_step_test SYSTEM PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/kernels)
 switchyard_use_cuda_headers(cuda_emulated_step_test)

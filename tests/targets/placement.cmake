@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 switchyard_add_test(placement_eplb_policy_test LABEL golden SOURCES golden/placement_eplb_policy_test.cpp
-  ${PROJECT_SOURCE_DIR}/tools/src/vectors/eplb.cpp LIBS switchyard::core)
-target_include_directories(placement_eplb_policy_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
+  LIBS switchyard_vectors)
 switchyard_add_test(placement_policy_property_test LABEL property SOURCES property/placement_policy_property_test.cpp
   LIBS switchyard::core)
 switchyard_link_rapidcheck(placement_policy_property_test)

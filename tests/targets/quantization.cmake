@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # All 2^32 floats (SWITCHYARD_EXHAUSTIVE=1) take longer than the usual limit.
-switchyard_add_test(quantization_test LABEL unit TIMEOUT 3600 SOURCES unit/quantization_test.cpp unit/quantization_plain_test.cpp unit/weight_quantization_test.cpp LIBS switchyard::backend_cpu)
+switchyard_add_test(quantization_test LABEL unit TIMEOUT 3600 SOURCES unit/quantization_test.cpp unit/quantization_plain_test.cpp unit/weight_quantization_test.cpp LIBS switchyard::backend_cpu FULLY_OPTIMISED)
 
 # The capacity calculator.
 switchyard_add_test(experts_memory_test LABEL unit SOURCES unit/experts_memory_test.cpp LIBS switchyard::backend_cpu)

@@ -9,9 +9,7 @@ switchyard_link_rapidcheck(rebalance_mutation_test)
 
 # The comparison with the recorded vectors is the one that the CLI's command `vectors` runs.
 switchyard_add_test(rebalance_eplb_exec_test LABEL golden SOURCES golden/rebalance_eplb_exec_test.cpp
-  ${PROJECT_SOURCE_DIR}/tools/src/vectors/eplb.cpp LIBS switchyard::core)
-target_include_directories(rebalance_eplb_exec_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
+  LIBS switchyard_vectors)
 switchyard_add_test(rebalance_test LABEL unit SOURCES unit/rebalance_plan_test.cpp unit/rebalance_json_test.cpp
-  unit/rebalance_vectors_test.cpp ${PROJECT_SOURCE_DIR}/tools/src/vectors/eplb.cpp LIBS switchyard::core)
-target_include_directories(rebalance_test PRIVATE ${PROJECT_SOURCE_DIR}/tools/src)
+  unit/rebalance_vectors_test.cpp LIBS switchyard_vectors)
 switchyard_link_rapidcheck(rebalance_test)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 foreach(topic basics digest convert elementary float_env steps)
-  switchyard_add_test(types_${topic}_test LABEL unit SOURCES unit/types_${topic}_test.cpp LIBS switchyard::core)
+  switchyard_add_test(types_${topic}_test LABEL unit SOURCES unit/types_${topic}_test.cpp LIBS switchyard::core FULLY_OPTIMISED)
 endforeach()
 
 # The toolkit's headers are enough: nvcc and a GPU are not needed for this one.
@@ -15,7 +15,7 @@ else()
   message(STATUS "types_cuda_headers_test: not built, the CUDA headers were not found")
 endif()
 
-switchyard_add_test(types_property_test LABEL property SOURCES property/types_property_test.cpp LIBS switchyard::core)
+switchyard_add_test(types_property_test LABEL property SOURCES property/types_property_test.cpp LIBS switchyard::core FULLY_OPTIMISED)
 switchyard_link_rapidcheck(types_property_test)
 
 # Misuse that the compiler must refuse.
