@@ -7,8 +7,9 @@
 #include <cstdint>
 
 #include "cuda_error.hpp"
-#include "switchyard/internal/require.hpp"
+#include "switchyard/types/error.hpp"
 #include "system_probe.hpp"
+#include "versions.hpp"
 
 namespace switchyard::cuda {
 namespace {
@@ -98,12 +99,8 @@ void require_device_code(char const* what) {
   }
   cudaDeviceProp properties{};
   SWITCHYARD_CUDA_TRY(cudaGetDeviceProperties(&properties, device));
-  throw Error(
-      ErrorCode::unsupported,
-      fmt::format("{} on device {}: {} has compute capability {}.{}, and this build has code for {} only: configure "
-                  "with CMAKE_CUDA_ARCHITECTURES={}{}, or use the CPU backend",
-                  what, device, properties.name, properties.major, properties.minor, SWITCHYARD_CUDA_ARCHITECTURES,
-                  properties.major, properties.minor));
+  throw Error(ErrorCode::unsupported, missing_code_text(what, properties.name, properties.major, properties.minor,
+                                                        SWITCHYARD_CUDA_ARCHITECTURES));
 }
 
 }  // namespace switchyard::cuda

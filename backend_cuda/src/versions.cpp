@@ -28,4 +28,12 @@ std::string device_api_problem(int built, int loaded) {
                                   : "device code of NCCL 2.28 works with 2.28 only");
 }
 
+std::string missing_code_text(std::string const& what, std::string const& device, int major, int minor,
+                              std::string const& architectures) {
+  return fmt::format(
+      "{}: {} has compute capability {}.{}, and this build has code for {} only: configure with "
+      "CMAKE_CUDA_ARCHITECTURES={}{}, or use the CPU backend",
+      what, device, major, minor, architectures, major, minor);
+}
+
 }  // namespace switchyard::cuda

@@ -19,4 +19,9 @@ namespace switchyard::cuda {
 /// other, naming both; empty when it can. Pure.
 [[nodiscard]] std::string device_api_problem(int built, int loaded);
 
+/// @return why `what` cannot be made on a device of compute capability major.minor that this build, made for
+/// `architectures`, has no code for. Pure.
+[[nodiscard]] std::string missing_code_text(std::string const& what, std::string const& device, int major, int minor,
+                                            std::string const& architectures);
+
 }  // namespace switchyard::cuda

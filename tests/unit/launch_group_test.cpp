@@ -79,6 +79,12 @@ TEST_CASE("places travel as bytes of one size, long names cut") {
   }
 }
 
+TEST_CASE("a device without code is told its architecture and those of the build") {
+  CHECK(cuda::missing_code_text("a DevicePlanner", "NVIDIA A100", 8, 0, "90") ==
+        "a DevicePlanner: NVIDIA A100 has compute capability 8.0, and this build has code for 90 only: configure with "
+        "CMAKE_CUDA_ARCHITECTURES=80, or use the CPU backend");
+}
+
 TEST_CASE("device code of NCCL 2.28 fits 2.28, later code fits later libraries") {
   CHECK(cuda::device_api_problem(22809, 22809).empty());
   CHECK(cuda::device_api_problem(22809, 22803).empty());
