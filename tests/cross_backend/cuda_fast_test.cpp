@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "allocation_fault.hpp"
 #include "cuda_fast_cases.hpp"
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
@@ -139,6 +140,24 @@ void check_bound(BitReport& report, cuda::StreamView stream, DType dtype) {
   report.state(of_exact <= 1.0, name + ": largest error of the exact engine is " + std::to_string(of_exact));
 }
 
+/// A forward call's operands on the device.
+struct OnDevice {
+  DeviceOperands operands;
+  DeviceMatrix input, output;
+  switchyard::ExpertCall call{};
+
+  OnDevice(FastCall const& from, std::vector<RowBlock> const& blocks, cuda::StreamView stream)
+      : operands(from.host, stream),
+        input(from.rows, stream),
+        output(from.rows.dtype, from.rows.rows(), from.rows.columns, stream) {
+    call.rows = input.view();
+    call.blocks = blocks;
+    call.weights = operands.weights(from.biased);
+    call.output = output.view();
+  }
+  [[nodiscard]] Bytes result(cuda::StreamView stream) const { return cuda::download<std::byte>(output.buffer, stream); }
+};
+
 /// A call of sizes that were seen before, captured and replayed, gives its bytes again.
 void check_capture(BitReport& report, cuda::StreamView stream) {
   std::mt19937_64 random(29);
@@ -146,16 +165,47 @@ void check_capture(BitReport& report, cuda::StreamView stream) {
   FastCall const call{support::random_weights(random, mlp), support::random_matrix(random, DType::bf16, 139, 64)};
   cuda::FastExperts const fast(mlp, stream);
   Bytes const expected = call.run(fast, kStandard, stream);
-  DeviceOperands const operands(call.host, stream);
-  DeviceMatrix const input(call.rows, stream);
-  DeviceMatrix const output(call.rows.dtype, call.rows.rows(), call.rows.columns, stream);
-  switchyard::ExpertCall on_device;
-  on_device.rows = input.view();
-  on_device.blocks = kStandard;
-  on_device.weights = operands.weights(false);
-  on_device.output = output.view();
-  report.state(replay(stream, 2, [&] { fast.apply(on_device, {}); }), "forward captured in global mode and replayed");
-  report.compare("replayed forward", expected, cuda::download<std::byte>(output.buffer, stream));
+  OnDevice const on(call, kStandard, stream);
+  report.state(replay(stream, 2, [&] { fast.apply(on.call, {}); }), "forward captured in global mode and replayed");
+  report.compare("replayed forward", expected, on.result(stream));
+}
+
+/// Whether `body` fails for want of memory when its allocation `skip` fails; any other failure is the caller's.
+template <typename Body>
+bool runs_out(int skip, Body const& body) {
+  bool out_of_memory = false;
+  cuda::fail_allocation_after(skip);
+  try {
+    body();
+  } catch (switchyard::Error const& error) {
+    cuda::fail_allocation_after(-1);
+    if (error.code() != ErrorCode::out_of_memory) throw;
+    out_of_memory = true;
+  }
+  cuda::fail_allocation_after(-1);
+  return out_of_memory;
+}
+
+/// Every allocation of an engine and of its first call fails once; afterwards the same engine gives the right bytes.
+void check_allocations(BitReport& report, cuda::StreamView stream) {
+  std::mt19937_64 random(31);
+  ExpertMlp const mlp = squared(64, 32, 4, DType::bf16);
+  FastCall call{support::random_weights(random, mlp), support::random_matrix(random, DType::bf16, 139, 64)};
+  call.biased = true;  // the first bias is f32 and takes memory of its own
+  OnDevice const on(call, kStandard, stream);
+  Bytes const expected = call.run(cuda::FastExperts(mlp, stream), kStandard, stream);
+  int made = 0;
+  while (runs_out(made, [&] { cuda::FastExperts const engine(mlp, stream); })) ++made;
+  report.state(made > 0, "each of " + std::to_string(made) + " allocations of a new engine failed once");
+  for (int skip = 0, failed = 1; failed != 0; ++skip) {
+    cuda::FastExperts const engine(mlp, stream);
+    failed = runs_out(skip, [&] { engine.apply(on.call, {}); }) ? 1 : 0;
+    fill_bytes(on.output.buffer, 0xa5, stream);
+    engine.apply(on.call, {});
+    report.compare(
+        "a call after its allocation " + std::to_string(skip) + (failed != 0 ? " failed" : " was not needed"), expected,
+        on.result(stream));
+  }
 }
 
 template <typename Make>
@@ -222,6 +272,7 @@ int run_all() {
   }
   check_activations(report, stream, few);
   check_capture(report, stream);
+  if (!few) attempt(report, "allocations", [&] { check_allocations(report, stream); });
   check_refusals(report, stream);
   check_fast_gradients(report, stream, few);
   check_fast_codes(report, stream, few);

@@ -17,6 +17,7 @@ endif()
 switchyard_add_gpu_program(switchyard_cuda_fast_test SOURCES
   cross_backend/cuda_fast_test.cpp cross_backend/cuda_fast_gradients.cpp cross_backend/cuda_fast_codes.cpp cross_backend/cuda_fast_blocks.cpp
   LIBS switchyard::cuda_fast switchyard::backend_cpu)
+target_include_directories(switchyard_cuda_fast_test PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/src)
 switchyard_use_cuda_headers(switchyard_cuda_fast_test)
 
 switchyard_add_test(cuda_lt_library_test LABEL unit SOURCES unit/cuda_lt_library_test.cpp LIBS switchyard::cuda_fast)
