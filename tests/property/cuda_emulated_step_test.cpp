@@ -150,24 +150,35 @@ class EmulatedSteps {
   /// @param dispatches 0: plans only. Odd and even numbers of operations change which half of the windows a step uses
   void step(int number, int dispatches, unsigned workers) {
     CAPTURE(number);
-    auto const run = planner_case(given_, seed_ + static_cast<std::uint64_t>(number));
-    std::vector<RoutingMap> routings;
-    for (auto& rank : ranks_) {
-      routings.push_back(cross_backend::draw_routing(run, rank->self));
-      rank->ids.assign(routings.back().ids().begin(), routings.back().ids().end());
-      rank->weights.assign(routings.back().weights().begin(), routings.back().weights().end());
-      for (std::size_t i = 0; i < rank->tokens.size(); ++i)
-        rank->tokens[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(31 * rank->self + 13 * number)) % 64);
-      std::fill(rank->expert_rows.begin(), rank->expert_rows.end(), -1e9F);
-      std::fill(rank->out.begin(), rank->out.end(), -1e9F);
-    }
-    auto const plans = cross_backend::core_plans(run, routings, cross_backend::placement_of(run));
+    auto const plans = draw_step(number);
     plan();
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) compare_plan(plans[rank], *ranks_[rank]);
     if (dispatches == 0) return;
     for (int i = 0; i < dispatches; ++i) dispatch(workers);
     compare_rows(plans, ranks_);
     combine(workers);
+    compare_sums(ranks_);
+  }
+
+  /// A dispatch and its combine, which a rank begins when its own dispatch has ended: peers may still take rows out of
+  /// their windows while its partials come.
+  void chained_step(int number, unsigned workers) {
+    CAPTURE(number);
+    auto const plans = draw_step(number);
+    plan();
+    std::vector<cuda::FusedDispatchParams> there;
+    std::vector<cuda::FusedCombineParams> back;
+    for (auto& rank : ranks_) {
+      there.push_back(rank->dispatch_params());
+      back.push_back(rank->combine_params());
+    }
+    FewShares shares_there;
+    FewShares shares_back;
+    gpus_.slow_down(static_cast<std::size_t>(number) % ranks_.size());
+    REQUIRE(gpus_.run({few_launch<cuda::FewDispatch>(there, workers, shares_there),
+                       few_launch<cuda::FewCombine<float>>(back, workers, shares_back)},
+                      resident_));
+    compare_rows(plans, ranks_);
     compare_sums(ranks_);
   }
 
@@ -224,19 +235,42 @@ class EmulatedSteps {
   }
 
  private:
+  /// The next routing and tokens of every rank; outputs are poisoned. @return core's plans
+  std::vector<DispatchPlan> draw_step(int number) {
+    auto const run = planner_case(given_, seed_ + static_cast<std::uint64_t>(number));
+    std::vector<RoutingMap> routings;
+    for (auto& rank : ranks_) {
+      routings.push_back(cross_backend::draw_routing(run, rank->self));
+      rank->ids.assign(routings.back().ids().begin(), routings.back().ids().end());
+      rank->weights.assign(routings.back().weights().begin(), routings.back().weights().end());
+      for (std::size_t i = 0; i < rank->tokens.size(); ++i)
+        rank->tokens[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(31 * rank->self + 13 * number)) % 64);
+      std::fill(rank->expert_rows.begin(), rank->expert_rows.end(), -1e9F);
+      std::fill(rank->out.begin(), rank->out.end(), -1e9F);
+    }
+    return cross_backend::core_plans(run, routings, cross_backend::placement_of(run));
+  }
+
+  using FewShares = std::vector<std::vector<cuda::FewShared>>;
+  /// @param params, shares outlive the launch
   template <typename Work, typename Params>
-  void run_few(std::vector<Params> const& params, unsigned workers) {
+  EmulatedGpus::Launch few_launch(std::vector<Params> const& params, unsigned workers, FewShares& shares) const {
     std::vector<EmulatedGrid> grids;
-    std::vector<std::vector<cuda::FewShared>> shared;
     for (auto const& rank : ranks_) {
       grids.push_back(rank->few_grid(workers));
-      shared.emplace_back(grids.back().blocks);
+      shares.emplace_back(grids.back().blocks);
     }
-    REQUIRE(gpus_.run(grids, resident_, [&](std::size_t rank) {
-      cuda::FewShared& of_block = shared[rank][blockIdx.x];
-      Work work(params[rank], of_block);
-      cuda::FewRows<Work>(params[rank].call, work, of_block).run();
-    }));
+    return {grids, [&](std::size_t rank) {
+              cuda::FewShared& of_block = shares[rank][blockIdx.x];
+              Work work(params[rank], of_block);
+              cuda::FewRows<Work>(params[rank].call, work, of_block).run();
+            }};
+  }
+
+  template <typename Work, typename Params>
+  void run_few(std::vector<Params> const& params, unsigned workers) {
+    FewShares shares;
+    REQUIRE(gpus_.run({few_launch<Work>(params, workers, shares)}, resident_));
     for (auto const& rank : ranks_)
       REQUIRE(std::all_of(rank->windows.claims, rank->windows.claims + cuda::kMostClaims,
                           [](unsigned claim) { return claim == 0; }));
@@ -277,6 +311,17 @@ TEST_CASE("rows arrive for any number of resident blocks") {
       EmulatedSteps steps(given, seed % 2 == 0 ? 3 : 70, resident, seed);
       for (int number = 0; number < (resident == 1 ? 1 : 2); ++number)
         steps.step(number, 1 + number % 2, number == 1 ? 64 : 32);
+    }
+}
+
+TEST_CASE("rows arrive although a rank is an operation ahead of its peers") {
+  std::uint32_t seed = 200;
+  for (std::size_t const resident : {std::size_t{1}, kAll})
+    for (EmulatedCase const& given : {EmulatedCase{2, 8, 2, {6, 5}}, EmulatedCase{3, 7, 3, {6, 0, 9}, 2}}) {
+      CAPTURE(resident);
+      CAPTURE(++seed);
+      EmulatedSteps steps(given, 3, resident, seed);
+      for (int number = 0; number < 4; ++number) steps.chained_step(number, 32);
     }
 }
 

@@ -50,27 +50,48 @@ class EmulatedGpus {
  public:
   explicit EmulatedGpus(std::uint32_t seed) : random_(seed) {}
 
-  /// Runs a grid on every rank at once. @param body called per thread with its rank. @return false: they never end
-  bool run(std::vector<EmulatedGrid> const& grids, std::size_t resident, std::function<void(std::size_t)> const& body) {
-    body_ = &body;
-    std::vector<std::vector<std::unique_ptr<Block>>> running(grids.size());
-    std::vector<unsigned> started(grids.size(), 0);
+  /// From now on this rank gets an eighth of the turns, so that others are an operation ahead of it.
+  void slow_down(std::size_t rank) { slow_ = rank; }
+
+  /// A kernel of every rank. `body` is called per thread with its rank.
+  struct Launch {
+    std::vector<EmulatedGrid> grids;
+    std::function<void(std::size_t)> body;
+  };
+
+  /// Runs launches one after the other on every rank, as on a stream: a rank begins the next one when its own blocks
+  /// have ended, wherever the others are. @return false: they never end
+  bool run(std::vector<Launch> const& launches, std::size_t resident) {
+    std::size_t const ranks = launches.front().grids.size();
+    std::vector<std::vector<std::unique_ptr<Block>>> running(ranks);
+    std::vector<unsigned> started(ranks, 0);
+    std::vector<std::size_t> current(ranks, 0);
     constexpr int kMostRounds = 40000;
     for (int round = 0; round < kMostRounds; ++round) {
       bool has_ended = true;
-      for (std::size_t rank = 0; rank < grids.size(); ++rank) {
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
         auto& blocks = running[rank];
         std::erase_if(blocks, [](auto const& block) { return block->left == 0; });
-        while (blocks.size() < resident && started[rank] < grids[rank].blocks)
-          blocks.push_back(start(rank, started[rank]++, grids[rank]));
+        bool const is_between = blocks.empty() && started[rank] == launches[current[rank]].grids[rank].blocks;
+        if (is_between && current[rank] + 1 < launches.size()) {
+          ++current[rank];
+          started[rank] = 0;
+        }
+        Launch const& launch = launches[current[rank]];
+        while (blocks.size() < resident && started[rank] < launch.grids[rank].blocks)
+          blocks.push_back(start(rank, started[rank]++, launch));
         has_ended = has_ended && blocks.empty();
-        if (random_() % 4 == 0) continue;
+        if (rank == slow_ ? random_() % 8 != 0 : random_() % 4 == 0) continue;
         for (auto const& block : blocks)
           if (random_() % 4 != 0) step(*block);
       }
       if (has_ended) return true;
     }
     return false;
+  }
+  /// One launch.
+  bool run(std::vector<EmulatedGrid> const& grids, std::size_t resident, std::function<void(std::size_t)> const& body) {
+    return run(std::vector<Launch>{{grids, body}}, resident);
   }
 
   /// For the thread that runs: others run first.
@@ -136,6 +157,7 @@ class EmulatedGpus {
     std::size_t rank = 0;
     unsigned index = 0;
     EmulatedGrid grid{};
+    std::function<void(std::size_t)> const* body = nullptr;
     std::vector<Warp> warps{};
     std::vector<std::unique_ptr<Fiber>> fibers{};
     unsigned left = 0;
@@ -146,7 +168,7 @@ class EmulatedGpus {
   };
 
   static void enter() {
-    (*body_)(now_->block->rank);
+    (*now_->block->body)(now_->block->rank);
     now_->has_ended = true;
     --now_->block->left;
     while (true) yield();
@@ -159,8 +181,10 @@ class EmulatedGpus {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, &EmulatedGpus::enter, 0);
   }
-  static std::unique_ptr<Block> start(std::size_t rank, unsigned index, EmulatedGrid const& grid) {
+  static std::unique_ptr<Block> start(std::size_t rank, unsigned index, Launch const& launch) {
+    EmulatedGrid const& grid = launch.grids[rank];
     auto block = std::make_unique<Block>();
+    block->body = &launch.body;
     block->rank = rank;
     block->index = index;
     block->grid = grid;
@@ -189,8 +213,8 @@ class EmulatedGpus {
 
   inline static Fiber* now_ = nullptr;
   inline static ucontext_t scheduler_{};
-  inline static std::function<void(std::size_t)> const* body_ = nullptr;
   std::mt19937 random_;
+  std::size_t slow_ = static_cast<std::size_t>(-1);
 };
 
 }  // namespace support
