@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the path with slots of fixed size adds to a plan on the device: one block finds the rows needed and the chunks.
-#include <cub/block/block_scan.cuh>
-
 #include "budget_agreement.cuh"
 #include "cuda_error.hpp"
 #include "grid_stride.cuh"
+#include "plan_scan.cuh"
 
 namespace switchyard::cuda {
 
 namespace {
 
-using Scan = cub::BlockScan<std::int64_t, kBlockThreads>;
-
 struct PlanMemory {
-  Scan::TempStorage scan;
+  PlanScan::TempStorage scan;
   unsigned long long needs[2];
   unsigned long long arriving[2];
 };
@@ -24,21 +21,11 @@ __device__ std::int64_t rows_of_chunk(BudgetPlanParams const& params, std::int32
 
 /// Chunks of (expert, source) one behind the other.
 __device__ void begin_rows(BudgetPlanParams const& params, PlanMemory& memory) {
-  std::int32_t const chunks = params.num_local * params.world;
-  std::int64_t before = 0;
-  for (std::int32_t first = 0; first < chunks; first += kBlockThreads) {
-    std::int32_t const chunk = first + static_cast<std::int32_t>(threadIdx.x);
-    std::int32_t const local = chunk / params.world;
-    std::int32_t const position = chunk % params.world;
-    std::int64_t const rows = chunk < chunks ? rows_of_chunk(params, params.source_at[position], local) : 0;
-    std::int64_t begin = 0;
-    std::int64_t sum = 0;
-    Scan(memory.scan).ExclusiveSum(rows, begin, sum);
-    if (chunk < chunks) params.row_begin[chunk] = before + begin;
-    before += sum;
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) params.row_begin[chunks] = before;
+  std::int64_t const chunks = std::int64_t{params.num_local} * params.world;
+  scan_items(memory.scan, chunks, params.row_begin, [&](std::int64_t chunk) {
+    auto const local = static_cast<std::int32_t>(chunk / params.world);
+    return rows_of_chunk(params, params.source_at[chunk % params.world], local);
+  });
 }
 
 /// Chunks of every source one behind the other.

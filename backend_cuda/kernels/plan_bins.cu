@@ -1,36 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // MegaBlocks' last stages: one block turns counts into where chunks, experts and bins begin, then every row finds its
 // place by itself. A world of one rank fills bins straight from its tokens, whose lists want sums over tokens, too.
-#include <cub/block/block_scan.cuh>
-
 #include "cuda_error.hpp"
 #include "grid_stride.cuh"
 #include "plan_bins.hpp"
 #include "plan_error.cuh"
+#include "plan_scan.cuh"
 #include "row_blocks.cuh"
 
 namespace switchyard::cuda {
 
 namespace {
-
-using Scan = cub::BlockScan<std::int64_t, kBlockThreads>;
-
-/// All threads of a block: begin[i] = the sum of value(j) for j < i, i in [0, count].
-template <typename Value>
-__device__ void scan_items(Scan::TempStorage& storage, std::int64_t count, std::int64_t* begin, Value const& value) {
-  std::int64_t before = 0;
-  for (std::int64_t first = 0; first < count; first += kBlockThreads) {
-    std::int64_t const item = first + threadIdx.x;
-    std::int64_t own = 0;
-    std::int64_t sum = 0;
-    Scan(storage).ExclusiveSum(item < count ? value(item) : 0, own, sum);
-    if (item < count) begin[item] = before + own;
-    before += sum;
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) begin[count] = before;
-  __syncthreads();
-}
 
 __device__ std::int64_t rows_of_bin(PlanBinsParams const& params, std::int64_t arrived, std::int64_t most) {
   switch (params.bins) {
@@ -64,7 +44,7 @@ __device__ void send_to_shards(PlanBinsParams const& params) {
 }
 
 __global__ void plan_bins_kernel(PlanBinsParams params) {
-  __shared__ Scan::TempStorage storage;
+  __shared__ PlanScan::TempStorage storage;
   __shared__ unsigned long long most;
   if (threadIdx.x == 0) most = 0;
   if (params.shard_repeat != nullptr) send_to_shards(params);
@@ -154,7 +134,7 @@ __global__ void place_bins_kernel(PlanBinsParams params) {
 
 /// World 1, one block: tokens with the rows of theirs that found room.
 __global__ void bin_tokens_kernel(PlanBinsParams params) {
-  __shared__ Scan::TempStorage storage;
+  __shared__ PlanScan::TempStorage storage;
   DeviceGather const& own = params.own;
   auto const kept_of = [&](std::int64_t token, std::int64_t* places) {
     std::int64_t kept = 0;
