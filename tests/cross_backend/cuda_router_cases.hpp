@@ -236,5 +236,7 @@ inline void compare_routes(BitReport& report, std::string const& label, RouterCa
 /// Faults, refusals, and what follows a routing.
 void check_router_faults(BitReport& report);
 void check_router_users(BitReport& report);
+/// Losses, their gradients, counts, the update of the bias.
+void check_router_losses(BitReport& report);
 
 }  // namespace cross_backend

@@ -178,6 +178,7 @@ int run_all() {
   check_random(report);
   check_router_faults(report);
   check_router_users(report);
+  check_router_losses(report);
   std::printf("%s: %d checks, %d failed\n", cuda::describe_device().c_str(), report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

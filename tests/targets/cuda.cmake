@@ -69,7 +69,8 @@ if(SWITCHYARD_HAVE_CUDA)
   switchyard_use_cuda_headers(switchyard_cuda_planner)
 
   switchyard_add_gpu_program(switchyard_cuda_router SOURCES
-    cross_backend/cuda_router_test.cpp cross_backend/cuda_router_faults.cpp LIBS switchyard::backend_cuda)
+    cross_backend/cuda_router_test.cpp cross_backend/cuda_router_faults.cpp cross_backend/cuda_router_losses.cpp
+    LIBS switchyard::backend_cuda)
   switchyard_use_cuda_headers(switchyard_cuda_router)
 
   if(SWITCHYARD_HAVE_NCCL)
