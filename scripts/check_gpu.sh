@@ -6,10 +6,11 @@
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps
-#                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks bench); try4 (4 processes on 2 GPUs), sanitizer
+#                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks vectors bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
 #                    memcheck alone)
+# SWITCHYARD_GOLDEN_DIR where the peers' recorded vectors lie; without it the stage vectors is left out
 # SWITCHYARD_REQUIRE_FUSED 1: a missing fused path is a failure, 0: it is said and passed over (default: 1 where every pair
 #                    of GPUs is joined by NVLink)
 # SWITCHYARD_BUILD   build folder (default: build/cuda-release)
@@ -23,7 +24,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${SWITCHYARD_GPU_OUT:-build/gpu-report}}
 gpus=${SWITCHYARD_GPUS:-1}
-stages=${SWITCHYARD_STAGES:-build bits router planner executor allocations budget steps experts fast rebalance c_abi examples conformance processes faults kernels plans ranks bench}
+stages=${SWITCHYARD_STAGES:-build bits router planner executor allocations budget steps experts fast rebalance c_abi examples conformance processes faults kernels plans ranks vectors bench}
 build=${SWITCHYARD_BUILD:-build/cuda-release}
 programs=$build/tests
 there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
@@ -251,6 +252,12 @@ if wants ranks; then
     stage "fused_$group" 200 "$programs/switchyard_gpu_fused" "$out/fused$group.json" "$group"
     stage "budgets_$group" 200 "$programs/switchyard_gpu_budgets" "$out/budgets$group.json" "$group"
     stage "alltoallv_$group" 200 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv$group.json" "$group"
+  done
+fi
+# What the peers recorded, through the GPU's executors.
+if wants vectors && [ -n "${SWITCHYARD_GOLDEN_DIR:-}" ] && built "$build/tools/switchyard"; then
+  for file in megatron_dev megablocks_dev eplb_exec_dev; do
+    stage "vectors_$file" 100 "$build/tools/switchyard" vectors "$SWITCHYARD_GOLDEN_DIR/$file.json" --backend cuda
   done
 fi
 # The CLI measures the same; here that it starts, finds all GPUs and writes what `calibrate` reads.
