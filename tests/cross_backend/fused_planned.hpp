@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "few_cases.hpp"
 #include "fused_case.hpp"
 #include "graph_replay.hpp"
 #include "switchyard/dispatch/flex_planner.hpp"
@@ -192,6 +193,7 @@ inline void compare_planned(PairReport& report, cuda::NcclCommunicator& comm) {
                                (places == FusedPlaces::scattered ? "of scattered experts " : "");
       PlannedShape const shape{kernels, places};
       compare_planned_as<bf16_t>(report, comm, *attempt.executor, shape, name + "bf16 ");
+      if (takes_few_cases()) continue;
       compare_planned_as<float>(report, comm, *attempt.executor, shape, name + "f32 ");
       compare_planned_as<f16_t>(report, comm, *attempt.executor, shape, name + "f16 ");
     }
