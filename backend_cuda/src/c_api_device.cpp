@@ -138,7 +138,7 @@ CombineRecipe recipe_of(std::int32_t recipe) {
   return CombineRecipe::exact();
 }
 
-ExpertWeights weights_of(switchyard_weight_tensor const* tensors, std::int32_t count) {
+RegisteredWeights weights_of(switchyard_weight_tensor const* tensors, std::int32_t count) {
   std::vector<std::vector<WeightTensor>> layers;
   if (count > 0) require_pointer(tensors, "tensors");
   for (std::int32_t i = 0; i < count; ++i) {
@@ -151,10 +151,10 @@ ExpertWeights weights_of(switchyard_weight_tensor const* tensors, std::int32_t c
     std::int64_t const stride = tensor.row_stride_bytes == 0 ? tensor.row_bytes : tensor.row_stride_bytes;
     layers.back().push_back({static_cast<std::byte*>(tensor.base), tensor.row_bytes, stride, tensor.rows});
   }
-  return ExpertWeights(std::move(layers));
+  return RegisteredWeights(std::move(layers));
 }
 
-void migrate(switchyard_group& group, switchyard_migration const& migration, ExpertWeights const& weights,
+void migrate(switchyard_group& group, switchyard_migration const& migration, RegisteredWeights const& weights,
              switchyard_migrate_options& options, cuda::StreamView stream) {
   cuda::RebalanceOptions how;
   how.mode = options.layer_by_layer != 0 ? cuda::RebalanceMode::in_place : cuda::RebalanceMode::buffered;

@@ -40,7 +40,7 @@ RebalanceExecutor::~RebalanceExecutor() = default;
 RebalanceExecutor::RebalanceExecutor(RebalanceExecutor&&) noexcept = default;
 RebalanceExecutor& RebalanceExecutor::operator=(RebalanceExecutor&&) noexcept = default;
 
-RebalanceResult RebalanceExecutor::execute(RebalanceLinks const& links, ExpertWeights const& weights,
+RebalanceResult RebalanceExecutor::execute(RebalanceLinks const& links, RegisteredWeights const& weights,
                                            StreamView stream) {
   NvtxRange const range("rebalance");
   abort_on_failure(links, [&] {
@@ -57,7 +57,8 @@ RebalanceResult RebalanceExecutor::execute(RebalanceLinks const& links, ExpertWe
   return state_->result;
 }
 
-void RebalanceExecutor::begin(RebalanceLinks const& links, ExpertWeights const& weights, int layer, StreamView stream) {
+void RebalanceExecutor::begin(RebalanceLinks const& links, RegisteredWeights const& weights, int layer,
+                              StreamView stream) {
   NvtxRange const range("rebalance begin");
   abort_on_failure(links, [&] {
     SWITCHYARD_REQUIRE(!state_->links, invalid_argument, "a layer is under way: commit it before layer {}", layer);
@@ -119,7 +120,7 @@ void RebalanceExecutor::commit(StreamView stream) {
   });
 }
 
-RebalanceResult RebalanceExecutor::profile(RebalanceLinks const& links, ExpertWeights const& weights,
+RebalanceResult RebalanceExecutor::profile(RebalanceLinks const& links, RegisteredWeights const& weights,
                                            StreamView stream) {
   NvtxRange const range("rebalance profile");
   RebalanceResult sizes;

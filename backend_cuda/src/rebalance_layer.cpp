@@ -16,7 +16,7 @@ void copy_bytes(void* to, void const* from, std::int64_t bytes, StreamView strea
 
 }  // namespace
 
-RebalanceLayer::RebalanceLayer(LayerMoves moves, ExpertWeights const& weights, RankId me, bool verify_rows)
+RebalanceLayer::RebalanceLayer(LayerMoves moves, RegisteredWeights const& weights, RankId me, bool verify_rows)
     : moves_(std::move(moves)),
       weights_(weights),
       me_(me),

@@ -10,7 +10,7 @@
 #include "rebalance_moves.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/cuda/device_communicator.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cuda {
 
@@ -18,7 +18,7 @@ class RebalanceLayer {
  public:
   /// Allocates spare rows and checksums. @param weights outlive it. @param me the rank in the plan, for messages.
   /// @throws Error{out_of_memory}
-  RebalanceLayer(LayerMoves moves, ExpertWeights const& weights, RankId me, bool verify_rows);
+  RebalanceLayer(LayerMoves moves, RegisteredWeights const& weights, RankId me, bool verify_rows);
 
   [[nodiscard]] LayerMoves const& moves() const noexcept { return moves_; }
   [[nodiscard]] int num_rounds() const noexcept { return static_cast<int>(moves_.rounds.size()); }
@@ -44,7 +44,7 @@ class RebalanceLayer {
                std::span<std::uint64_t const> found) const;
 
   LayerMoves moves_;
-  ExpertWeights const& weights_;
+  RegisteredWeights const& weights_;
   RankId me_;
   bool verify_rows_;
   int num_tensors_;

@@ -23,7 +23,7 @@ RebalanceExecutor::State::State(Source the_source, RebalanceOptions const& the_o
 }
 
 /// Finds this rank's place in the group and what the group must agree on.
-void RebalanceExecutor::State::join(RebalanceLinks const& the_links, ExpertWeights const& weights) {
+void RebalanceExecutor::State::join(RebalanceLinks const& the_links, RegisteredWeights const& weights) {
   bool const everybody = the_links.control.size() == before().num_ranks();
   living.clear();
   if (schedule() != nullptr) living = group_ranks(*schedule(), everybody);
@@ -44,7 +44,7 @@ void RebalanceExecutor::State::join(RebalanceLinks const& the_links, ExpertWeigh
   agreement = digest.result().value;
 }
 
-void RebalanceExecutor::State::check_shapes(RebalanceLinks const& the_links, ExpertWeights const& weights) const {
+void RebalanceExecutor::State::check_shapes(RebalanceLinks const& the_links, RegisteredWeights const& weights) const {
   int const size = the_links.control.size();
   SWITCHYARD_REQUIRE(size == the_links.data.size() && the_links.control.rank() == the_links.data.rank(), shape_mismatch,
                      "the two communicators differ: rank {} of {} and rank {} of {}", the_links.control.rank().value(),
@@ -116,7 +116,7 @@ void RebalanceExecutor::State::commit(RebalanceLayer& rows) {
   rows.verify_written(stream);
 }
 
-void RebalanceExecutor::State::execute_in_place(RebalanceLinks const& the_links, ExpertWeights const& weights) {
+void RebalanceExecutor::State::execute_in_place(RebalanceLinks const& the_links, RegisteredWeights const& weights) {
   for (int layer = 0; layer < num_layers(); ++layer) {
     if (progress[to_size(layer)].committed) continue;
     RebalanceLayer rows(moves(layer), weights, me, options.verify_rows);
@@ -127,7 +127,7 @@ void RebalanceExecutor::State::execute_in_place(RebalanceLinks const& the_links,
   }
 }
 
-void RebalanceExecutor::State::execute_buffered(RebalanceLinks const& the_links, ExpertWeights const& weights) {
+void RebalanceExecutor::State::execute_buffered(RebalanceLinks const& the_links, RegisteredWeights const& weights) {
   std::vector<std::unique_ptr<RebalanceLayer>> all;
   std::int64_t extra = 0;
   for (int layer = 0; layer < num_layers(); ++layer) {

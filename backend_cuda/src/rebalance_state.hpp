@@ -50,8 +50,8 @@ struct RebalanceExecutor::State {
     return {.operation = operation, .configuration = agreement, .deadline = options.deadline};
   }
 
-  void join(RebalanceLinks const& links, ExpertWeights const& weights);
-  void check_shapes(RebalanceLinks const& links, ExpertWeights const& weights) const;
+  void join(RebalanceLinks const& links, RegisteredWeights const& weights);
+  void check_shapes(RebalanceLinks const& links, RegisteredWeights const& weights) const;
   [[nodiscard]] LayerMoves moves(int layer) const;
   void follow(StreamView caller);
   void lead(StreamView caller);
@@ -60,8 +60,8 @@ struct RebalanceExecutor::State {
   void run_rounds(RebalanceLinks const& links, RebalanceLayer& rows);
   void write(RebalanceLayer& rows, std::span<OwnCopy const> copies);
   void commit(RebalanceLayer& rows);
-  void execute_in_place(RebalanceLinks const& links, ExpertWeights const& weights);
-  void execute_buffered(RebalanceLinks const& links, ExpertWeights const& weights);
+  void execute_in_place(RebalanceLinks const& links, RegisteredWeights const& weights);
+  void execute_buffered(RebalanceLinks const& links, RegisteredWeights const& weights);
   void profile_layer(RebalanceLinks const& links, RebalanceLayer& rows, RebalanceResult& sizes);
 
   Source source;

@@ -57,7 +57,7 @@ bool move_rows(sy::cuda::NcclCommunicator& comm) {
   sy::cuda::Stream const serving;
   auto const memory = sy::cuda::upload(rows_of(before, comm.rank()), serving);
   std::int64_t const row_bytes = kRowFloats * 4;
-  sy::ExpertWeights const weights({{{memory.as<std::byte>(), row_bytes, row_bytes, kSlots}}});
+  sy::RegisteredWeights const weights({{{memory.as<std::byte>(), row_bytes, row_bytes, kSlots}}});
 
   sy::cuda::RebalanceExecutor executor(schedule, {.mode = sy::cuda::RebalanceMode::in_place});
   executor.begin({comm, comm}, weights, /*layer=*/0, serving);

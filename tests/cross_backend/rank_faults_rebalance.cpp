@@ -23,7 +23,7 @@ void rebalance_forever(cuda::NcclCommunicator& comm, std::function<void(int)> co
   RankRows const rows(before, comm.rank());
   cuda::Stream const stream;
   auto const memory = cuda::upload(rows.bytes(), stream);
-  ExpertWeights const weights = rows.at(memory.as<std::byte>());
+  RegisteredWeights const weights = rows.at(memory.as<std::byte>());
   for (int step = 0;; ++step) {
     cuda::RebalanceExecutor executor(plans[step % 2]);
     executor.begin({comm, comm}, weights, 0, stream);

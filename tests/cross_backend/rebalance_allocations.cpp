@@ -28,7 +28,7 @@ struct Mover {
   RankRows after;
   cuda::Stream stream;
   cuda::DeviceBuffer memory;
-  ExpertWeights weights;
+  RegisteredWeights weights;
   cuda::RebalanceExecutor executor;
   std::optional<ErrorCode> code{};
 };

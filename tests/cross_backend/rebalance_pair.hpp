@@ -38,14 +38,14 @@ class RankRows {
 
   [[nodiscard]] std::vector<std::byte> const& bytes() const { return bytes_; }
   /// The rows as they lie in memory that starts at `base`.
-  [[nodiscard]] ExpertWeights at(std::byte* base) const {
+  [[nodiscard]] RegisteredWeights at(std::byte* base) const {
     std::vector<std::vector<WeightTensor>> layers;
     for (int layer = 0; layer < placement_.num_layers(); ++layer) {
       auto& tensors = layers.emplace_back();
       for (int t = 0; t < 2; ++t)
         tensors.push_back({base + place_of(layer, t, 0), row_bytes(layer, t), row_bytes(layer, t) + kPadding, rows()});
     }
-    return ExpertWeights(std::move(layers));
+    return RegisteredWeights(std::move(layers));
   }
 
  private:
@@ -95,7 +95,7 @@ inline std::vector<std::byte> bytes_of(cuda::DeviceBuffer const& memory, cuda::S
 
 /// Last layer first; until commit() the slots are as they were.
 inline void move_stepwise(PairReport& report, std::string const& name, cuda::RebalanceExecutor& executor,
-                          cuda::RebalanceLinks const& links, ExpertWeights const& weights,
+                          cuda::RebalanceLinks const& links, RegisteredWeights const& weights,
                           cuda::DeviceBuffer const& memory, cuda::StreamView stream) {
   for (int layer = weights.num_layers() - 1; layer >= 0; --layer) {
     auto const before = bytes_of(memory, stream);
@@ -116,7 +116,7 @@ void rebalance_rank(PairReport& report, std::string const& name, Plan const& pla
   auto const expected = way == Way::profile ? rows.bytes() : move_on_host(plan, links.control, rows);
   cuda::Stream const stream;
   auto const memory = cuda::upload(rows.bytes(), stream);
-  ExpertWeights const weights = rows.at(memory.as<std::byte>());
+  RegisteredWeights const weights = rows.at(memory.as<std::byte>());
   bool const buffered = way == Way::buffered;
   cuda::RebalanceExecutor executor(plan,
                                    {.mode = buffered ? cuda::RebalanceMode::buffered : cuda::RebalanceMode::in_place});

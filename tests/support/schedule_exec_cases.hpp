@@ -84,7 +84,7 @@ inline void note(ScheduleExecutor const& executor, RankAfter& after) {
 }
 
 template <typename Executor>
-void carry_out(Executor& executor, Way way, int layers, Communicator& comm, ExpertWeights const& weights) {
+void carry_out(Executor& executor, Way way, int layers, Communicator& comm, RegisteredWeights const& weights) {
   if (way == Way::profile) {
     executor.profile(comm, weights);
   } else if (way == Way::stepwise) {

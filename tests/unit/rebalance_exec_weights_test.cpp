@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// ExpertWeights and weight tags.
+/// RegisteredWeights and weight tags.
 ///
 /// Worked example: one layer, tensor 0 = 3 rows of 4 bytes every 6 bytes. Row 2 starts 12 bytes after the base. A
 /// second tensor of 2-byte rows every 6 bytes, 4 bytes after the base, fits exactly into the gaps; 3 bytes after it
@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "switchyard/rebalance/expert_weights.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 #include "switchyard/rebalance/weight_tag.hpp"
 #include "switchyard/types/error.hpp"
 
@@ -21,7 +21,7 @@ namespace {
 
 std::string refusal(std::vector<std::vector<WeightTensor>> layers) {
   try {
-    ExpertWeights const weights(std::move(layers));
+    RegisteredWeights const weights(std::move(layers));
   } catch (Error const& error) {
     return error.what();
   }
@@ -31,7 +31,7 @@ std::string refusal(std::vector<std::vector<WeightTensor>> layers) {
 TEST_CASE("rows of strided and interleaved tensors") {
   std::array<std::byte, 24> memory{};
   std::byte* const base = memory.data();
-  ExpertWeights const weights({{{base, 4, 6, 3}, {base + 4, 2, 6, 3}}});
+  RegisteredWeights const weights({{{base, 4, 6, 3}, {base + 4, 2, 6, 3}}});
   CHECK(weights.num_layers() == 1);
   CHECK(weights.num_rows(0) == 3);
   CHECK(weights.expert_bytes(0) == 6);
@@ -72,7 +72,7 @@ TEST_CASE("the shape digest sees row sizes and structure, not addresses or rows"
   std::array<std::byte, 64> memory{};
   std::byte* const base = memory.data();
   auto const digest = [](std::vector<std::vector<WeightTensor>> layers) {
-    return ExpertWeights(std::move(layers)).shape_fingerprint();
+    return RegisteredWeights(std::move(layers)).shape_fingerprint();
   };
   auto const same = digest({{{base, 4, 4, 2}, {base + 8, 2, 2, 2}}});
   CHECK(same == digest({{{base + 32, 4, 8, 1}, {base + 8, 2, 2, 1}}}));

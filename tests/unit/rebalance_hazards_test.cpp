@@ -158,7 +158,7 @@ TEST_CASE("H8: registered weights can be read any number of times") {
   auto const back = plan_schedule(there.after, there.before);
   auto const memory = tagged(there.before);
   require_all_ended_well(make_fiber_harness(0)->run(2, CheckLevel::digest, [&](Communicator& comm) {
-    ExpertWeights const& weights = memory[comm.rank().index()]->weights();
+    RegisteredWeights const& weights = memory[comm.rank().index()]->weights();
     ScheduleExecutor(there).profile(comm, weights);
     ScheduleExecutor(there).execute(comm, weights);
     require_target(*memory[comm.rank().index()], there.after);
@@ -175,7 +175,7 @@ struct UnevenMemory {
     fill_weight_tags(narrow, 0, ExpertId(expert), 0);
     fill_weight_tags(wide, 1, ExpertId(expert), 0);
     fill_weight_tags(scale, 1, ExpertId(expert), 1);
-    weights = ExpertWeights({{{narrow.data(), 5, 5, 1}}, {{wide.data(), 12, 12, 1}, {scale.data(), 3, 3, 1}}});
+    weights = RegisteredWeights({{{narrow.data(), 5, 5, 1}}, {{wide.data(), 12, 12, 1}, {scale.data(), 3, 3, 1}}});
   }
   [[nodiscard]] bool holds(int expert) const {
     return !first_wrong_tag(narrow, 0, ExpertId(expert), 0) && !first_wrong_tag(wide, 1, ExpertId(expert), 0) &&
@@ -184,7 +184,7 @@ struct UnevenMemory {
   std::array<std::byte, 5> narrow{};
   std::array<std::byte, 12> wide{};
   std::array<std::byte, 3> scale{};
-  ExpertWeights weights{};
+  RegisteredWeights weights{};
 };
 
 }  // namespace
@@ -198,7 +198,7 @@ TEST_CASE("H9: layers may differ in tensors and row sizes") {
       if (scheduled && mode == RebalanceMode::buffered) continue;
       std::array<UnevenMemory, 2> memory{UnevenMemory(0), UnevenMemory(1)};
       for (auto& rank : memory)
-        rank.weights = ExpertWeights(
+        rank.weights = RegisteredWeights(
             {{{rank.narrow.data(), 5, 5, 1}}, {{rank.wide.data(), 12, 12, 1}, {rank.scale.data(), 3, 3, 1}}});
       require_all_ended_well(make_fiber_harness(4)->run(2, CheckLevel::digest, [&](Communicator& comm) {
         auto const& weights = memory[comm.rank().index()].weights;
@@ -230,22 +230,22 @@ TEST_CASE("H11: a tensor that one rank forgot to register stops everybody before
   auto const schedule = plan_schedule(placement(2, 2, 1, {{0, 1}}), placement(2, 2, 1, {{1, 0}}));
   auto const memory = tagged(schedule.before);
   auto const ends = make_fiber_harness(0)->run(2, CheckLevel::digest, [&](Communicator& comm) {
-    ExpertWeights const& all = memory[comm.rank().index()]->weights();
-    ExpertWeights const some({{all.layer(0)[0]}});
+    RegisteredWeights const& all = memory[comm.rank().index()]->weights();
+    RegisteredWeights const some({{all.layer(0)[0]}});
     ScheduleExecutor(schedule).execute(comm, comm.rank().value() == 1 ? some : all);
   });
   require_contains(require_same_error(ends, ErrorCode::desync), "agree on the schedule");
   for (auto const& rank : memory) require_target(*rank, schedule.before);
   // Rows are strided there and everywhere in these tests; bytes between rows stay as they are (require_target looks).
   std::array<std::byte, 8> bytes{};
-  CHECK_THROWS_AS(ExpertWeights({{{bytes.data(), 4, 3, 2}}}), Error);
+  CHECK_THROWS_AS(RegisteredWeights({{{bytes.data(), 4, 3, 2}}}), Error);
 }
 
 TEST_CASE("H12: weights that arrive by logical expert go to all of its slots, wherever they are now") {
   auto const schedule = plan_schedule(placement(3, 2, 2, {{0, 1, 2, 0}}), placement(3, 2, 2, {{1, 0, 1, 2}}));
   auto const memory = tagged(schedule.before);
   require_all_ended_well(make_fiber_harness(0)->run(2, CheckLevel::digest, [&](Communicator& comm) {
-    ExpertWeights const& weights = memory[comm.rank().index()]->weights();
+    RegisteredWeights const& weights = memory[comm.rank().index()]->weights();
     ScheduleExecutor executor(schedule);
     executor.execute(comm, weights);
     ExpertPlacement const now = executor.committed_placement();

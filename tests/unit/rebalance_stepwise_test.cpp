@@ -210,7 +210,7 @@ TEST_CASE("calls out of order are refused") {
               })[0]
         .text;
   };
-  using Weights = ExpertWeights;
+  using Weights = RegisteredWeights;
   require_contains(text([](auto& e, Communicator&, Weights const&) { e.poll(); }), "call begin() first");
   require_contains(text([](auto& e, Communicator&, Weights const&) { e.commit(); }), "not every row is there");
   require_contains(text([](auto& e, Communicator& c, Weights const& w) { e.begin(c, w, 2); }), "layer 2 is outside");

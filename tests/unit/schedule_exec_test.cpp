@@ -174,7 +174,7 @@ TEST_CASE("scaling by an explicit mode: the group of both sides moves the rows")
 TEST_CASE("calls out of order and unfit arguments are refused") {
   auto const schedule = worked(-1);
   auto const few = worked(1);
-  auto const text = [&](std::function<void(Communicator&, ExpertWeights const&)> const& body) {
+  auto const text = [&](std::function<void(Communicator&, RegisteredWeights const&)> const& body) {
     Cluster const cluster(schedule.before);
     return make_fiber_harness(0)
         ->run(4, CheckLevel::digest,

@@ -56,23 +56,23 @@ struct RebalanceExecutor::State : RebalanceRun {
   [[nodiscard]] RankTransfers const& my_transfers(int layer) const { return transfers(layer).ranks[group.me.index()]; }
   [[nodiscard]] bool is_left(int layer) const { return !committed[to_size(layer)]; }
 
-  void join(Communicator& the_comm, ExpertWeights const& the_weights) {
+  void join(Communicator& the_comm, RegisteredWeights const& the_weights) {
     RebalanceRun::join({"plan", plan.before, options.dead_ranks, plan.fingerprint().value}, the_comm, the_weights);
   }
-  [[nodiscard]] std::int64_t staging_bytes(ExpertWeights const& weights, int layer) const;
+  [[nodiscard]] std::int64_t staging_bytes(RegisteredWeights const& weights, int layer) const;
   /// Of the layers that are left: all together, or the largest.
-  [[nodiscard]] std::int64_t staging_bytes_left(ExpertWeights const& weights, bool together) const;
+  [[nodiscard]] std::int64_t staging_bytes_left(RegisteredWeights const& weights, bool together) const;
   void reserve(std::int64_t bytes);
   void note_peak(std::int64_t checksum_bytes) {
     result.peak_staging_bytes = std::max(result.peak_staging_bytes, reserved_bytes + checksum_bytes);
   }
-  StagedLayer make_layer(ExpertWeights const& weights, int layer, std::int64_t offset, bool verify) const;
+  StagedLayer make_layer(RegisteredWeights const& weights, int layer, std::int64_t offset, bool verify) const;
   void stage(Communicator& comm, StagedLayer& layer);
   void note_commit(int layer);
   void write(StagedLayer const& layer);
-  void count(ExpertWeights const& weights, int layer, RebalanceResult& sums) const;
-  void execute_in_place(Communicator& comm, ExpertWeights const& weights);
-  void execute_buffered(Communicator& comm, ExpertWeights const& weights);
+  void count(RegisteredWeights const& weights, int layer, RebalanceResult& sums) const;
+  void execute_in_place(Communicator& comm, RegisteredWeights const& weights);
+  void execute_buffered(Communicator& comm, RegisteredWeights const& weights);
 
   RebalancePlan const& plan;
   bool executed = false;
@@ -80,16 +80,16 @@ struct RebalanceExecutor::State : RebalanceRun {
   std::unique_ptr<std::byte[]> staging{};
   std::int64_t reserved_bytes = 0;
   Communicator* comm = nullptr;  // between begin() and commit(), as the two below
-  ExpertWeights const* weights = nullptr;
+  RegisteredWeights const* weights = nullptr;
   std::optional<StagedLayer> moving{};
   bool all_here = false;
 };
 
-std::int64_t RebalanceExecutor::State::staging_bytes(ExpertWeights const& the_weights, int layer) const {
+std::int64_t RebalanceExecutor::State::staging_bytes(RegisteredWeights const& the_weights, int layer) const {
   return StagedLayer::staging_bytes(my_transfers(layer), the_weights, layer);
 }
 
-std::int64_t RebalanceExecutor::State::staging_bytes_left(ExpertWeights const& the_weights, bool together) const {
+std::int64_t RebalanceExecutor::State::staging_bytes_left(RegisteredWeights const& the_weights, bool together) const {
   std::int64_t total = 0;
   for (int layer = 0; layer < num_layers(); ++layer) {
     std::int64_t const bytes = is_left(layer) ? staging_bytes(the_weights, layer) : 0;
@@ -104,7 +104,7 @@ void RebalanceExecutor::State::reserve(std::int64_t bytes) {
   reserved_bytes = bytes;
 }
 
-StagedLayer RebalanceExecutor::State::make_layer(ExpertWeights const& the_weights, int layer, std::int64_t offset,
+StagedLayer RebalanceExecutor::State::make_layer(RegisteredWeights const& the_weights, int layer, std::int64_t offset,
                                                  bool verify) const {
   auto const buffer = std::span(staging.get(), to_size(reserved_bytes))
                           .subspan(to_size(offset), to_size(staging_bytes(the_weights, layer)));
@@ -140,7 +140,7 @@ void RebalanceExecutor::State::write(StagedLayer const& staged) {
   staged.verify_written();
 }
 
-void RebalanceExecutor::State::count(ExpertWeights const& the_weights, int layer, RebalanceResult& sums) const {
+void RebalanceExecutor::State::count(RegisteredWeights const& the_weights, int layer, RebalanceResult& sums) const {
   RankTransfers const& mine = my_transfers(layer);
   std::int64_t const bytes = the_weights.expert_bytes(layer);
   sums.bytes_sent += static_cast<std::int64_t>(mine.sends.size()) * bytes;
@@ -149,7 +149,7 @@ void RebalanceExecutor::State::count(ExpertWeights const& the_weights, int layer
 }
 
 /// The layers share one piece of staging.
-void RebalanceExecutor::State::execute_in_place(Communicator& the_comm, ExpertWeights const& the_weights) {
+void RebalanceExecutor::State::execute_in_place(Communicator& the_comm, RegisteredWeights const& the_weights) {
   for (int layer = 0; layer < num_layers(); ++layer) {
     if (!is_left(layer)) continue;
     if (!moves_anything(transfers(layer))) {
@@ -167,7 +167,7 @@ void RebalanceExecutor::State::execute_in_place(Communicator& the_comm, ExpertWe
 }
 
 /// Every layer keeps its own piece until the end.
-void RebalanceExecutor::State::execute_buffered(Communicator& the_comm, ExpertWeights const& the_weights) {
+void RebalanceExecutor::State::execute_buffered(Communicator& the_comm, RegisteredWeights const& the_weights) {
   std::vector<StagedLayer> all;
   std::int64_t offset = 0;
   std::int64_t checksums = 0;
@@ -196,7 +196,7 @@ RebalanceExecutor::~RebalanceExecutor() = default;
 RebalanceExecutor::RebalanceExecutor(RebalanceExecutor&&) noexcept = default;
 RebalanceExecutor& RebalanceExecutor::operator=(RebalanceExecutor&&) noexcept = default;
 
-RebalanceResult RebalanceExecutor::execute(Communicator& comm, ExpertWeights const& weights) {
+RebalanceResult RebalanceExecutor::execute(Communicator& comm, RegisteredWeights const& weights) {
   SWITCHYARD_REQUIRE(!state_->comm, invalid_argument, "a layer is under way: commit it before moving the others");
   SWITCHYARD_REQUIRE(!std::exchange(state_->executed, true), invalid_argument,
                      "this executor has run already: a plan moves the weights once; plan the next move from "
@@ -215,7 +215,7 @@ RebalanceResult RebalanceExecutor::execute(Communicator& comm, ExpertWeights con
   return state_->result;
 }
 
-void RebalanceExecutor::begin(Communicator& comm, ExpertWeights const& weights, int layer) {
+void RebalanceExecutor::begin(Communicator& comm, RegisteredWeights const& weights, int layer) {
   abort_on_failure(comm, [&] {
     State& state = *state_;
     SWITCHYARD_REQUIRE(!state.comm, invalid_argument, "a layer is under way: commit it before layer {}", layer);
@@ -260,7 +260,7 @@ void RebalanceExecutor::commit() {
   });
 }
 
-RebalanceResult RebalanceExecutor::profile(Communicator& comm, ExpertWeights const& weights) {
+RebalanceResult RebalanceExecutor::profile(Communicator& comm, RegisteredWeights const& weights) {
   RebalanceResult sizes;
   abort_on_failure(comm, [&] {
     State& state = *state_;

@@ -6,7 +6,7 @@
 
 namespace switchyard::cpu {
 
-void RebalanceRun::join(RebalanceSubject const& subject, Communicator& comm, ExpertWeights const& weights) {
+void RebalanceRun::join(RebalanceSubject const& subject, Communicator& comm, RegisteredWeights const& weights) {
   int const layers = subject.before.num_layers();
   group = view_of_group(subject.before.num_ranks(), subject.dead_ranks, comm.size(), comm.rank(), subject.name);
   SWITCHYARD_REQUIRE(weights.num_layers() == layers, shape_mismatch,

@@ -35,7 +35,7 @@ struct RebalanceRun {
   }
   /// Finds this rank's place in the group and what the group must agree on. @throws Error{shape_mismatch} unless the
   /// weights have the subject's layers and this rank's slots
-  void join(RebalanceSubject const& subject, Communicator& comm, ExpertWeights const& weights);
+  void join(RebalanceSubject const& subject, Communicator& comm, RegisteredWeights const& weights);
   /// After this every rank holds all its rows, so that every rank may overwrite.
   void acknowledge(Communicator& comm, std::string const& operation, int layer);
 

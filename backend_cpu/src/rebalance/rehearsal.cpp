@@ -19,12 +19,12 @@ struct RankRehearsal {
   std::optional<RehearsalMismatch> mismatch{};
 };
 
-RebalanceResult carry_out(RebalancePlan const& plan, Communicator& comm, ExpertWeights const& weights,
+RebalanceResult carry_out(RebalancePlan const& plan, Communicator& comm, RegisteredWeights const& weights,
                           RebalanceOptions const& options) {
   return RebalanceExecutor(plan, options).execute(comm, weights);
 }
 
-RebalanceResult carry_out(RebalanceSchedule const& schedule, Communicator& comm, ExpertWeights const& weights,
+RebalanceResult carry_out(RebalanceSchedule const& schedule, Communicator& comm, RegisteredWeights const& weights,
                           RebalanceOptions const& options) {
   return ScheduleExecutor(schedule, options).execute(comm, weights);
 }

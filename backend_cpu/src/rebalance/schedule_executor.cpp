@@ -43,17 +43,17 @@ struct ScheduleExecutor::State : RebalanceRun {
 
   [[nodiscard]] int num_layers() const { return static_cast<int>(schedule.layers.size()); }
 
-  void join(Communicator& the_comm, ExpertWeights const& weights) {
+  void join(Communicator& the_comm, RegisteredWeights const& weights) {
     RebalanceRun::join({"schedule", schedule.before, schedule.dead_ranks, schedule.fingerprint().value}, the_comm,
                        weights);
   }
-  ScheduledLayer& open(ExpertWeights const& weights, int layer);
+  ScheduledLayer& open(RegisteredWeights const& weights, int layer);
   void run_round(Communicator& comm, ScheduledLayer& moving, int round);
   void run_rounds(Communicator& comm, ScheduledLayer& moving);
   void write(ScheduledLayer& moving, int round, bool committing);
   void commit(ScheduledLayer& moving);
-  void execute_in_place(Communicator& comm, ExpertWeights const& weights);
-  void execute_buffered(Communicator& comm, ExpertWeights const& weights);
+  void execute_in_place(Communicator& comm, RegisteredWeights const& weights);
+  void execute_buffered(Communicator& comm, RegisteredWeights const& weights);
 
   RebalanceSchedule const& schedule;
   std::vector<LayerProgress> progress{};
@@ -63,7 +63,7 @@ struct ScheduleExecutor::State : RebalanceRun {
   bool all_here = false;
 };
 
-ScheduledLayer& ScheduleExecutor::State::open(ExpertWeights const& weights, int layer) {
+ScheduledLayer& ScheduleExecutor::State::open(RegisteredWeights const& weights, int layer) {
   moving.reset();
   moving.emplace(schedule, layer, group, weights, options.verify_rows);
   result.peak_staging_bytes = std::max(result.peak_staging_bytes, moving->extra_bytes());
@@ -110,7 +110,7 @@ void ScheduleExecutor::State::commit(ScheduledLayer& layer_rows) {
   layer_rows.verify_written();
 }
 
-void ScheduleExecutor::State::execute_in_place(Communicator& the_comm, ExpertWeights const& weights) {
+void ScheduleExecutor::State::execute_in_place(Communicator& the_comm, RegisteredWeights const& weights) {
   for (int layer = 0; layer < num_layers(); ++layer) {
     if (progress[to_size(layer)].committed) continue;
     ScheduledLayer& layer_rows = open(weights, layer);
@@ -119,7 +119,7 @@ void ScheduleExecutor::State::execute_in_place(Communicator& the_comm, ExpertWei
   }
 }
 
-void ScheduleExecutor::State::execute_buffered(Communicator& the_comm, ExpertWeights const& weights) {
+void ScheduleExecutor::State::execute_buffered(Communicator& the_comm, RegisteredWeights const& weights) {
   std::vector<std::unique_ptr<ScheduledLayer>> all;
   std::int64_t extra = 0;
   for (int layer = 0; layer < num_layers(); ++layer) {
@@ -146,7 +146,7 @@ ScheduleExecutor::~ScheduleExecutor() = default;
 ScheduleExecutor::ScheduleExecutor(ScheduleExecutor&&) noexcept = default;
 ScheduleExecutor& ScheduleExecutor::operator=(ScheduleExecutor&&) noexcept = default;
 
-RebalanceResult ScheduleExecutor::execute(Communicator& comm, ExpertWeights const& weights) {
+RebalanceResult ScheduleExecutor::execute(Communicator& comm, RegisteredWeights const& weights) {
   abort_on_failure(comm, [&] {
     SWITCHYARD_REQUIRE(!state_->comm, invalid_argument, "a layer is under way: commit it before moving the others");
     state_->step(RebalanceStepKind::check);
@@ -161,7 +161,7 @@ RebalanceResult ScheduleExecutor::execute(Communicator& comm, ExpertWeights cons
   return state_->result;
 }
 
-void ScheduleExecutor::begin(Communicator& comm, ExpertWeights const& weights, int layer) {
+void ScheduleExecutor::begin(Communicator& comm, RegisteredWeights const& weights, int layer) {
   abort_on_failure(comm, [&] {
     SWITCHYARD_REQUIRE(!state_->comm, invalid_argument, "a layer is under way: commit it before layer {}", layer);
     SWITCHYARD_REQUIRE(layer >= 0 && layer < state_->num_layers() && !state_->progress[to_size(layer)].committed,
@@ -201,7 +201,7 @@ void ScheduleExecutor::commit() {
   abort_on_failure(comm, [&] { state_->commit(*state_->moving); });
 }
 
-RebalanceResult ScheduleExecutor::profile(Communicator& comm, ExpertWeights const& weights) {
+RebalanceResult ScheduleExecutor::profile(Communicator& comm, RegisteredWeights const& weights) {
   RebalanceResult sizes;
   abort_on_failure(comm, [&] {
     state_->step(RebalanceStepKind::check);

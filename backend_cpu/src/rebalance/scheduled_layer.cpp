@@ -30,7 +30,7 @@ std::int64_t count_spare_rows(LayerSchedule const& steps, RankId rank, int num_s
 }  // namespace
 
 ScheduledLayer::ScheduledLayer(RebalanceSchedule const& schedule, int layer, GroupView const& group,
-                               ExpertWeights const& weights, bool verify_rows)
+                               RegisteredWeights const& weights, bool verify_rows)
     : schedule_(schedule),
       steps_(schedule.layers[to_size(layer)]),
       layer_(layer),

@@ -12,8 +12,8 @@
 
 #include "group_view.hpp"
 #include "switchyard/comm/communicator.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_schedule.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cpu {
 
@@ -21,7 +21,7 @@ class ScheduledLayer {
  public:
   /// Allocates the spare rows. @param schedule, group and `weights` must outlive it.
   /// @throws Error{out_of_memory} with the size.
-  ScheduledLayer(RebalanceSchedule const& schedule, int layer, GroupView const& group, ExpertWeights const& weights,
+  ScheduledLayer(RebalanceSchedule const& schedule, int layer, GroupView const& group, RegisteredWeights const& weights,
                  bool verify_rows);
 
   [[nodiscard]] int layer() const noexcept { return layer_; }
@@ -56,7 +56,7 @@ class ScheduledLayer {
   LayerSchedule const& steps_;
   int layer_;
   GroupView const& group_;
-  ExpertWeights const& weights_;
+  RegisteredWeights const& weights_;
   bool verify_rows_;
   int num_slots_;
   std::int64_t expert_bytes_;

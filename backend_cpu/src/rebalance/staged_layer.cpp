@@ -16,7 +16,7 @@ void copy_row(std::span<std::byte const> from, std::span<std::byte> to) {
 
 }  // namespace
 
-StagedLayer::StagedLayer(RankTransfers const& transfers, GroupView const& group, ExpertWeights const& weights,
+StagedLayer::StagedLayer(RankTransfers const& transfers, GroupView const& group, RegisteredWeights const& weights,
                          int layer, bool verify_rows, std::span<std::byte> buffer)
     : transfers_(transfers),
       group_(group),
@@ -37,7 +37,7 @@ StagedLayer::StagedLayer(RankTransfers const& transfers, GroupView const& group,
   local_checksums_.resize(transfers_.local_copies.size() * tensor_offset_.size());
 }
 
-std::int64_t StagedLayer::staging_bytes(RankTransfers const& transfers, ExpertWeights const& weights, int layer) {
+std::int64_t StagedLayer::staging_bytes(RankTransfers const& transfers, RegisteredWeights const& weights, int layer) {
   auto const rows = static_cast<std::int64_t>(transfers.local_copies.size() + transfers.receives.size());
   return checked_mul(rows, weights.expert_bytes(layer));
 }

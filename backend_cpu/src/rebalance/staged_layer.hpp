@@ -9,8 +9,8 @@
 
 #include "group_view.hpp"
 #include "switchyard/comm/communicator.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cpu {
 
@@ -18,11 +18,11 @@ namespace switchyard::cpu {
 class StagedLayer {
  public:
   /// @param transfers, `group` and `weights` must outlive it. @param buffer staging_bytes(...) bytes for the rows.
-  StagedLayer(RankTransfers const& transfers, GroupView const& group, ExpertWeights const& weights, int layer,
+  StagedLayer(RankTransfers const& transfers, GroupView const& group, RegisteredWeights const& weights, int layer,
               bool verify_rows, std::span<std::byte> buffer);
 
   /// @return the bytes that the rows of a layer need in staging.
-  [[nodiscard]] static std::int64_t staging_bytes(RankTransfers const& transfers, ExpertWeights const& weights,
+  [[nodiscard]] static std::int64_t staging_bytes(RankTransfers const& transfers, RegisteredWeights const& weights,
                                                   int layer);
 
   void copy_local();
@@ -54,7 +54,7 @@ class StagedLayer {
 
   RankTransfers const& transfers_;
   GroupView const& group_;
-  ExpertWeights const& weights_;
+  RegisteredWeights const& weights_;
   int layer_;
   int num_tensors_;
   bool verify_rows_;

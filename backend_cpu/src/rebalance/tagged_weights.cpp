@@ -45,7 +45,7 @@ TaggedWeights::TaggedWeights(ExpertPlacement const& placement, RankId rank,
     }
   }
   original_ = memory_;
-  weights_ = ExpertWeights(std::move(layers));
+  weights_ = RegisteredWeights(std::move(layers));
 }
 
 /// The only index formula: layers, then tensors, then rows with their padding.

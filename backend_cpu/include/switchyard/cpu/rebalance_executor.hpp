@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "switchyard/comm/communicator.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cpu {
 
@@ -67,7 +67,7 @@ class RebalanceExecutor {
   ///         modes or row sizes differ; Error{corrupt_data} naming layer, expert, tensor, sender and receiver when a
   ///         row arrived damaged; Error{out_of_memory} with the staging size; and what the communicator throws.
   ///         committed_placement() says what is in force then.
-  RebalanceResult execute(Communicator& comm, ExpertWeights const& weights);
+  RebalanceResult execute(Communicator& comm, RegisteredWeights const& weights);
 
   /// Layer by layer, as ScheduleExecutor: begin() reserves the memory and agrees on the layer (collective); the first
   /// poll() stages, exchanges and acknowledges it (collective: vLLM's rules know one exchange per layer); commit()
@@ -75,7 +75,7 @@ class RebalanceExecutor {
   /// the same on all ranks, one at a time, each once.
   /// @param comm, weights must outlive the commit. @throws Error{invalid_argument} for a layer outside the plan or
   ///        already moved, or for calls out of order; and as execute().
-  void begin(Communicator& comm, ExpertWeights const& weights, int layer);
+  void begin(Communicator& comm, RegisteredWeights const& weights, int layer);
   /// @return whether every rank holds every row, so that commit() may follow.
   bool poll();
   void commit();
@@ -83,7 +83,7 @@ class RebalanceExecutor {
   /// Collective: exchanges messages of the plan's sizes, layer by layer, and changes no weights; so that transports
   /// allocate what they need before serving starts. May run before anything is moved, any number of times.
   /// Source: vLLM rebalance_execute.py `is_profile`, which gathers one layer's weights whatever the plan needs.
-  RebalanceResult profile(Communicator& comm, ExpertWeights const& weights);
+  RebalanceResult profile(Communicator& comm, RegisteredWeights const& weights);
 
   /// Of everything that this executor has moved so far.
   [[nodiscard]] RebalanceResult const& result() const noexcept;

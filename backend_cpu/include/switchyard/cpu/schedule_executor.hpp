@@ -9,8 +9,8 @@
 
 #include "switchyard/comm/communicator.hpp"
 #include "switchyard/cpu/rebalance_executor.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_schedule.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cpu {
 
@@ -49,14 +49,14 @@ class ScheduleExecutor {
   /// Collective: moves all layers. In place, the layers are committed one by one, and nobody may read a layer that is
   /// not buffered while it moves.
   /// @throws as RebalanceExecutor::execute().
-  RebalanceResult execute(Communicator& comm, ExpertWeights const& weights);
+  RebalanceResult execute(Communicator& comm, RegisteredWeights const& weights);
 
   /// Layer by layer. begin() reserves the memory and agrees on the layer (collective); poll() runs one round
   /// (collective); commit() writes the slots (no communication). Until commit() the layer can be served from `before`.
   /// Layers in any order, the same on all ranks, one at a time, each once.
   /// @param comm, weights must outlive the commit. @throws Error{invalid_argument} for a layer outside the schedule,
   ///        already moved or not buffered, or for calls out of order; and as execute().
-  void begin(Communicator& comm, ExpertWeights const& weights, int layer);
+  void begin(Communicator& comm, RegisteredWeights const& weights, int layer);
   /// @return whether every rank holds every row, so that commit() may follow.
   bool poll();
   void commit();
@@ -64,7 +64,7 @@ class ScheduleExecutor {
   /// Collective: exchanges messages of the schedule's sizes, round by round, and changes no weights; so that
   /// transports allocate what they need before serving starts. May run before anything is moved, any number of times.
   /// Source: vLLM rebalance_execute.py `is_profile`, which gathers one layer's weights whatever the plan needs.
-  RebalanceResult profile(Communicator& comm, ExpertWeights const& weights);
+  RebalanceResult profile(Communicator& comm, RegisteredWeights const& weights);
 
   /// Of everything that this executor has moved so far.
   [[nodiscard]] RebalanceResult const& result() const noexcept;

@@ -9,9 +9,9 @@
 #include "switchyard/comm/communicator.hpp"
 #include "switchyard/cuda/device_communicator.hpp"
 #include "switchyard/cuda/stream.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
 #include "switchyard/rebalance/rebalance_schedule.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cuda {
 
@@ -73,7 +73,7 @@ class RebalanceExecutor {
   /// @throws Error{shape_mismatch}, Error{desync} on every rank when plans, modes or row sizes differ,
   ///         Error{corrupt_data} naming layer, expert, tensor, ranks and row, Error{out_of_memory}, Error{cuda}, and
   ///         what the communicators throw.
-  RebalanceResult execute(RebalanceLinks const& links, ExpertWeights const& weights, StreamView stream);
+  RebalanceResult execute(RebalanceLinks const& links, RegisteredWeights const& weights, StreamView stream);
 
   /// Layer by layer, while `before` is served. begin() (collective) reserves memory and issues the first round; poll()
   /// (collective) completes the round under way and issues the next one, which then runs beside the caller's kernels;
@@ -81,7 +81,7 @@ class RebalanceExecutor {
   /// one at a time, each once. @param links, weights outlive the commit.
   /// @throws Error{invalid_argument} for a layer outside the plan, moved already or not buffered, and for calls out of
   ///         order; and as execute().
-  void begin(RebalanceLinks const& links, ExpertWeights const& weights, int layer, StreamView stream);
+  void begin(RebalanceLinks const& links, RegisteredWeights const& weights, int layer, StreamView stream);
   /// @return whether this rank's device has finished the round under way: poll() would wait for peers only. Local.
   [[nodiscard]] bool ready() const;
   /// @return whether every rank holds every row, so that commit() may follow.
@@ -90,7 +90,7 @@ class RebalanceExecutor {
 
   /// Collective: exchanges messages of the plan's sizes and changes no weights, so that transports allocate what they
   /// need before serving starts. @throws as execute().
-  RebalanceResult profile(RebalanceLinks const& links, ExpertWeights const& weights, StreamView stream);
+  RebalanceResult profile(RebalanceLinks const& links, RegisteredWeights const& weights, StreamView stream);
 
   /// Of everything that this executor has moved so far.
   [[nodiscard]] RebalanceResult const& result() const noexcept;

@@ -9,7 +9,7 @@
 
 #include "switchyard/cpu/rehearsal.hpp"
 #include "switchyard/placement/expert_placement.hpp"
-#include "switchyard/rebalance/expert_weights.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 namespace switchyard::cpu {
 
@@ -25,7 +25,7 @@ class TaggedWeights {
   TaggedWeights(TaggedWeights&&) = default;
   TaggedWeights& operator=(TaggedWeights&&) = default;
 
-  [[nodiscard]] ExpertWeights const& weights() const noexcept { return weights_; }
+  [[nodiscard]] RegisteredWeights const& weights() const noexcept { return weights_; }
 
   /// How many rows and bytes a check looked at.
   struct Checked {
@@ -51,7 +51,7 @@ class TaggedWeights {
   std::vector<std::int64_t> row_bytes_;
   std::vector<std::byte> memory_;
   std::vector<std::byte> original_;  // what memory_ held when it was made
-  ExpertWeights weights_;
+  RegisteredWeights weights_;
 };
 
 }  // namespace switchyard::cpu

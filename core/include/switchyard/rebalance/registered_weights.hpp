@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// ExpertWeights: where the expert rows of one rank lie in memory. Bytes are opaque; nothing is owned.
+/// RegisteredWeights: where the expert rows of one rank lie in memory. Bytes are opaque; nothing is owned.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +23,14 @@ struct WeightTensor {
 
 /// [layer][tensor] of one rank; row i of every tensor belongs to the rank's slot i. Layers may differ in their tensors
 /// (MTP layers, other quantisation); vLLM sizes its buffer by layer 0 and cannot (hazard H9).
-class ExpertWeights {
+class RegisteredWeights {
  public:
-  ExpertWeights() = default;
+  RegisteredWeights() = default;
   /// @throws Error{invalid_argument} for a layer without tensors, row_bytes < 1, a stride below row_bytes, a null base
   ///         with rows, or an address range that overflows; Error{shape_mismatch} when tensors of one layer have
   ///         different numbers of rows; Error{invalid_argument} when any two rows share a byte (both are named).
   /// @note O(rows log rows).
-  explicit ExpertWeights(std::vector<std::vector<WeightTensor>> layers);
+  explicit RegisteredWeights(std::vector<std::vector<WeightTensor>> layers);
 
   [[nodiscard]] int num_layers() const noexcept { return static_cast<int>(layers_.size()); }
   /// @throws Error{invalid_argument} for a layer, tensor or row outside its range (the three functions below).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "switchyard/rebalance/expert_weights.hpp"
+#include "switchyard/rebalance/registered_weights.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -74,7 +74,7 @@ void check_overlaps(std::vector<std::vector<WeightTensor>> const& layers) {
 
 }  // namespace
 
-ExpertWeights::ExpertWeights(std::vector<std::vector<WeightTensor>> layers) : layers_(std::move(layers)) {
+RegisteredWeights::RegisteredWeights(std::vector<std::vector<WeightTensor>> layers) : layers_(std::move(layers)) {
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     auto const& tensors = layers_[l];
     SWITCHYARD_REQUIRE(!tensors.empty(), invalid_argument, "layer {} has no tensors: register its expert weights", l);
@@ -88,17 +88,17 @@ ExpertWeights::ExpertWeights(std::vector<std::vector<WeightTensor>> layers) : la
   check_overlaps(layers_);
 }
 
-std::span<WeightTensor const> ExpertWeights::layer(int layer) const {
+std::span<WeightTensor const> RegisteredWeights::layer(int layer) const {
   SWITCHYARD_REQUIRE(layer >= 0 && layer < num_layers(), invalid_argument, "there is no layer {} among {}", layer,
                      num_layers());
   return layers_[static_cast<std::size_t>(layer)];
 }
 
-std::int64_t ExpertWeights::num_rows(int layer) const {
+std::int64_t RegisteredWeights::num_rows(int layer) const {
   return this->layer(layer).front().rows;
 }
 
-std::span<std::byte> ExpertWeights::row(int layer, int tensor, LocalExpertId row) const {
+std::span<std::byte> RegisteredWeights::row(int layer, int tensor, LocalExpertId row) const {
   auto const tensors = this->layer(layer);
   SWITCHYARD_REQUIRE(tensor >= 0 && static_cast<std::size_t>(tensor) < tensors.size(), invalid_argument,
                      "there is no tensor {} among the {} of layer {}", tensor, tensors.size(), layer);
@@ -109,13 +109,13 @@ std::span<std::byte> ExpertWeights::row(int layer, int tensor, LocalExpertId row
   return {which.base + offset, static_cast<std::size_t>(which.row_bytes)};
 }
 
-std::int64_t ExpertWeights::expert_bytes(int layer) const {
+std::int64_t RegisteredWeights::expert_bytes(int layer) const {
   std::int64_t bytes = 0;
   for (WeightTensor const& tensor : this->layer(layer)) bytes = checked_add(bytes, tensor.row_bytes);
   return bytes;
 }
 
-Fingerprint ExpertWeights::shape_fingerprint() const {
+Fingerprint RegisteredWeights::shape_fingerprint() const {
   FingerprintBuilder builder;
   std::vector<std::int64_t> sizes;
   for (auto const& tensors : layers_) {
