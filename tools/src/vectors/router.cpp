@@ -157,19 +157,16 @@ void compare_capacity(JsonValue const& golden, RouterCase const& read, RoutingMa
   }
 }
 
-void compare_losses(JsonValue const& golden, RouterCase const& read, RoutingMap const& routing,
-                    Comparison& comparison) {
-  // The recorded version averages the plain softmax whatever the score function is.
-  std::vector<float> const scores = loss_scores(ScoreFunction::softmax_pre, read.view());
-  std::vector<std::int64_t> const counts = tokens_per_expert(routing);
-  comparison.exact("tokens_per_expert", golden.at("tokens_per_expert").int_array(0, kMaxInt), counts);
-  BalanceLoss const loss{kBalanceCoefficient, read.config.top_k, read.num_tokens, read.num_tokens};
-  comparison.close("aux_loss", golden.at("aux_loss").as_double(), balance_loss(loss, scores, counts));
-  comparison.close("z_loss", golden.at("z_loss").as_double(), z_loss(kZCoefficient, read.view()));
+SequenceShape read_shape(JsonValue const& golden) {
   JsonValue const sequence = golden.at("seq_aux");
-  SequenceShape const shape{sequence.at("seq_length").as_int(0, kMaxInt), sequence.at("batch_size").as_int(0, kMaxInt)};
-  comparison.close("seq_aux", sequence.at("loss").as_double(),
-                   sequence_balance_loss(kBalanceCoefficient, read.config.top_k, shape, scores, routing));
+  return {sequence.at("seq_length").as_int(0, kMaxInt), sequence.at("batch_size").as_int(0, kMaxInt)};
+}
+
+void compare_losses(JsonValue const& golden, RoutedBatch const& batch, Comparison& comparison) {
+  comparison.exact("tokens_per_expert", golden.at("tokens_per_expert").int_array(0, kMaxInt), batch.counts);
+  comparison.close("aux_loss", golden.at("aux_loss").as_double(), batch.balance);
+  comparison.close("z_loss", golden.at("z_loss").as_double(), batch.z);
+  comparison.close("seq_aux", golden.at("seq_aux").at("loss").as_double(), batch.sequence);
 }
 
 /// The recorded choice must have the row's largest value, as far as the values are known: with one token all experts
@@ -195,15 +192,16 @@ void compare_sinkhorn(JsonValue const& golden, RouterCase const& read, Compariso
   compare_argmax(*argmax, result.balanced, to_size(read.num_experts), comparison);
 }
 
-std::string run_routing(JsonValue const& golden) {
+std::string run_routing(JsonValue const& golden, RoutedBatch (*route_batch)(RouterRequest const&)) {
   RouterCase const read = read_case(golden);
   Comparison comparison;
-  RoutingMap const routing = route(read.config, read.view(), read.bias);
-  SortedRouting const by_expert = sorted(routing);
+  RoutedBatch const batch =
+      route_batch({read.config, read.view(), read.bias, kBalanceCoefficient, kZCoefficient, read_shape(golden)});
+  SortedRouting const by_expert = sorted(batch.routing);
   comparison.exact("selected", flat_ints(golden.at("selected")), by_expert.experts);
   comparison.close("probs", flat_doubles(golden.at("probs")), by_expert.weights);
-  compare_capacity(golden, read, routing, comparison);
-  compare_losses(golden, read, routing, comparison);
+  compare_capacity(golden, read, batch.routing, comparison);
+  compare_losses(golden, batch, comparison);
   compare_sinkhorn(golden, read, comparison);
   return comparison.first();
 }
@@ -227,8 +225,24 @@ std::string run_batched_loss(JsonValue const& golden) {
 
 }  // namespace
 
+RoutedBatch route_on_host(RouterRequest const& request) {
+  RoutingMap routing = route(request.config, request.logits, request.bias);
+  std::vector<std::int64_t> counts = tokens_per_expert(routing);
+  // The recorded version averages the plain softmax whatever the score function is.
+  std::vector<float> const scores = loss_scores(ScoreFunction::softmax_pre, request.logits);
+  std::int64_t const tokens = request.logits.extent(0);
+  int const top_k = request.config.top_k;
+  float const balance = balance_loss({request.balance_coefficient, top_k, tokens, tokens}, scores, counts);
+  float const sequence = sequence_balance_loss(request.balance_coefficient, top_k, request.shape, scores, routing);
+  return {std::move(routing), std::move(counts), balance, sequence, z_loss(request.z_coefficient, request.logits)};
+}
+
+std::string run_router_case_by(RoutedBatch (*route)(RouterRequest const&), io::JsonValue const& golden) {
+  return golden.find("layers") ? run_batched_loss(golden) : run_routing(golden, route);
+}
+
 std::string run_router_case(io::JsonValue const& golden) {
-  return golden.find("layers") ? run_batched_loss(golden) : run_routing(golden);
+  return run_router_case_by(route_on_host, golden);
 }
 
 }  // namespace switchyard::vectors

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "vectors/routed_batch.hpp"
+
 namespace switchyard::io {
 class JsonValue;
 }
@@ -15,5 +17,8 @@ namespace switchyard::vectors {
 /// batched loss (it has `layers`).
 /// @return the first mismatch as one sentence, empty when the case passes. @throws Error{parse} for a malformed case.
 [[nodiscard]] std::string run_router_case(io::JsonValue const& golden);
+/// The same with choices, weights, counts and losses by `route`. Capacities, Sinkhorn and MegaBlocks' losses are
+/// core's.
+[[nodiscard]] std::string run_router_case_by(RoutedBatch (*route)(RouterRequest const&), io::JsonValue const& golden);
 
 }  // namespace switchyard::vectors
