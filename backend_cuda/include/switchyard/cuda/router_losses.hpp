@@ -24,8 +24,8 @@ namespace switchyard::cuda {
 class RouterLosses {
  public:
   /// @param max_tokens, max_sequences  of any call; memory: 4 bytes per token, 12 per sequence and expert
-  /// @throws Error{invalid_argument} for sizes, Error{unsupported} when two rows of experts do not fit in shared memory,
-  /// Error{out_of_memory}, Error{cuda}
+  /// @throws Error{invalid_argument} for sizes, Error{unsupported} when two rows of experts do not fit in shared
+  /// memory, Error{out_of_memory}, Error{cuda}
   RouterLosses(ScoreFunction function, int num_experts, std::int64_t max_tokens, std::int64_t max_sequences = 1);
   ~RouterLosses();
   RouterLosses(RouterLosses&&) noexcept;
