@@ -18,6 +18,27 @@ __device__ inline std::int64_t row_received(BudgetExchange const& exchange, std:
   return rank == exchange.rank ? row : exchange.world * exchange.slot_rows + row;
 }
 
+/// What a copy makes zeros of.
+inline constexpr std::int64_t kZeroRow = -1;
+
+/// The expert row of a row in the order of (local expert, source); kZeroRow where its bin has no room.
+__device__ inline std::int64_t expert_row(BudgetExchange const& exchange, BudgetChunks const& chunks,
+                                          std::int32_t local, std::int64_t sorted) {
+  if (chunks.bin_begin == nullptr) return sorted;
+  std::int64_t const place = sorted - chunks.row_begin[static_cast<std::int64_t>(local) * exchange.world];
+  std::int64_t const row = chunks.bin_begin[local] + place;
+  return row < chunks.bin_begin[local + 1] ? row : kZeroRow;
+}
+/// The same backwards; kZeroRow for an empty row of a bin.
+__device__ inline std::int64_t sorted_row(BudgetExchange const& exchange, BudgetChunks const& chunks,
+                                          std::int64_t row) {
+  if (chunks.bin_begin == nullptr) return row;
+  std::int32_t const local = block_of(chunks.bin_begin, chunks.num_local, row);
+  std::int64_t const* const begin = chunks.row_begin + static_cast<std::int64_t>(local) * exchange.world;
+  std::int64_t const sorted = *begin + row - chunks.bin_begin[local];
+  return sorted < begin[exchange.world] ? sorted : kZeroRow;
+}
+
 __device__ inline unsigned long long budget_error(BudgetError kind, std::int64_t detail) {
   return static_cast<unsigned long long>(kind) << kPlanErrorShift |
          (static_cast<unsigned long long>(detail) & kPlanDetailMask);

@@ -10,8 +10,6 @@ namespace switchyard::cuda {
 
 namespace {
 
-constexpr std::int64_t kZeroRow = -1;
-
 __global__ void land_carried_kernel(BudgetExchange exchange, DevicePlanLists lists, std::int64_t max_rows,
                                     std::int32_t* map) {
   __shared__ std::int32_t starts[kMostBudgetRanks + 1];
@@ -33,15 +31,18 @@ __global__ void land_singles_kernel(BudgetExchange exchange, BudgetChunks chunks
                                     std::int32_t* map) {
   bool const is_sound = may_use_rows(exchange);
   std::int32_t const count = chunks.num_local * exchange.world;
-  std::int64_t const rows = is_sound ? chunks.row_begin[count] : 0;
+  std::int64_t const* const end =
+      chunks.bin_begin == nullptr ? chunks.row_begin + count : chunks.bin_begin + chunks.num_local;
+  std::int64_t const rows = is_sound ? *end : 0;
   for (std::int64_t i = first_item(); i < max_rows; i += item_stride()) {
-    std::int64_t source = is_sound ? kSkippedRow : kZeroRow;
-    if (i < rows) {
-      std::int32_t const chunk = block_of(chunks.row_begin, count, i);
+    std::int64_t const sorted = i < rows ? sorted_row(exchange, chunks, i) : kZeroRow;
+    std::int64_t source = is_sound && i >= rows ? kSkippedRow : kZeroRow;
+    if (sorted != kZeroRow) {
+      std::int32_t const chunk = block_of(chunks.row_begin, count, sorted);
       std::int32_t const from = chunks.source_at[chunk % exchange.world];
       std::int64_t const in_slot =
           chunks.slot_begin[static_cast<std::int64_t>(from) * (chunks.num_local + 1) + chunk / exchange.world];
-      source = row_received(exchange, from, in_slot + i - chunks.row_begin[chunk]);
+      source = row_received(exchange, from, in_slot + sorted - chunks.row_begin[chunk]);
     }
     map[i] = static_cast<std::int32_t>(source);
   }

@@ -45,7 +45,7 @@ __global__ void send_singles_kernel(BudgetExchange exchange, BudgetChunks chunks
     if (is_sound && place.row < begin[chunks.num_local]) {
       local = block_of(begin, chunks.num_local, place.row);
       std::int64_t const chunk = static_cast<std::int64_t>(local) * exchange.world + chunks.position_of[place.rank];
-      row = chunks.row_begin[chunk] + place.row - begin[local];
+      row = expert_row(exchange, chunks, local, chunks.row_begin[chunk] + place.row - begin[local]);
     }
     map[i] = static_cast<std::int32_t>(row);
     if (experts != nullptr && i >= own_lane && i < own_lane + lane_places) experts[i - own_lane] = local;
@@ -66,7 +66,9 @@ __global__ void send_partials_kernel(BudgetExchange exchange, DeviceGather expan
   if (blockIdx.x == 0) say_words(exchange);
   if (threadIdx.x < kWarp) sum_blocks(exchange.sent, exchange.world, starts);
   __syncthreads();
-  bool const is_sound = exchange.state->lists_overflow == 0;
+  BudgetState const& state = *exchange.state;
+  // After an error no weights have come.
+  bool const is_sound = state.lists_overflow == 0 && state.error == 0 && state.local_error == 0;
   std::int64_t const places = exchange.world * exchange.slot_rows;
   for (std::int64_t i = first_item(); i <= places; i += item_stride()) {
     Place const place(exchange, i == places ? 0 : i);

@@ -83,6 +83,7 @@ struct BudgetChunks {
   std::int64_t const* slot_begin;   ///< [world * (local experts + 1)], by (source, local expert)
   std::int32_t const* source_at;    ///< [world] in the plan's row order
   std::int32_t const* position_of;  ///< [world] of every source there
+  std::int64_t const* bin_begin;    ///< [local experts + 1] MegaBlocks: where bins begin among expert rows, else null
   std::int32_t num_local;
 };
 

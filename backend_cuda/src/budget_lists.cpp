@@ -100,8 +100,8 @@ void BudgetPlan::Lists::add_terms() {
   sent_choice = device_list<std::int64_t>(in_step);
 }
 
-bool BudgetPlan::Lists::is_alltoall() const {
-  return options.planner.family == DispatchFamily::megatron_alltoall;
+bool BudgetPlan::Lists::dispatches_singles() const {
+  return moves_single_rows(options.planner.family);
 }
 
 BudgetExchange BudgetPlan::Lists::exchange(BudgetRoute const& route, bool is_back, std::uint64_t digest) const {
@@ -121,8 +121,11 @@ BudgetExchange BudgetPlan::Lists::exchange(BudgetRoute const& route, bool is_bac
 
 BudgetChunks BudgetPlan::Lists::chunks() const {
   DevicePlanner::State const& state_of_plan = planner.state();
-  return {row_begin.as<std::int64_t const>(), slot_begin.as<std::int64_t const>(),
-          state_of_plan.source_at.as<std::int32_t const>(), state_of_plan.position_of.as<std::int32_t const>(),
+  return {row_begin.as<std::int64_t const>(),
+          slot_begin.as<std::int64_t const>(),
+          state_of_plan.source_at.as<std::int32_t const>(),
+          state_of_plan.position_of.as<std::int32_t const>(),
+          state_of_plan.bins.bin_begin.as<std::int64_t const>(),
           skeleton.num_local_experts()};
 }
 

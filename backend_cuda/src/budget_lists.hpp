@@ -61,6 +61,11 @@ struct BudgetCall {
   bool within_lane = false;  ///< rows travel between ranks of one TP index only
 };
 
+/// Whether a dispatch of the family moves one row per (token, slot).
+[[nodiscard]] inline bool moves_single_rows(DispatchFamily family) {
+  return family == DispatchFamily::megatron_alltoall || family == DispatchFamily::megablocks;
+}
+
 /// @throws as BudgetPlan's constructor
 void require_budget_options(BudgetOptions const& options, ExpertPlacement const& placement);
 /// Sound options with every size that the caller left open. @param columns of the slot table
@@ -76,13 +81,13 @@ struct BudgetPlan::Lists {
   void add_slots();
   void add_terms();
   [[nodiscard]] std::int64_t most_tokens() const { return std::max<std::int64_t>(1, options.planner.max_tokens); }
-  [[nodiscard]] bool is_alltoall() const;
+  [[nodiscard]] bool dispatches_singles() const;
   /// The step's weights, [tokens, columns], after a capacity.
   [[nodiscard]] float const* kept_weights() const {
     return options.planner.capacity ? planner.kept_weights() : weights;
   }
   /// Whether a dispatch brings weights along.
-  [[nodiscard]] bool carries_weights() const { return options.carries_weights && !is_alltoall(); }
+  [[nodiscard]] bool carries_weights() const { return options.carries_weights && !dispatches_singles(); }
   [[nodiscard]] ExpertParallelGrid grid() const { return options.planner.grid; }
   /// Whether TP ranks hold parts of every expert row.
   [[nodiscard]] bool has_parts() const { return grid().tp > 1; }
@@ -94,7 +99,7 @@ struct BudgetPlan::Lists {
     return sent_slot(route, rank, row_bytes) + world * route.slot_rows * row_bytes;
   }
   /// The route of dispatch.
-  [[nodiscard]] BudgetRoute const& outward() const { return is_alltoall() ? single : carried; }
+  [[nodiscard]] BudgetRoute const& outward() const { return dispatches_singles() ? single : carried; }
   /// @param is_back towards the tokens
   [[nodiscard]] BudgetExchange exchange(BudgetRoute const& route, bool is_back, std::uint64_t digest) const;
   [[nodiscard]] BudgetChunks chunks() const;

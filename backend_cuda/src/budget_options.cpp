@@ -15,10 +15,15 @@ void require_budget_options(BudgetOptions const& options, ExpertPlacement const&
   SWITCHYARD_REQUIRE(config.grid.tp >= 1 && config.grid.ep >= 1 && config.grid.world() <= kMostBudgetRanks, unsupported,
                      "slots of fixed size for tp {} x ep {}: at most {} ranks exchange; use a DevicePlan",
                      config.grid.tp, config.grid.ep, kMostBudgetRanks);
-  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse && config.family != DispatchFamily::megablocks,
-                     unsupported,
-                     "slots of fixed size carry {} rows restored as {}: MegaBlocks and megatron_seed need a DevicePlan",
+  SWITCHYARD_REQUIRE(config.restore == ChunkRestore::inverse, unsupported,
+                     "slots of fixed size carry {} rows restored as {}: megatron_seed needs a DevicePlan",
                      to_string(config.family), to_string(config.restore));
+  bool const is_megablocks = config.family == DispatchFamily::megablocks;
+  SWITCHYARD_REQUIRE(!is_megablocks || (config.grid.ep > 1 && placement.layout().num_ranks() == config.grid.ep),
+                     unsupported,
+                     "slots of fixed size for MegaBlocks with {} expert blocks on {} ranks: one rank fills bins from "
+                     "its tokens without an exchange, and hidden shards add rows at their source: use a DevicePlan",
+                     placement.layout().num_ranks(), config.grid.ep);
   SWITCHYARD_REQUIRE(options.max_row_bytes > 0 && options.carried_rows >= 0 && options.single_rows >= 0,
                      invalid_argument,
                      "slots of {} carried and {} single rows of {} bytes: rows need bytes, and sizes must not be "
@@ -30,7 +35,7 @@ void require_budget_options(BudgetOptions const& options, ExpertPlacement const&
 
 BudgetOptions completed_options(BudgetOptions options, ExpertPlacement const& placement, std::int64_t columns) {
   std::int64_t const tokens = std::max<std::int64_t>(1, options.planner.max_tokens);
-  if (options.planner.family == DispatchFamily::megatron_alltoall) {
+  if (moves_single_rows(options.planner.family)) {
     bool const is_dense = options.planner.form == RoutingForm::dense || options.planner.capacity.has_value();
     std::int64_t most_slots = 1;
     for (int rank = 0; rank < options.planner.grid.ep; ++rank)

@@ -131,7 +131,7 @@ void CudaExecutor::dispatch(BudgetPlan const& plan, ConstTensorView tokens, Tens
   gather_slots(step, tokens.data(), lists.slots.data(), lists.send_map, lists.world * route.slot_rows, row_bytes);
   BudgetCall const call = step.call("dispatch slots", BudgetPhase::dispatch);
   lists.note_dispatch(row_bytes);
-  if (lists.is_alltoall()) return send_singles(step, exchange, call, rows);
+  if (lists.dispatches_singles()) return send_singles(step, exchange, call, rows);
   if (lists.carries_weights()) {
     std::int64_t const weight_bytes = lists.columns * static_cast<std::int64_t>(sizeof(float));
     gather_slots(step, lists.kept_weights(), lists.weight_slots.data(), lists.send_map, lists.world * route.slot_rows,

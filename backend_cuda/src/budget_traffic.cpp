@@ -49,8 +49,8 @@ BudgetTraffic traffic_of(BudgetShares const& shares, DispatchPlan const& plan, s
 
 void BudgetPlan::Lists::note_dispatch(std::int64_t row_bytes) {
   BudgetRoute const& route = outward();
-  sent_out.assign(1, {route.sent, route.slot_rows, row_bytes, 1, true, !is_alltoall(), false});
-  if (is_alltoall() && has_parts())
+  sent_out.assign(1, {route.sent, route.slot_rows, row_bytes, 1, true, !dispatches_singles(), false});
+  if (dispatches_singles() && has_parts())
     sent_out.push_back({arrived, route.slot_rows, row_bytes, grid().tp - 1, true, false, true});
 }
 

@@ -69,8 +69,9 @@ inline void refuse_step(BudgetRank& rank, Communicator& comm, std::string const&
 
 /// Budgets of few rows: a batch of one token fits, others say what they need.
 inline void refuse_overflows(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm,
-                             Dispatcher dispatcher) {
+                             Dispatcher dispatcher, int tp = 1) {
   BudgetCase tight;
+  tight.tp = tp;
   tight.dispatcher = dispatcher;
   tight.batch.hidden = 8;
   tight.batch.tokens = 24;
@@ -131,6 +132,35 @@ inline void refuse_other_calls(PairReport& report, Communicator& comm, cuda::Dev
   rank.compare_all();
 }
 
+/// Batches of one case: full, smaller, empty.
+inline void compare_batches(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm,
+                            BudgetCase const& given) {
+  BudgetRank rank(report, given, comm, device_comm);
+  rank.compare_all();
+  rank.draw(given.batch.seed + 1, given.batch.tokens - 5);
+  rank.compare_all();
+  rank.draw(given.batch.seed + 2, 0);
+  rank.compare_all();
+}
+
+/// MegaBlocks' bins: exact, padded to blocks, as large as the fullest, and too small for some rows.
+inline void compare_bins(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm) {
+  if (comm.size() == 1) return;
+  for (Dispatcher const dispatcher :
+       {Dispatcher::megablocks_exact, Dispatcher::megablocks_blocks, Dispatcher::megablocks_capacity})
+    for (double const factor : {0.0, 0.05}) {
+      bool const has_factor = dispatcher == Dispatcher::megablocks_capacity;
+      if ((factor > 0 && !has_factor) || (takes_few_cases() && factor == 0 && has_factor)) continue;
+      BudgetCase given;
+      given.dispatcher = dispatcher;
+      given.capacity_factor = factor;
+      given.batch.hidden = 8;
+      given.batch.seed = 50;
+      given.exact_splits = dispatcher == Dispatcher::megablocks_blocks;
+      compare_batches(report, comm, device_comm, given);
+    }
+}
+
 inline void compare_budgets(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm,
                             std::vector<std::int64_t> const& hiddens, int tp = 1) {
   for (std::int64_t const hidden : hiddens)
@@ -145,20 +175,18 @@ inline void compare_budgets(PairReport& report, Communicator& comm, cuda::Device
         given.batch.hidden = hidden;
         given.batch.seed = 20 + static_cast<std::uint64_t>(hidden);
         given.exact_splits = exact_splits;
-        BudgetRank rank(report, given, comm, device_comm);
-        rank.compare_all();
-        rank.draw(given.batch.seed + 1, given.batch.tokens - 5);
-        rank.compare_all();
-        rank.draw(given.batch.seed + 2, 0);
-        rank.compare_all();
+        compare_batches(report, comm, device_comm, given);
       }
 }
 
 inline void refuse_all(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm) {
   for (Dispatcher const dispatcher : {Dispatcher::flex, Dispatcher::alltoall_rank_major, Dispatcher::allgather}) {
     if (dispatcher != Dispatcher::allgather) refuse_overflows(report, comm, device_comm, dispatcher);
+    if (dispatcher != Dispatcher::allgather && comm.size() % 2 == 0)
+      refuse_overflows(report, comm, device_comm, dispatcher, 2);
     refuse_bad_id(report, comm, device_comm, dispatcher);
   }
+  if (comm.size() > 1) refuse_overflows(report, comm, device_comm, Dispatcher::megablocks_exact);
   refuse_other_budgets(report, comm, device_comm);
 }
 

@@ -19,6 +19,7 @@ namespace cross_backend {
 struct BudgetCase {
   Dispatcher dispatcher = Dispatcher::flex;
   int tp = 1;
+  double capacity_factor = 0;  ///< of bins with a capacity; 0: as many as the fullest expert has
   RecipeBatch batch;
   bool exact_splits = false;
   bool carries_weights = false;
@@ -32,16 +33,36 @@ struct BudgetCase {
     run.dispatcher = dispatcher;
     return run;
   }
+  [[nodiscard]] DispatchFamily family() const {
+    if (dispatcher == Dispatcher::flex) return DispatchFamily::megatron_flex;
+    if (dispatcher == Dispatcher::allgather) return DispatchFamily::megatron_allgather;
+    return run(1).is_megablocks() ? DispatchFamily::megablocks : DispatchFamily::megatron_alltoall;
+  }
+  [[nodiscard]] MegaBlocksConfig blocks(int ranks) const {
+    MegaBlocksConfig config;
+    config.world = ranks;
+    config.bins = dispatcher == Dispatcher::megablocks_blocks     ? ExpertBins::blocks
+                  : dispatcher == Dispatcher::megablocks_capacity ? ExpertBins::capacity
+                                                                  : ExpertBins::exact;
+    config.block_rows = 4;
+    config.capacity_factor = capacity_factor;
+    return config;
+  }
+  [[nodiscard]] DispatchPlan plan(Communicator& comm, RoutingMap const& routing,
+                                  ExpertPlacement const& placement) const {
+    if (family() != DispatchFamily::megablocks) return support::plan_of(run(comm.size()), comm, routing, placement);
+    return plan_megablocks(comm, blocks(comm.size()), routing, placement, 0);
+  }
   [[nodiscard]] std::string name() const {
-    return std::string(support::name_of(dispatcher)) + (tp > 1 ? " tp " + std::to_string(tp) : "") +
-           (exact_splits ? " exact splits" : " slots") + (carries_weights ? " with weights" : "") + " hidden " +
-           std::to_string(batch.hidden);
+    return std::string(support::name_of(dispatcher)) +
+           (capacity_factor > 0 ? " factor " + std::to_string(capacity_factor) : "") +
+           (tp > 1 ? " tp " + std::to_string(tp) : "") + (exact_splits ? " exact splits" : " slots") +
+           (carries_weights ? " with weights" : "") + " hidden " + std::to_string(batch.hidden);
   }
   [[nodiscard]] cuda::BudgetOptions options(int ranks) const {
     cuda::BudgetOptions options;
-    options.planner.family = dispatcher == Dispatcher::flex        ? DispatchFamily::megatron_flex
-                             : dispatcher == Dispatcher::allgather ? DispatchFamily::megatron_allgather
-                                                                   : DispatchFamily::megatron_alltoall;
+    options.planner.family = family();
+    options.planner.megablocks = blocks(ranks);
     options.planner.grid = {tp, ranks / tp};
     options.planner.row_order = dispatcher == Dispatcher::alltoall_tp_major ? RowOrder::tp_major : RowOrder::rank_major;
     options.planner.columns = batch.top_k;
@@ -79,7 +100,7 @@ class BudgetRank {
     case_.batch.seed = seed;
     case_.batch.tokens = tokens;
     part_ = support::rank_batch(case_.batch, run_, comm_.rank().value());
-    plan_ = support::plan_of(run_, comm_, part_.routing, placement_);
+    plan_ = case_.plan(comm_, part_.routing, placement_);
     std::vector<std::int32_t> ids(part_.routing.ids().begin(), part_.routing.ids().end());
     experts_ = ids;
     if (comm_.rank().value() == bad_rank) ids.at(3) = case_.batch.experts;

@@ -154,6 +154,8 @@ inline void replay_all(PairReport& report, Communicator& comm, cuda::DeviceCommu
   replay_budgets(report, comm, unchecked, Dispatcher::alltoall_rank_major, CombineRecipe::source_slot_order());
   replay_budgets(report, comm, unchecked, Dispatcher::alltoall_rank_major, CombineRecipe::rank_partial());
   replay_budgets(report, comm, unchecked, Dispatcher::allgather, CombineRecipe::exact());
+  if (comm.size() > 1)
+    replay_budgets(report, comm, unchecked, Dispatcher::megablocks_capacity, CombineRecipe::megablocks());
   if (comm.size() % 2 != 0) return;
   replay_budgets(report, comm, unchecked, Dispatcher::flex, CombineRecipe::rank_partial(), 2);
   replay_budgets(report, comm, unchecked, Dispatcher::alltoall_tp_major, CombineRecipe::source_slot_order(), 2);

@@ -46,6 +46,7 @@ int run_all() {
       compare_budgets(report, comm, device_comm, ranks == 2 && !few ? Hiddens{8, 36, 5} : Hiddens{8});
       for (int tp = 2; tp <= ranks; tp *= 2)
         if (ranks % tp == 0) compare_budgets(report, comm, device_comm, {8}, tp);
+      compare_bins(report, comm, device_comm);
       refuse_all(report, comm, device_comm);
     });
   }

@@ -41,6 +41,7 @@ int run_rank() {
     if (!takes_few_cases()) compare_budgets(report, comm, comm, {8, 36});
     compare_budgets(report, comm, unchecked, {5});
     if (comm.size() % 2 == 0) compare_budgets(report, comm, unchecked, {8}, 2);
+    compare_bins(report, comm, unchecked);
     refuse_all(report, comm, unchecked);
     refuse_other_calls(report, comm, unchecked);
     replay_all(report, comm, unchecked);

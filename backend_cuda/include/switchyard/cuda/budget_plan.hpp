@@ -13,13 +13,13 @@ namespace switchyard::cuda {
 
 /// Equal on all ranks.
 struct BudgetOptions {
-  /// Any family that is planned on a device but MegaBlocks and restore megatron_seed. Its max_expert_rows bounds expert
-  /// rows.
+  /// What is planned on a device, but for restore megatron_seed, and MegaBlocks on one rank or with hidden shards. Its
+  /// max_expert_rows bounds expert rows.
   DevicePlannerConfig planner{};
   std::int64_t max_row_bytes = 0;  ///< of any row that travels: tokens, expert rows (with TP in f32), partials
   /// Flex: (rank, token) rows that one rank may have for another one; 0: planner.max_tokens, which always fits.
   std::int64_t carried_rows = 0;
-  /// (token, slot) rows that one rank may have for another one. AlltoAll: 0 means as many as can come. AllGather and
+  /// (token, slot) rows that one rank may have for another one. AlltoAll, MegaBlocks: 0 means all. AllGather and
   /// Flex: the way back of recipes that sum single rows; 0 means that such recipes are not offered.
   std::int64_t single_rows = 0;
   /// AllGather and Flex: dispatch brings the weights that plan() was given to the experts, and combines by partials use
@@ -48,8 +48,8 @@ class BudgetPlan {
  public:
   /// Collective: ranks compare their options. @param comm used now only; the executor's later.
   /// @throws Error{desync} on every rank, naming a pair of ranks that differ and both values; Error{unsupported} for
-  /// MegaBlocks, megatron_seed or more than 1,024 ranks; Error{invalid_argument} for sizes; and as DevicePlanner's
-  /// constructor.
+  /// megatron_seed, MegaBlocks on one rank or with hidden shards, or more than 1,024 ranks; Error{invalid_argument} for
+  /// sizes; and as DevicePlanner's constructor.
   BudgetPlan(DeviceCommunicator& comm, BudgetOptions const& options, ExpertPlacement const& placement, int layer);
   ~BudgetPlan();
   BudgetPlan(BudgetPlan&&) noexcept;
