@@ -10,7 +10,9 @@
 using support::run_golden_cases;
 
 TEST_CASE("every recorded move of vLLM is planned identically") {
-  auto const count = run_golden_cases("eplb_exec_dev.json", "cases", switchyard::vectors::run_eplb_exec_case);
+  auto const count = run_golden_cases("eplb_exec_dev.json", "cases", [](auto const& vector) {
+    return switchyard::vectors::run_eplb_moved_case(vector, switchyard::tools::cpu_dispatch_backend());
+  });
   MESSAGE("eplb_exec cases: " << count);
 }
 

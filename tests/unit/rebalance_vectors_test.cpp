@@ -12,6 +12,7 @@
 
 using switchyard::io::JsonDocument;
 using switchyard::vectors::run_eplb_exec_case;
+using switchyard::vectors::run_eplb_moved_case;
 using switchyard::vectors::run_eplb_policy_case;
 
 namespace {
@@ -64,6 +65,17 @@ TEST_CASE("a wrong expectation of a move is named with layer, rank and field") {
     CHECK(support::contains(text, "rank 0: " + name + ": expected [7"));
   }
   CHECK(support::contains(result_of(run_eplb_exec_case, kSwap, "[2, 2]]", "[2, 3]]"), "rank 0: final"));
+}
+
+TEST_CASE("a move is carried out, and a backend that leaves rows where they were is found out") {
+  auto const& cpu = switchyard::tools::cpu_dispatch_backend();
+  auto const moved = [&](auto const& vector) { return run_eplb_moved_case(vector, cpu); };
+  CHECK(result_of(moved, kSwap) == "");
+  CHECK(result_of(moved, kMissing) == "");
+  auto idle = cpu;
+  idle.move = [](switchyard::Communicator&, switchyard::RebalancePlan const&, std::span<std::int64_t>) {};
+  CHECK(result_of([&](auto const& vector) { return run_eplb_moved_case(vector, idle); }, kSwap) ==
+        "moved, layer 0, rank 0: rows: expected [[0, 0], [2, 2]], got [[0, 0], [1, 1]]");
 }
 
 TEST_CASE("a wrong reason and a refused move are named") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// DispatchBackend: what executes the plans of dispatch vectors. Operands are host memory on every backend.
+/// DispatchBackend: what executes the plans of vectors. Operands are host memory on every backend.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 
 #include "switchyard/comm/communicator.hpp"
 #include "switchyard/dispatch/dispatch_plan.hpp"
+#include "switchyard/rebalance/rebalance_plan.hpp"
 #include "switchyard/types/tensor_view.hpp"
 
 namespace switchyard::tools {
@@ -30,11 +31,13 @@ struct DispatchBackend {
   void (*run)(int ranks, std::function<void(Communicator&)> const& body) = nullptr;
   /// @param comm, plan outlive the executor.
   std::unique_ptr<RankExecutor> (*make)(Communicator& comm, DispatchPlan const& plan) = nullptr;
+  /// Carries out a rebalance on one rank's rows, [layers, slots, 2], in place. Collective.
+  void (*move)(Communicator& comm, RebalancePlan const& plan, std::span<std::int64_t> rows) = nullptr;
 };
 
 /// The CPU reference, all ranks on one thread.
 [[nodiscard]] DispatchBackend const& cpu_dispatch_backend();
-/// CudaExecutor, all ranks on one GPU, rows between them through host memory.
+/// CudaExecutor and RebalanceExecutor, all ranks on one GPU, rows between them through host memory.
 /// @throws Error{unsupported} in a build without CUDA, Error{cuda} without a usable GPU, saying what to do.
 [[nodiscard]] DispatchBackend const& cuda_dispatch_backend();
 

@@ -3,10 +3,12 @@
 #include "switchyard/cuda/cuda_executor.hpp"
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/device_buffer.hpp"
+#include "switchyard/cuda/rebalance.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 #include "vectors/dispatch_backend.hpp"
+#include "vectors/moved_rows.hpp"
 
 namespace switchyard::tools {
 namespace {
@@ -71,6 +73,18 @@ class CudaRank final : public RankExecutor {
   cuda::CudaExecutor executor_;
 };
 
+void move_on_device(Communicator& comm, RebalancePlan const& plan, std::span<std::int64_t> rows) {
+  cuda::Stream const stream;
+  auto const bytes = std::as_writable_bytes(rows);
+  cuda::DeviceBuffer const memory(static_cast<std::int64_t>(bytes.size()));
+  copy_to_device(bytes, memory, stream);
+  cuda::HostStagedCommunicator data(comm);
+  cuda::RebalanceExecutor executor(plan);
+  executor.execute({comm, data}, moved_rows(plan, comm.rank(), memory.as<std::byte>()), stream);
+  copy_to_host(memory, bytes, stream);
+  stream.view().synchronize();
+}
+
 /// The CUDA runtime keeps state per thread, so ranks are threads here.
 void run_on_threads(int ranks, std::function<void(Communicator&)> const& body) {
   auto const scheduler = cpu::make_thread_scheduler();
@@ -83,9 +97,11 @@ DispatchBackend const& cuda_dispatch_backend() {
   SWITCHYARD_REQUIRE(cuda::device_count() > 0, cuda,
                      "no usable GPU on this machine: use --backend cpu, or see 'switchyard doctor'");
   static constexpr DispatchBackend kBackend{
-      run_on_threads, [](Communicator& comm, DispatchPlan const& plan) -> std::unique_ptr<RankExecutor> {
+      run_on_threads,
+      [](Communicator& comm, DispatchPlan const& plan) -> std::unique_ptr<RankExecutor> {
         return std::make_unique<CudaRank>(comm, plan);
-      }};
+      },
+      move_on_device};
   return kBackend;
 }
 

@@ -193,6 +193,28 @@ std::string run_valid(JsonValue const& vector, RebalancePlan const& plan) {
   return text;
 }
 
+/// Moves one rank's rows, which name their expert and slot. @return how they differ from the final ones
+std::string move_rank(JsonValue const& vector, RebalancePlan const& plan, Communicator& comm,
+                      tools::DispatchBackend const& backend) {
+  std::vector<SlotId> unmoved;
+  for (int slot = 0; slot < plan.before.num_slots(); ++slot) unmoved.emplace_back(slot);
+  std::vector<std::int64_t> rows;
+  for (int layer = 0; layer < plan.before.num_layers(); ++layer)
+    for (Row const& row : final_rows(plan, layer, comm.rank(), unmoved))
+      rows.insert(rows.end(), row.begin(), row.end());
+  backend.move(comm, plan, rows);
+  auto next = rows.begin();
+  for (int layer = 0; layer < plan.before.num_layers(); ++layer) {
+    Table found;
+    for (int row = 0; row < plan.before.layout().slots_of(comm.rank()); ++row, next += 2)
+      found.push_back({next[0], next[1]});
+    auto const expected = vector.at("layers").at(to_size(layer)).at("final").at(comm.rank().index());
+    auto const text = compare("rows", read_table(expected), found);
+    if (!text.empty()) return fmt::format("moved, layer {}, rank {}: {}", layer, comm.rank().value(), text);
+  }
+  return {};
+}
+
 std::string run_invalid(JsonValue const& vector, ExpertPlacement const& before, ExpertPlacement const& after,
                         RankMapping const& mapping) {
   std::set<std::string> expected;
@@ -269,6 +291,20 @@ std::string run_eplb_exec_case(JsonValue const& vector) {
     }
     return fmt::format("refused: {}", error.what());
   }
+}
+
+std::string run_eplb_moved_case(JsonValue const& vector, tools::DispatchBackend const& backend) {
+  std::string const text = run_eplb_exec_case(vector);
+  if (!text.empty() || vector.find("reasons")) return text;
+  int const num_experts = size_member(vector, "num_logical_experts");
+  int const slots_per_rank = size_member(vector, "num_local_experts");
+  auto const plan = plan_rebalance(read_placement(vector.at("old"), num_experts, slots_per_rank),
+                                   read_placement(vector.at("new"), num_experts, slots_per_rank), read_mapping(vector));
+  std::vector<std::string> texts(to_size(plan.before.num_ranks()));
+  backend.run(plan.before.num_ranks(),
+              [&](Communicator& comm) { texts[comm.rank().index()] = move_rank(vector, plan, comm, backend); });
+  auto const wrong = std::find_if(texts.begin(), texts.end(), [](std::string const& said) { return !said.empty(); });
+  return wrong == texts.end() ? std::string() : *wrong;
 }
 
 std::string run_eplb_policy_case(JsonValue const& vector) {

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "vectors/dispatch_backend.hpp"
+
 namespace switchyard::io {
 class JsonValue;
 }
@@ -14,6 +16,9 @@ namespace switchyard::vectors {
 /// that must be refused with exactly these rule names.
 /// @return the first mismatch as one sentence, empty when the case passes. @throws Error{parse} for a malformed case.
 [[nodiscard]] std::string run_eplb_exec_case(io::JsonValue const& vector);
+
+/// The same, and then the move carried out on `backend`: every rank must hold the case's final rows.
+[[nodiscard]] std::string run_eplb_moved_case(io::JsonValue const& vector, tools::DispatchBackend const& backend);
 
 /// A case of eplb_policy: loads with phy2log, logcnt and log2phy. Returns and throws as above.
 [[nodiscard]] std::string run_eplb_policy_case(io::JsonValue const& vector);

@@ -29,7 +29,7 @@ constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
                            {"flex", tools::run_flex_case},
                            {"megablocks", tools::run_megablocks_case},
                            {"router", nullptr, run_router_case},
-                           {"eplb-exec", nullptr, run_eplb_exec_case},
+                           {"eplb-exec", run_eplb_moved_case},
                            {"eplb-policy", nullptr, run_eplb_policy_case}};
 
 /// The lists of a golden file that hold cases.
