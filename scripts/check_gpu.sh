@@ -8,6 +8,7 @@
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps
 #                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks vectors bench); try4 (4 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
+# SWITCHYARD_FAULTS  which of the faults, by stage name (default: all)
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
 #                    memcheck alone)
 # SWITCHYARD_GOLDEN_DIR where the peers' recorded vectors lie; without it the stage vectors is left out
@@ -209,6 +210,7 @@ fi
 # One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error that
 # names it.
 fault() {
+  case " ${SWITCHYARD_FAULTS:-$1} " in *" $1 "*) ;; *) return 0 ;; esac
   between "$1" 60 "$gpus" "$2" SWITCHYARD_VICTIM="$3" SWITCHYARD_DIE_BY="$4" SWITCHYARD_DIE_IN="$5" \
     SWITCHYARD_PROGRAM="${6:-switchyard_nccl_ranks}"
 }
