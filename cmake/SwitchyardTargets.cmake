@@ -33,6 +33,15 @@ function(switchyard_use_internals target)
   target_link_libraries(${target} PRIVATE fmt::fmt $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
 endfunction()
 
+# switchyard_precompile_headers(<target>): on request only, since a source then compiles without an include that it lacks.
+# Sources with options of their own need SKIP_PRECOMPILE_HEADERS.
+function(switchyard_precompile_headers target)
+  if(SWITCHYARD_PRECOMPILED_HEADERS)
+    target_precompile_headers(${target} PRIVATE <algorithm> <array> <cmath> <cstdint> <cstring> <functional> <map> <memory>
+      <numeric> <optional> <span> <string> <string_view> <utility> <vector> <fmt/format.h>)
+  endif()
+endfunction()
+
 # switchyard_add_library(<short name>): target switchyard_<name>, alias switchyard::<name>, public headers in include/.
 function(switchyard_add_library name)
   set(target switchyard_${name})
