@@ -16,15 +16,25 @@ __device__ std::uint64_t load_word(std::uint8_t const* from, std::int64_t count)
   return word;
 }
 
+/// Of two words at an aligned address.
+__device__ std::uint64_t checksum_pair(ulonglong2 const* pairs, std::int64_t i) {
+  ulonglong2 const pair = __ldcs(pairs + i);
+  auto const index = static_cast<std::uint64_t>(2 * i);
+  return hd::checksum_word(index, pair.x) + hd::checksum_word(index + 1, pair.y);
+}
+
 __global__ void byte_checksum_kernel(std::uint8_t const* data, std::int64_t bytes, unsigned long long* sum) {
   std::int64_t const whole = bytes / kWord;
-  bool const aligned = reinterpret_cast<std::uintptr_t>(data) % kWord == 0;
+  bool const aligned = reinterpret_cast<std::uintptr_t>(data) % sizeof(ulonglong2) == 0;
+  std::int64_t const pairs = aligned ? whole / 2 : 0;
   std::uint64_t mine = 0;
-  for (std::int64_t i = first_item(); i < whole; i += item_stride()) {
-    std::uint64_t const word =
-        aligned ? reinterpret_cast<std::uint64_t const*>(data)[i] : load_word(data + i * kWord, kWord);
-    mine += hd::checksum_word(static_cast<std::uint64_t>(i), word);
-  }
+#pragma unroll 4
+  for (std::int64_t i = first_item(); i < pairs; i += item_stride())
+    mine += checksum_pair(reinterpret_cast<ulonglong2 const*>(data), i);
+  bool const has_words = reinterpret_cast<std::uintptr_t>(data) % kWord == 0;
+  for (std::int64_t i = 2 * pairs + first_item(); i < whole; i += item_stride())
+    mine += hd::checksum_word(static_cast<std::uint64_t>(i), has_words ? reinterpret_cast<std::uint64_t const*>(data)[i]
+                                                                       : load_word(data + i * kWord, kWord));
   if (first_item() == 0) {
     mine += hd::mix64(static_cast<std::uint64_t>(bytes));
     if (bytes % kWord != 0)
@@ -37,7 +47,7 @@ __global__ void byte_checksum_kernel(std::uint8_t const* data, std::int64_t byte
 }  // namespace
 
 void launch_byte_checksum(void const* data, std::int64_t bytes, std::uint64_t* sum, StreamView stream) {
-  constexpr std::int64_t kMostBlocks = 512;
+  constexpr std::int64_t kMostBlocks = 1056;  // eight for each of 132 multiprocessors
   std::int64_t const words = bytes / kWord + 1;
   auto const blocks = grid_blocks(words < kMostBlocks * kBlockThreads ? words : kMostBlocks * kBlockThreads);
   SWITCHYARD_CUDA_TRY(cudaMemsetAsync(sum, 0, sizeof(*sum), stream.handle()));

@@ -31,10 +31,20 @@ __device__ inline float code_at(CodedMatrix const& matrix, std::int64_t row, std
   return 0.0f;
 }
 
+/// What the elements of one group share.
+struct CodeGroup {
+  float scale;
+  int zero_point;
+};
+/// @param column_group  the column divided by the columns of a group
+__device__ inline CodeGroup group_at(CodedMatrix const& matrix, std::int64_t row, std::int64_t column_group) {
+  std::int64_t const group = row / matrix.group_rows * matrix.column_groups + column_group;
+  return {scale_at(matrix, group), matrix.zero_points == nullptr ? 0 : static_cast<int>(matrix.zero_points[group])};
+}
+
 __device__ inline float value_at(CodedMatrix const& matrix, std::int64_t row, std::int64_t column) {
-  std::int64_t const group = row / matrix.group_rows * matrix.column_groups + column / matrix.group_columns;
-  int const zero_point = matrix.zero_points == nullptr ? 0 : static_cast<int>(matrix.zero_points[group]);
-  return hd::dequantize(code_at(matrix, row, column, zero_point), scale_at(matrix, group));
+  CodeGroup const group = group_at(matrix, row, column / matrix.group_columns);
+  return hd::dequantize(code_at(matrix, row, column, group.zero_point), group.scale);
 }
 
 }  // namespace switchyard::cuda

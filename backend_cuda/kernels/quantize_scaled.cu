@@ -72,6 +72,52 @@ __global__ void dequantize_kernel(CodedMatrix matrix, std::int64_t rows, float* 
     out[i] = value_at(matrix, i / matrix.columns, i % matrix.columns);
 }
 
+/// Codes of four neighbours: a word, or half of one where a byte holds two.
+struct alignas(4) FourCodes {
+  std::byte bytes[4];
+};
+template <typename Codes>
+__device__ float4 four_values(Codes const& codes, FourCodes const& word, float scale) {
+  return {hd::dequantize(codes(word.bytes, 0), scale), hd::dequantize(codes(word.bytes, 1), scale),
+          hd::dequantize(codes(word.bytes, 2), scale), hd::dequantize(codes(word.bytes, 3), scale)};
+}
+__device__ float4 four_values(CodedMatrix const& matrix, FourCodes const& word, CodeGroup const& group) {
+  switch (matrix.code) {
+    case CodeFormat::e4m3: return four_values(hd::E4m3Codes{}, word, group.scale);
+    case CodeFormat::int8: return four_values(hd::Int8Codes{}, word, group.scale);
+    case CodeFormat::uint8: return four_values(hd::Uint8Codes{group.zero_point}, word, group.scale);
+    case CodeFormat::e2m1: return four_values(hd::E2m1Codes{}, word, group.scale);
+    case CodeFormat::uint4: return four_values(hd::Uint4Codes{group.zero_point}, word, group.scale);
+  }
+  return {};
+}
+
+/// A row per block, four neighbours of one group per thread. @tparam Half  a byte holds two codes
+template <bool Half>
+__global__ void dequantize_fours_kernel(CodedMatrix matrix, std::int64_t rows, float* out) {
+  auto const columns = static_cast<unsigned>(matrix.columns);
+  auto const group_columns = static_cast<unsigned>(matrix.group_columns);
+  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    std::byte const* const codes = matrix.codes + row * matrix.code_row_bytes;
+    auto* const values = reinterpret_cast<float4*>(out + row * matrix.columns);
+#pragma unroll 2
+    for (unsigned four = threadIdx.x; four < columns / 4; four += blockDim.x) {
+      std::uint32_t const word = Half ? reinterpret_cast<std::uint16_t const*>(codes)[four]
+                                      : reinterpret_cast<std::uint32_t const*>(codes)[four];
+      CodeGroup const group = group_at(matrix, row, 4 * four / group_columns);
+      __stcs(values + four, four_values(matrix, __builtin_bit_cast(FourCodes, word), group));
+    }
+  }
+}
+
+bool fits_fours(CodedMatrix const& matrix, float const* out) {
+  auto const places =
+      reinterpret_cast<std::uintptr_t>(matrix.codes) | static_cast<std::uintptr_t>(matrix.code_row_bytes);
+  constexpr std::int64_t kMostColumns = std::int64_t{1} << 30;
+  return matrix.columns % 4 == 0 && matrix.columns <= kMostColumns && matrix.group_columns % 4 == 0 &&
+         places % 4 == 0 && reinterpret_cast<std::uintptr_t>(out) % sizeof(float4) == 0;
+}
+
 }  // namespace
 
 void launch_quantize_scaled(QuantizeJob const& job, StreamView stream) {
@@ -100,7 +146,16 @@ void launch_tensor_scale(QuantizeJob const& job, StreamView stream) {
 
 void launch_dequantize_kernel(CodedMatrix const& matrix, std::int64_t rows, float* out, StreamView stream) {
   if (rows <= 0 || matrix.columns <= 0) return;
-  dequantize_kernel<<<grid_blocks(rows * matrix.columns), kBlockThreads, 0, stream.handle()>>>(matrix, rows, out);
+  constexpr std::int64_t kMostBlocks = 65535;
+  auto const blocks = static_cast<unsigned>(rows < kMostBlocks ? rows : kMostBlocks);
+  bool const is_half = matrix.code == CodeFormat::e2m1 || matrix.code == CodeFormat::uint4;
+  if (!fits_fours(matrix, out)) {
+    dequantize_kernel<<<grid_blocks(rows * matrix.columns), kBlockThreads, 0, stream.handle()>>>(matrix, rows, out);
+  } else if (is_half) {
+    dequantize_fours_kernel<true><<<blocks, kBlockThreads, 0, stream.handle()>>>(matrix, rows, out);
+  } else {
+    dequantize_fours_kernel<false><<<blocks, kBlockThreads, 0, stream.handle()>>>(matrix, rows, out);
+  }
   check_launch("dequantize_kernel");
 }
 

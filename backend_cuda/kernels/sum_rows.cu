@@ -26,13 +26,20 @@ __global__ void sum_columns_kernel(SumRowsParams params) {
   }
 }
 
+/// Columns of packs run over the x of a grid, sums over its y.
+__device__ std::int64_t first_sum() {
+  return static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y;
+}
+__device__ std::int64_t sum_stride() {
+  return static_cast<std::int64_t>(gridDim.y) * blockDim.y;
+}
+
 template <typename T, typename Out, typename Step>
 __global__ void sum_packs_kernel(SumRowsParams params) {
   using Weight = typename Step::Weight;
-  std::int64_t const packs = params.columns / kPack<T>;
-  for (std::int64_t i = first_item(); i < params.num_sums * packs; i += item_stride()) {
-    std::int64_t const sum = i / packs;
-    std::int64_t const column = i % packs * kPack<T>;
+  std::int64_t const column = first_item() * kPack<T>;
+  if (column >= params.columns) return;
+  for (std::int64_t sum = first_sum(); sum < params.num_sums; sum += sum_stride()) {
     std::int64_t const first = params.term_begin[sum];
     auto const* const weights = static_cast<Weight const*>(params.weights);
     typename Step::Sum sums[kPack<T>] = {};
@@ -48,10 +55,9 @@ __global__ void sum_packs_kernel(SumRowsParams params) {
 template <typename T, typename Step>
 __global__ void sum_equal_packs_kernel(SumRowsParams params) {
   using Weight = typename Step::Weight;
-  std::int64_t const packs = params.columns / kPack<T>;
-  for (std::int64_t i = first_item(); i < params.num_sums * packs; i += item_stride()) {
-    std::int64_t const sum = i / packs;
-    std::int64_t const column = i % packs * kPack<T>;
+  std::int64_t const column = first_item() * kPack<T>;
+  if (column >= params.columns) return;
+  for (std::int64_t sum = first_sum(); sum < params.num_sums; sum += sum_stride()) {
     std::int64_t const first = params.term_begin[sum];
     auto const* const weights = static_cast<Weight const*>(params.weights);
     typename Step::Sum sums[kPack<T>] = {};
@@ -72,15 +78,35 @@ bool packs_fit(SumRowsParams const& params) {
   return params.columns % kPack<T> == 0 && addresses % 16 == 0;
 }
 
+struct PackGrid {
+  dim3 grid;
+  dim3 block;
+};
+/// A thread per pack; short rows share a block.
+PackGrid pack_grid(std::int64_t sums, std::int64_t packs) {
+  constexpr std::int64_t kThreads = 128;
+  constexpr std::int64_t kWarp = 32;
+  constexpr std::int64_t kMostInY = 65535;
+  std::int64_t const across = packs < kThreads ? (packs + kWarp - 1) / kWarp * kWarp : kThreads;
+  std::int64_t const rows = kThreads / across;
+  std::int64_t const down = (sums + rows - 1) / rows;
+  return {dim3(static_cast<unsigned>((packs + across - 1) / across),
+               static_cast<unsigned>(down < kMostInY ? down : kMostInY)),
+          dim3(static_cast<unsigned>(across), static_cast<unsigned>(rows))};
+}
+
 template <typename T, typename Out, typename Step>
 void launch(SumRowsParams const& params, StreamView stream) {
   std::int64_t const items = params.num_sums * params.columns;
   if (!packs_fit<T>(params)) {
     sum_columns_kernel<T, Out, Step><<<grid_blocks(items), kBlockThreads, 0, stream.handle()>>>(params);
-  } else if constexpr (sizeof(T) == sizeof(Out) && kSameType<T, Out>) {
-    sum_equal_packs_kernel<T, Step><<<grid_blocks(items / kPack<T>), kBlockThreads, 0, stream.handle()>>>(params);
   } else {
-    sum_packs_kernel<T, Out, Step><<<grid_blocks(items / kPack<T>), kBlockThreads, 0, stream.handle()>>>(params);
+    auto const [grid, block] = pack_grid(params.num_sums, params.columns / kPack<T>);
+    if constexpr (sizeof(T) == sizeof(Out) && kSameType<T, Out>) {
+      sum_equal_packs_kernel<T, Step><<<grid, block, 0, stream.handle()>>>(params);
+    } else {
+      sum_packs_kernel<T, Out, Step><<<grid, block, 0, stream.handle()>>>(params);
+    }
   }
   check_launch("sum_rows");
 }

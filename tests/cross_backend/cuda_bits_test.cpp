@@ -18,6 +18,7 @@ int run_all() {
   switchyard::cuda::Stream const stream;
   cross_backend::check_conversions(report, stream);
   cross_backend::check_rows(report, stream);
+  cross_backend::check_sums(report, stream);
   cross_backend::check_digests(report, stream);
   cross_backend::check_functions(report, stream);
   cross_backend::check_router(report, stream);

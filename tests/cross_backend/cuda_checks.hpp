@@ -11,6 +11,8 @@ namespace cross_backend {
 void check_conversions(BitReport& report, switchyard::cuda::StreamView stream);
 /// Permute, chunk sort and combine of AlltoAll-shaped vectors.
 void check_rows(BitReport& report, switchyard::cuda::StreamView stream);
+/// Tree sums, shared experts and gradients.
+void check_sums(BitReport& report, switchyard::cuda::StreamView stream);
 /// Philox and fingerprints.
 void check_digests(BitReport& report, switchyard::cuda::StreamView stream);
 /// hd's elementary functions in fp64 and fp32.
