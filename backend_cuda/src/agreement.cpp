@@ -38,7 +38,11 @@ std::optional<GroupProblem> agree(Communicator& comm, std::string_view operation
   CallOptions options;
   options.operation = operation;
   comm.all_gather_v(std::as_bytes(std::span(&said, 1)), std::as_writable_bytes(std::span(heard)), sizes, options);
-  auto const first = std::find_if(heard.begin(), heard.end(), [](Notice const& notice) { return notice.code >= 0; });
+  auto const timeout = static_cast<std::int32_t>(ErrorCode::timeout);
+  auto first = std::find_if(heard.begin(), heard.end(),
+                            [&](Notice const& notice) { return notice.code >= 0 && notice.code != timeout; });
+  if (first == heard.end())
+    first = std::find_if(heard.begin(), heard.end(), [&](Notice const& notice) { return notice.code == timeout; });
   if (first == heard.end()) return std::nullopt;
   return GroupProblem{RankId(static_cast<int>(first - heard.begin())), static_cast<ErrorCode>(first->code),
                       std::string(first->text, ::strnlen(first->text, kTextBytes))};

@@ -21,7 +21,8 @@ struct GroupProblem {
   [[noreturn]] void raise() const { throw_error(code, sentence()); }
 };
 
-/// Collective. @return the problem of the lowest rank that has one; the same on all ranks, its text cut to 500 bytes
+/// Collective. @return the problem of the lowest rank that has one; a deadline that passed only when no rank has
+/// another problem, which those that waited waited for. The same on all ranks, its text cut to 500 bytes
 /// @throws what `comm` throws
 [[nodiscard]] std::optional<GroupProblem> agree(Communicator& comm, std::string_view operation,
                                                 std::optional<GroupProblem> const& mine);

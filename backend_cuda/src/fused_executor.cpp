@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "agreement.hpp"
 #include "cuda_error.hpp"
 #include "executor_state.hpp"
 #include "fused_failure.hpp"
@@ -25,7 +26,7 @@ namespace switchyard::cuda {
 namespace {
 
 constexpr std::int64_t kWordBytes = 16;
-constexpr std::size_t kReasonBytes = 256;
+constexpr char kSetup[] = "fused setup";
 
 enum class Phase : std::uint64_t { dispatch, combine, plan, plan_block };
 
@@ -42,46 +43,13 @@ std::uint64_t digest_of(std::uint64_t plan, Phase phase, DType dtype, std::int64
   return hd::fingerprint_word(1, call, static_cast<std::int64_t>(plan));
 }
 
-/// Every rank's problem, empty where there is none. @return the first, with its rank; a deadline that passed only when
-/// no rank has another one, which the others waited for
-std::string agree(Communicator& comm, std::string const& problem) {
-  auto const world = to_size(comm.size());
-  std::vector<std::byte> mine(kReasonBytes);
-  std::memcpy(mine.data(), problem.data(), std::min(problem.size(), kReasonBytes - 1));
-  std::vector<std::byte> all(world * kReasonBytes);
-  std::vector<std::int64_t> const sizes(world, std::int64_t{kReasonBytes});
-  comm.all_gather_v(mine, all, sizes, {.operation = "fused setup"});
-  std::string late;
-  for (std::size_t rank = 0; rank < world; ++rank) {
-    std::string const text(reinterpret_cast<char const*>(all.data() + rank * kReasonBytes));
-    if (text.empty()) continue;
-    std::string const named = "rank " + std::to_string(rank) + ": " + text;
-    if (text.rfind("timeout", 0) != 0) return named;
-    if (late.empty()) late = named;
-  }
-  return late;
-}
-
-/// Runs one rank's part of the setup. @return what went wrong anywhere
-template <typename Part>
-std::string try_together(Communicator& comm, Part const& part) {
-  std::string problem;
-  try {
-    part();
-  } catch (Error const& error) {
-    problem = error.what();
-  }
-  return agree(comm, problem);
-}
-
-std::vector<std::byte> shared_id(Communicator& comm) {
-  std::vector<std::byte> mine;
-  if (comm.rank().value() == 0) mine = make_nccl_id();
+/// @param mine an id on rank 0
+std::vector<std::byte> shared_id(Communicator& comm, std::vector<std::byte> const& mine) {
   constexpr std::int64_t kIdBytes = NCCL_UNIQUE_ID_BYTES;
   std::vector<std::byte> id(to_size(kIdBytes));
   std::vector<std::int64_t> sizes(to_size(comm.size()), 0);
   sizes.front() = kIdBytes;
-  comm.all_gather_v(mine, id, sizes, {.operation = "fused setup"});
+  comm.all_gather_v(mine, id, sizes, {.operation = kSetup});
   return id;
 }
 
@@ -169,9 +137,9 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
                      options.max_tokens, options.max_row_bytes, options.max_slots);
   constexpr int kMostRanks = 1024;  // one thread of the meeting each
   if (comm.size() < 2 || comm.size() > kMostRanks) return {nullptr, "the fused path joins 2 to 1024 ranks"};
-  auto const id = shared_id(comm);
   std::unique_ptr<State> state;
-  std::string reason = try_together(comm, [&] {
+  std::vector<std::byte> made;
+  auto problem = try_together(comm, kSetup, [&] {
     require_device_code("a fused executor");
     load_fused_dispatch();
     load_fused_combine();
@@ -179,11 +147,14 @@ FusedExecutor::Attempt FusedExecutor::create(Communicator& comm, FusedOptions co
     load_fused_plan_block();
     state = std::make_unique<State>(comm, options);
     state->allocate();
+    if (comm.rank().value() == 0) made = make_nccl_id();
   });
-  if (!reason.empty()) return {nullptr, reason};
-  reason = try_together(
-      comm, [&] { state->open(NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline)); });
-  if (!reason.empty()) return {nullptr, reason};
+  if (problem) return {nullptr, problem->sentence()};
+  auto const id = shared_id(comm, made);
+  problem = try_together(comm, kSetup, [&] {
+    state->open(NcclHandle::create(id, comm.rank().value(), comm.size(), options.setup_deadline));
+  });
+  if (problem) return {nullptr, problem->sentence()};
   return {std::unique_ptr<FusedExecutor>(new FusedExecutor(std::move(state))), {}};
 }
 
