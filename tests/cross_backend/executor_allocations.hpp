@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Parts of switchyard_cuda_allocations with sources of their own, whose headers cannot be included together.
+/// Parts of switchyard_cuda_allocations with sources of their own: the exact engine, and moves of expert rows.
 #pragma once
 
 #include "pair_report.hpp"

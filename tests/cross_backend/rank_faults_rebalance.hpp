@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// rebalance_forever(): a rank whose expert rows move to and fro. A program of its own source, since the headers of
-/// experts and of rebalances cannot be included together.
+/// rebalance_forever(): a rank whose expert rows move to and fro. A source of its own, so that programs without it need
+/// no rebalance.
 #pragma once
 
 #include <functional>
