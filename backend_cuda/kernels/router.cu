@@ -32,7 +32,7 @@ __device__ bool check_selection(RouteParams const& params, std::int64_t token) {
 }
 
 template <typename T>
-__global__ void route_kernel(RouteParams params) {
+__global__ void __launch_bounds__(kRouterThreads, 4) route_kernel(RouteParams params) {
   hd::RouterStep const step = params.step;
   std::int32_t const entries = hd::lane_scratch_entries(step);
   float* const scores = warp_memory(router_warp_words(step));
@@ -71,7 +71,7 @@ __device__ bool read_ids(RouteGradientParams const& params, std::int64_t token, 
 }
 
 template <typename T>
-__global__ void route_gradient_kernel(RouteGradientParams params) {
+__global__ void __launch_bounds__(kRouterThreads, 4) route_gradient_kernel(RouteGradientParams params) {
   hd::RouterStep const step = params.step;
   float* const logits = warp_memory(router_warp_words(step));
   float* const d_logits = logits + step.num_experts;

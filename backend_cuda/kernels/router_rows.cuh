@@ -11,6 +11,7 @@
 namespace switchyard::cuda {
 
 inline constexpr unsigned kWarpThreads = 32;
+inline constexpr unsigned kRouterThreads = 256;  ///< of a block at most
 
 /// The warps of a kernel take tokens in turns.
 __device__ inline std::int64_t first_token() {
@@ -57,7 +58,7 @@ __device__ bool read_logits(RouterLogits const& logits, std::int32_t experts, st
 /// Warps per block: eight, or fewer where rows are long.
 inline unsigned router_warps(std::int64_t warp_bytes) {
   constexpr std::int64_t kWanted = 64 * 1024;
-  unsigned warps = 8;
+  unsigned warps = kRouterThreads / kWarpThreads;
   while (warps > 1 && warps * warp_bytes > kWanted) warps /= 2;
   return warps;
 }

@@ -104,7 +104,7 @@ Floats draw_logits(Draw& draw, int experts) {
 }
 
 hd::RouterStep draw_step(Draw& draw) {
-  constexpr int kExperts[] = {1, 2, 3, 8, 31, 32, 33, 60, 64, 65, 256};
+  constexpr int kExperts[] = {1, 2, 3, 8, 31, 32, 33, 64, 130, 256, 1030};
   constexpr DType kDTypes[] = {DType::f32, DType::f32, DType::bf16, DType::f16};
   int const experts = kExperts[draw.below(11)];
   hd::RouterStep step{static_cast<ScoreFunction>(draw.below(4)),

@@ -62,12 +62,11 @@ struct LaneCrew {
     PerLane<Candidate> best;
     Lanes::run([&](int lane) { best[lane] = next_of_lane(keys, count, lane, Candidate{0xffffffffu, -1}); });
     for (std::int32_t rank = 0; rank < k; ++rank) {
-      std::int32_t const winner = first_of_largest(best);
+      Candidate const winner = first_of(best);
       Lanes::run([&](int lane) {
-        if (lane != winner % kSumLanes) return;
-        take(rank, winner);
-        best[lane] = next_of_lane(keys, count, lane, best[lane]);
+        if (lane == winner.index % kSumLanes) take(rank, winner.index);
       });
+      if (rank + 1 < k) replace(best, keys, count, winner);
     }
   }
 
@@ -78,27 +77,52 @@ struct LaneCrew {
     std::int32_t index;
   };
 
-  /// The lane's best behind `last` in that order. Without one, key 0.
-  SWITCHYARD_HD static Candidate next_of_lane(std::uint32_t const* keys, std::int32_t count, int lane,
-                                              Candidate last) noexcept {
+  /// The best of keys[first], keys[first + step], ... behind `last` in that order. Without one, key 0.
+  SWITCHYARD_HD static Candidate next_in(std::uint32_t const* keys, std::int32_t count, std::int32_t first,
+                                         std::int32_t step, Candidate last) noexcept {
     Candidate best{0, -1};
-    for (std::int32_t i = lane; i < count; i += kSumLanes) {
+    for (std::int32_t i = first; i < count; i += step) {
       std::uint32_t const key = keys[i];
       bool const is_behind = key < last.key || (key == last.key && i > last.index);
       if (is_behind && key > best.key) best = {key, i};
     }
     return best;
   }
+  SWITCHYARD_HD static Candidate next_of_lane(std::uint32_t const* keys, std::int32_t count, int lane,
+                                              Candidate last) noexcept {
+    return next_in(keys, count, lane, kSumLanes, last);
+  }
 
-  /// The lowest index among the lanes' candidates of the largest key.
-  SWITCHYARD_HD static std::int32_t first_of_largest(PerLane<Candidate>& best) noexcept {
+  /// The first of the lanes' candidates.
+  SWITCHYARD_HD static Candidate first_of(PerLane<Candidate>& best) noexcept {
     PerLane<std::uint32_t> offered;
     Lanes::run([&](int lane) { offered[lane] = best[lane].key; });
     std::uint32_t const key = Lanes::largest(offered);
     Lanes::run([&](int lane) {
       offered[lane] = best[lane].key == key ? static_cast<std::uint32_t>(best[lane].index) : 0xffffffffu;
     });
-    return static_cast<std::int32_t>(Lanes::smallest(offered));
+    return {key, static_cast<std::int32_t>(Lanes::smallest(offered))};
+  }
+
+  /// Gives the lane whose candidate was taken its next one. It looks through a few elements by itself; through more,
+  /// all lanes look, element j of its share by lane j % 32.
+  SWITCHYARD_HD static void replace(PerLane<Candidate>& best, std::uint32_t const* keys, std::int32_t count,
+                                    Candidate taken) noexcept {
+    constexpr std::int32_t kFew = 4 * kSumLanes;
+    std::int32_t const owner = taken.index % kSumLanes;
+    if (count <= kFew) {
+      Lanes::run([&](int lane) {
+        if (lane == owner) best[lane] = next_of_lane(keys, count, lane, taken);
+      });
+      return;
+    }
+    PerLane<Candidate> found;
+    Lanes::run(
+        [&](int lane) { found[lane] = next_in(keys, count, owner + lane * kSumLanes, kSumLanes * kSumLanes, taken); });
+    Candidate const next = first_of(found);
+    Lanes::run([&](int lane) {
+      if (lane == owner) best[lane] = next;
+    });
   }
 };
 
