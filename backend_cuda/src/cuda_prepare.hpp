@@ -9,6 +9,7 @@
 #include "device_lists.hpp"
 #include "prepare_batch.hpp"
 #include "switchyard/cuda/cuda_executor.hpp"
+#include "switchyard/cuda/event.hpp"
 #include "switchyard/cuda/prepare_finalize.hpp"
 #include "switchyard/experts/workspace.hpp"
 #include "switchyard/internal/prepare_pair.hpp"
@@ -29,12 +30,13 @@ inline void clear(void* data, std::int64_t bytes, StreamView stream) {
 class CudaPrepare final : public PrepareFinalize {
  public:
   CudaPrepare(PrepareKind kind, PrepareGroup const& group, ExpertPlacement const& placement,
-              PrepareOptions const& options, StreamView stream)
+              PrepareOptions const& options, LayerStreams streams)
       : kind_(kind),
         host_(group.host),
         placement_(placement),
         options_(options),
-        stream_(stream),
+        stream_(streams.rows),
+        experts_stream_(streams.experts),
         traits_(prepare_traits(kind, options)),
         shape_(internal::prepare_shape(kind, group.host.rank(), placement, options)),
         packets_(internal::packet_sizes(options.hidden, options.dtype, wire_quant(traits_))),
@@ -89,12 +91,16 @@ class CudaPrepare final : public PrepareFinalize {
                           TensorView const& d_rows, std::span<float> d_weights);
   void drop_gradients(CudaBatch const& batch, std::span<float> d_weights) const;
   void wait_and_check();
+  /// Work issued to `to` from now on sees what `from` holds.
+  void hand_over(StreamView from, StreamView to);
 
   PrepareKind kind_;
   Communicator& host_;
   ExpertPlacement const& placement_;
   PrepareOptions options_;
-  StreamView stream_;
+  StreamView stream_;  ///< on which rows travel
+  StreamView experts_stream_;
+  Event handed_{};
   PrepareTraits traits_;
   PrepareShape shape_;
   internal::PacketSizes packets_;

@@ -56,6 +56,7 @@ void CudaPrepare::start_prepare_backward(PreparedBatch& batch, ConstTensorView c
   require_device_matrix(d_rows, "d_rows", own.num_rows(), shape_.hidden);
   require_device_matrix(d_tokens, "d_tokens", own.routing->num_tokens(), shape_.hidden);
   own.advance(this, Step::weighed, Step::returning);
+  hand_over(experts_stream_, stream_);
   own.output = rows_view(d_tokens.data(), traits_.dtype, own.routing->num_tokens());
   ConstTensorView const rows = standard_rows(own, d_rows);
   if (local()) return sum_locally(own, rows, own.terms.ones);

@@ -163,12 +163,14 @@ PreparedRows CudaPrepare::finish_prepare(PreparedBatch& batch, std::span<std::by
   PreparedRows prepared;
   if (own.quant) {
     prepared.codes = place_codes(own, parts);
+    hand_over(stream_, experts_stream_);
     return prepared;
   }
   PitchedRows const arrived{parts.arrival.data(), packets_.row_bytes};
   if (batched())
     copy_row_blocks(arrived, own.arrival_blocks, {parts.rows.data(), packets_.row_bytes}, own.blocks(),
                     packets_.row_bytes, stream_);
+  hand_over(stream_, experts_stream_);
   prepared.rows = carrier(batched() ? parts.rows.data() : parts.arrival.data(), own.num_rows());
   return prepared;
 }
@@ -177,7 +179,7 @@ ConstTensorView CudaPrepare::standard_rows(CudaBatch& batch, ConstTensorView con
   DType const dtype = internal::require_result_dtype(*this, batch, rows);
   if (!batched()) return rows_view(const_cast<void*>(rows.data()), dtype, batch.arrival_rows);
   std::int64_t const row_bytes = shape_.hidden * size_of(dtype);
-  stream_.synchronize();  // nothing reads the buffer that goes
+  if (batch.travelling.size_bytes() > 0) stream_.synchronize();  // nothing reads the buffer that goes
   batch.travelling = DeviceBuffer(checked_mul(batch.arrival_rows, row_bytes));
   copy_row_blocks({const_cast<void*>(rows.data()), row_bytes}, batch.blocks(), {batch.travelling.data(), row_bytes},
                   batch.arrival_blocks, row_bytes, stream_);
@@ -207,10 +209,17 @@ void CudaPrepare::start_finalize(PreparedBatch& batch, FinalizeInputs const& inp
   internal::require_results(*this, own, inputs, MemorySpace::device);
   require_device_matrix(output, "output", own.routing->num_tokens(), shape_.hidden);
   own.advance(this, Step::prepared, Step::finalizing);
+  hand_over(experts_stream_, stream_);
   own.output = rows_view(output.data(), traits_.dtype, own.routing->num_tokens());
   ConstTensorView const rows = standard_rows(own, inputs.expert_rows);
   if (local()) return sum_locally(own, rows, own.terms.weights);
   executor_.combine(*own.device_plan, options_.recipe, rows, combine_inputs(own, inputs), own.output, stream_);
+}
+
+void CudaPrepare::hand_over(StreamView from, StreamView to) {
+  if (from.handle() == to.handle()) return;
+  handed_.view().record(from);
+  to.wait(handed_);
 }
 
 void CudaPrepare::wait_and_check() {
@@ -226,12 +235,18 @@ void CudaPrepare::finish_finalize(PreparedBatch& batch) {
 
 std::unique_ptr<PrepareFinalize> make_prepare_finalize(PrepareKind kind, PrepareGroup const& group,
                                                        ExpertPlacement const& placement, PrepareOptions const& options,
-                                                       StreamView stream) {
+                                                       LayerStreams streams) {
   internal::check_prepare_options(kind, group.host, placement, options);
   SWITCHYARD_REQUIRE(group.host.rank() == group.device.rank() && group.host.size() == group.device.size(),
                      invalid_argument, "the host communicator is rank {} of {}, the device one rank {} of {}",
                      group.host.rank().value(), group.host.size(), group.device.rank().value(), group.device.size());
-  return std::make_unique<CudaPrepare>(kind, group, placement, options, stream);
+  return std::make_unique<CudaPrepare>(kind, group, placement, options, streams);
+}
+
+std::unique_ptr<PrepareFinalize> make_prepare_finalize(PrepareKind kind, PrepareGroup const& group,
+                                                       ExpertPlacement const& placement, PrepareOptions const& options,
+                                                       StreamView stream) {
+  return make_prepare_finalize(kind, group, placement, options, LayerStreams{stream, stream});
 }
 
 }  // namespace switchyard::cuda

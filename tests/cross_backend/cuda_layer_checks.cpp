@@ -49,6 +49,22 @@ struct Mirror {
   [[nodiscard]] Bytes bytes(cuda::StreamView stream) const { return cuda::download<std::byte>(buffer, stream); }
 };
 
+/// A rank's weights in device memory.
+struct DeviceLayerWeights {
+  Mirror w1, w2, b1, b2;
+  switchyard::ExpertWeights views{};
+  DeviceLayerWeights(LayerCase const& c, RankLayer const& rank, cuda::StreamView stream)
+      : w1(rank.weights().w1, stream),
+        w2(rank.weights().w2, stream),
+        b1(rank.weights().b1, stream),
+        b2(rank.weights().b2, stream) {
+    views.w1 = w1.view;
+    views.w2 = w2.view;
+    if (c.biased) views.b1 = b1.view;
+    if (c.biased) views.b2 = b2.view;
+  }
+};
+
 /// Poisoned host memory in the shape of a gradient.
 struct Gradient {
   Bytes bytes;
@@ -100,13 +116,8 @@ LayerResults run_on_gpu(LayerCase const& c, RankLayer const& rank, LayerBatch co
   auto options = c.layer;
   options.memory = &memory;
   switchyard::MoeLayer layer(*prepare, experts, switchyard::exact_experts_traits(), options);
-  auto const host = rank.weights();
-  Mirror const w1(host.w1, stream), w2(host.w2, stream), b1(host.b1, stream), b2(host.b2, stream);
-  switchyard::ExpertWeights weights;
-  weights.w1 = w1.view;
-  weights.w2 = w2.view;
-  if (c.biased) weights.b1 = b1.view;
-  if (c.biased) weights.b2 = b2.view;
+  DeviceLayerWeights const on_device(c, rank, stream);
+  switchyard::ExpertWeights const& weights = on_device.views;
   Mirror const tokens(batch.tokens.view(), stream);
   Bytes poison = support::poison(batch.tokens.bytes.size());
   Mirror const output(support::output_view(c, poison, batch), stream);
@@ -156,26 +167,32 @@ void compare_results(BitReport& report, LayerCase const& c, std::string const& n
 /// after another one has got and written it, and then finds that memory unwritten.
 enum class Ranks { threads, turns };
 
+/// Runs the layer's ranks; what one throws is a failure.
+template <typename Body>
+void run_layer_ranks(BitReport& report, LayerCase const& c, std::string const& name, Ranks ranks, Body const& body) {
+  auto const scheduler = ranks == Ranks::threads ? cpu::make_thread_scheduler() : cpu::make_cooperative_scheduler();
+  try {
+    cpu::run_ranks(*scheduler, c.world(), {}, body);
+  } catch (std::exception const& error) {
+    report.state(false, name + ": " + error.what());
+  }
+}
+
 void check_layer(BitReport& report, LayerCase const& c, std::string const& name, bool backward, Ranks ranks) {
   std::mutex mutex;
   std::mt19937_64 random(c.seed);
   auto const whole = support::random_weights(random, c.mlp);
-  auto const scheduler = ranks == Ranks::threads ? cpu::make_thread_scheduler() : cpu::make_cooperative_scheduler();
-  try {
-    cpu::run_ranks(*scheduler, c.world(), {}, [&](switchyard::Communicator& comm) {
-      int const rank = comm.rank().value();
-      RankLayer on_cpu(c, whole, comm);
-      LayerBatch const batch = support::layer_batch(c, rank);
-      std::mt19937_64 of_rank(c.seed + 77 + static_cast<std::uint64_t>(rank));
-      Matrix const d_output = support::random_matrix(of_rank, c.mlp.dtype, batch.routing.num_tokens(), c.mlp.hidden);
-      LayerResults const expected = run_on_cpu(c, on_cpu, batch, d_output, backward);
-      LayerResults const got = run_on_gpu(c, on_cpu, batch, d_output, backward, comm);
-      std::lock_guard const lock(mutex);
-      compare_results(report, c, name + ", seed " + std::to_string(c.seed), rank, expected, got);
-    });
-  } catch (std::exception const& error) {
-    report.state(false, name + ": " + error.what());
-  }
+  run_layer_ranks(report, c, name, ranks, [&](switchyard::Communicator& comm) {
+    int const rank = comm.rank().value();
+    RankLayer on_cpu(c, whole, comm);
+    LayerBatch const batch = support::layer_batch(c, rank);
+    std::mt19937_64 of_rank(c.seed + 77 + static_cast<std::uint64_t>(rank));
+    Matrix const d_output = support::random_matrix(of_rank, c.mlp.dtype, batch.routing.num_tokens(), c.mlp.hidden);
+    LayerResults const expected = run_on_cpu(c, on_cpu, batch, d_output, backward);
+    LayerResults const got = run_on_gpu(c, on_cpu, batch, d_output, backward, comm);
+    std::lock_guard const lock(mutex);
+    compare_results(report, c, name + ", seed " + std::to_string(c.seed), rank, expected, got);
+  });
 }
 
 std::string name_of(LayerCase const& c) {
@@ -183,11 +200,67 @@ std::string name_of(LayerCase const& c) {
          std::to_string(c.options.grid.ep);
 }
 
+/// Two micro-batches, the second's rows planned and on their way while the first's experts compute, and the first's
+/// results while the second's do; each on its own stream.
+std::vector<Bytes> run_overlapped(LayerCase const& c, RankLayer const& rank, std::vector<LayerBatch> const& batches,
+                                  switchyard::Communicator& comm) {
+  cuda::Stream const rows, computing;
+  cuda::HostStagedCommunicator device_comm(comm);
+  auto const prepare = cuda::make_prepare_finalize(c.kind, {comm, device_comm}, rank.placement, c.options,
+                                                   cuda::LayerStreams{rows, computing});
+  cuda::LayerExperts const experts(rank.mlp, computing);
+  cuda::DeviceMemorySource memory;
+  auto options = c.layer;
+  options.memory = &memory;
+  switchyard::MoeLayer layer(*prepare, experts, switchyard::exact_experts_traits(), options);
+  DeviceLayerWeights const weights(c, rank, rows);
+  std::vector<Mirror> tokens, outputs;
+  for (LayerBatch const& batch : batches) {
+    Bytes poison = support::poison(batch.tokens.bytes.size());
+    tokens.emplace_back(batch.tokens.view(), rows);
+    outputs.emplace_back(support::output_view(c, poison, batch), rows);
+  }
+  auto a = layer.start(tokens[0].view, batches[0].routing);
+  layer.receive(a);
+  layer.compute(a, weights.views);
+  auto b = layer.start(tokens[1].view, batches[1].routing);
+  layer.receive(b);
+  layer.start_finalize(a, outputs[0].view);
+  layer.compute(b, weights.views);
+  layer.finish_finalize(a);
+  layer.start_finalize(b, outputs[1].view);
+  layer.finish_finalize(b);
+  return {outputs[0].bytes(rows), outputs[1].bytes(rows)};
+}
+
+void check_overlapped(BitReport& report, LayerCase const& c, std::string const& name, Ranks ranks) {
+  std::mutex mutex;
+  std::mt19937_64 random(c.seed);
+  auto const whole = support::random_weights(random, c.mlp);
+  run_layer_ranks(report, c, name, ranks, [&](switchyard::Communicator& comm) {
+    int const rank = comm.rank().value();
+    RankLayer on_cpu(c, whole, comm);
+    std::vector<LayerBatch> const batches{support::layer_batch(c, rank, 0), support::layer_batch(c, rank, 1)};
+    std::vector<Bytes> expected;
+    for (LayerBatch const& batch : batches) {
+      expected.push_back(support::poison(batch.tokens.bytes.size()));
+      on_cpu.layer->forward(batch.tokens.view(), batch.routing, on_cpu.weights(),
+                            support::output_view(c, expected.back(), batch));
+    }
+    auto const got = run_overlapped(c, on_cpu, batches, comm);
+    std::lock_guard const lock(mutex);
+    for (std::size_t i = 0; i < got.size(); ++i)
+      compare_rows(report, name + ", micro-batch " + std::to_string(i), expected[i], got[i],
+                   {rank, c.mlp.hidden, switchyard::size_of(c.mlp.dtype), {}});
+  });
+}
+
 /// With and without biases, weights on the input, and where TP ranks join partials, recipes of both routes.
 void check_grid(BitReport& report, PrepareKind kind, int ep, int tp, Ranks ranks) {
   LayerCase c = support::layer_case(kind, ep, tp);
   if (c.local() && tp > 1) return;
   check_layer(report, c, name_of(c), true, ranks);
+  check_overlapped(report, c, name_of(c) + ", overlapped", ranks);
   LayerCase bare = c;
   bare.biased = false;
   check_layer(report, bare, name_of(c) + ", no biases", true, ranks);
@@ -214,6 +287,7 @@ void check_quantised(BitReport& report, PrepareKind kind, int ep, int tp, Ranks 
       c.options.quant = switchyard::QuantSpec{scheme, 16, 0.02F};
       std::string const name = name_of(c) + ", " + std::string(to_string(scheme)) + " " + std::string(to_string(when));
       check_layer(report, c, name, false, ranks);
+      if (ep > 1) check_overlapped(report, c, name + ", overlapped", ranks);
     }
 }
 
