@@ -13,7 +13,8 @@ if(SWITCHYARD_HAVE_CUDA)
   # Objects of their own: the toolkit's include folders must not reach the other commands, which `make check` would then
   # compile twice, without CUDA and with it.
   add_library(switchyard_tools_cuda OBJECT
-    src/bench/gpu_bench_cuda.cpp src/commands/doctor_gpu_cuda.cpp src/vectors/dispatch_backend_cuda.cpp)
+    src/bench/gpu_bench_cuda.cpp src/commands/doctor_gpu_cuda.cpp src/vectors/dispatch_backend_cuda.cpp
+    src/vectors/routed_batch_cuda.cpp)
   target_link_libraries(switchyard_tools_cuda PRIVATE switchyard_vectors switchyard::sim switchyard::launch
     switchyard_bench_report switchyard::backend_cuda switchyard_cuda_bench)
   switchyard_target_defaults(switchyard_tools_cuda)

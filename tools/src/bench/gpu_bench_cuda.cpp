@@ -23,6 +23,7 @@ void run_one_gpu(GpuBench const& bench, gpu_bench::Results& results) {
   gpu_bench::KernelTimer timer(what == "plan" ? gpu_bench::CacheState::warm : gpu_bench::CacheState::cold);
   if (what == "kernels") return gpu_bench::bench_kernels(results, timer);
   if (what == "plan") return gpu_bench::bench_planner(results, timer);
+  if (what == "router") return gpu_bench::bench_router(results, timer);
   run_experts(bench.engine, results, timer);
 }
 

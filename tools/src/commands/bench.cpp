@@ -57,7 +57,7 @@ Report run_on_gpus(std::string const& what, ParsedOptions const& options, bool l
   if (bench.engine != "all" && what != "experts")
     throw UsageError(fmt::format("--engine {}: 'bench {}' has no engines, 'bench experts' has", bench.engine, what));
   int const wanted = options.small_integer("gpus", 0, kMostGpus);
-  bool const has_one = what == "kernels" || what == "plan" || what == "experts";
+  bool const has_one = what == "kernels" || what == "plan" || what == "router" || what == "experts";
   if (has_one && wanted > 1)
     throw UsageError(
         fmt::format("--gpus {}: 'bench {}' measures one GPU, the first that this process sees", wanted, what));
@@ -79,7 +79,7 @@ void require_folder_of(ParsedOptions const& options, char const* option) {
 ExitCode run_bench(ParsedOptions const& options) {
   std::string const format = options.choice("format", {"table", "json", "csv"});
   std::string const what =
-      options.choice("WHAT", {"alltoallv", "dispatch", "fused", "budget", "kernels", "plan", "experts"});
+      options.choice("WHAT", {"alltoallv", "dispatch", "fused", "budget", "kernels", "plan", "router", "experts"});
   for (char const* option : {"out", "json", "csv"}) require_folder_of(options, option);
   bool const on_gpus = options.choice("backend", {"cpu", "cuda"}) == "cuda";
   Report const report = on_gpus ? run_on_gpus(what, options, format == "table") : run_on_cpu(what, options);
@@ -104,10 +104,11 @@ Command bench_command() {
       "With --backend cuda also dispatch (plan, permute, exchange, sort, unpermute, combine one by one, then dispatch\n"
       "and combine over NCCL and by the fused path), fused (the fused path, from one token on), budget (slots of "
       "fixed\n"
-      "size), and on one GPU kernels (row kernels), plan (the device planner) and experts (quantisers, the exact\n"
-      "engine and, where cuBLAS was found, the fast one). 'switchyard calibrate' reads all JSON "
+      "size), and on one GPU kernels (row kernels), plan (the device planner), router and experts (quantisers, the\n"
+      "exact engine and, where cuBLAS was found, the fast one). 'switchyard calibrate' reads all JSON "
       "(docs/formats/bench.md).\n",
-      {{"WHAT", OptionKind::positional, "WHAT", "", "alltoallv, dispatch, fused, budget, kernels, plan or experts"},
+      {{"WHAT", OptionKind::positional, "WHAT", "",
+        "alltoallv, dispatch, fused, budget, kernels, plan, router or experts"},
        {"backend", OptionKind::optional, "cpu|cuda", "cpu", "emulated ranks, or the GPUs of this machine"},
        {"gpus", OptionKind::optional, "N", "0", "GPUs that exchange; 0: all that this process sees"},
        {"ranks", OptionKind::optional, "N", "4", "emulated ranks that exchange"},

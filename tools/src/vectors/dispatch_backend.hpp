@@ -9,6 +9,7 @@
 #include "switchyard/dispatch/dispatch_plan.hpp"
 #include "switchyard/rebalance/rebalance_plan.hpp"
 #include "switchyard/types/tensor_view.hpp"
+#include "vectors/routed_batch.hpp"
 
 namespace switchyard::tools {
 
@@ -33,11 +34,13 @@ struct DispatchBackend {
   std::unique_ptr<RankExecutor> (*make)(Communicator& comm, DispatchPlan const& plan) = nullptr;
   /// Carries out a rebalance on one rank's rows, [layers, slots, 2], in place. Collective.
   void (*move)(Communicator& comm, RebalancePlan const& plan, std::span<std::int64_t> rows) = nullptr;
+  /// Routes a batch; null: core does.
+  vectors::RoutedBatch (*route)(vectors::RouterRequest const& request) = nullptr;
 };
 
 /// The CPU reference, all ranks on one thread.
 [[nodiscard]] DispatchBackend const& cpu_dispatch_backend();
-/// CudaExecutor and RebalanceExecutor, all ranks on one GPU, rows between them through host memory.
+/// CudaExecutor, RebalanceExecutor and Router, all ranks on one GPU, rows between them through host memory.
 /// @throws Error{unsupported} in a build without CUDA, Error{cuda} without a usable GPU, saying what to do.
 [[nodiscard]] DispatchBackend const& cuda_dispatch_backend();
 

@@ -101,7 +101,7 @@ DispatchBackend const& cuda_dispatch_backend() {
       [](Communicator& comm, DispatchPlan const& plan) -> std::unique_ptr<RankExecutor> {
         return std::make_unique<CudaRank>(comm, plan);
       },
-      move_on_device};
+      move_on_device, vectors::route_on_gpu};
   return kBackend;
 }
 

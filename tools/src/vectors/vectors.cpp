@@ -24,11 +24,15 @@ struct Kind {
   std::string (*computed)(io::JsonValue const&) = nullptr;                                 ///< on the host, by core
 };
 
+std::string run_routed_case(io::JsonValue const& golden, tools::DispatchBackend const& backend) {
+  return run_router_case_by(backend.route != nullptr ? backend.route : route_on_host, golden);
+}
+
 constexpr Kind kKinds[] = {{"alltoall", tools::run_alltoall_case},
                            {"allgather", tools::run_allgather_case},
                            {"flex", tools::run_flex_case},
                            {"megablocks", tools::run_megablocks_case},
-                           {"router", nullptr, run_router_case},
+                           {"router", run_routed_case},
                            {"eplb-exec", run_eplb_moved_case},
                            {"eplb-policy", nullptr, run_eplb_policy_case}};
 
