@@ -286,9 +286,9 @@ class EmulatedSteps {
 constexpr std::size_t kAll = 1000;
 
 TEST_CASE("a block's plan is core's") {
-  EmulatedCase const cases[] = {
-      {2, 256, 8, {128, 100}},     {2, 4, 2, {3, 5}},     {3, 7, 3, {0, 31, 64}, 4},   {5, 3, 2, {12}},
-      {2, 8, 8, {40}, 0, 0, true}, {2, 8, 3, {70}, 0, 1}, {9, 64, 3, {9, 0, 31, 1}, 8}};
+  EmulatedCase const cases[] = {{2, 256, 8, {128, 100}}, {2, 4, 2, {3, 5}},           {3, 7, 3, {0, 31, 64}, 4},
+                                {5, 3, 2, {12}},         {2, 8, 8, {40}, 0, 0, true}, {2, 8, 3, {70}, 0, 1},
+                                {2, 700, 5, {31}},       {9, 64, 3, {9, 0, 31, 1}, 8}};
   std::uint32_t seed = 1;
   for (EmulatedCase const& given : cases) {
     CAPTURE(++seed);
