@@ -4,25 +4,20 @@
 //
 // By hand, one rank, 2 experts, capacity 1 and tokens of expert 1, 0, 1: sorted rows are tokens 1 | 0, 2; bins are
 // {1}, {0}, token 2 finds no room: row_begin {0, 1, 2, 2}. With blocks of 2 rows bins are {1, -} and {0, 2}.
-#include <cuda_runtime_api.h>
-
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "bit_report.hpp"
-#include "cuda_planner_cases.hpp"
 #include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
+#include "planner_group.hpp"
 #include "switchyard/cuda/device.hpp"
-#include "switchyard/cuda/device_buffer.hpp"
 #include "switchyard/types/error.hpp"
 
 namespace cross_backend {
 namespace {
-
-using cuda::DevicePlanner;
 
 /// @param shards hidden shards of every expert block
 ExpertPlacement blocks_of(PlannerCase const& run, int shards) {
@@ -45,77 +40,30 @@ std::vector<DispatchPlan> plans_of_core(PlannerCase const& run, std::vector<Rout
   return plan_megablocks_group(config, routings, blocks_of(run, shards), run.layer);
 }
 
-/// All ranks on one device; announcements are copied between their planners.
-class Group {
- public:
-  Group(PlannerCase const& run, std::vector<RoutingMap> const& routings, int shards = 1)
-      : fingerprints_(static_cast<std::int64_t>(routings.size() * sizeof(std::uint64_t))) {
-    for (std::size_t rank = 0; rank < routings.size(); ++rank) {
-      planners_.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, blocks_of(run, shards), run.layer);
-      ids_.push_back(
-          cuda::upload(std::vector<std::int32_t>(routings[rank].ids().begin(), routings[rank].ids().end()), stream_));
-      tokens_.push_back(routings[rank].num_tokens());
-    }
+void compare_bins(BitReport& report, std::string const& name, std::vector<DispatchPlan> const& core,
+                  PlannerGroup const& group) {
+  auto const digests = group.digests();
+  for (std::size_t rank = 0; rank < core.size(); ++rank) {
+    std::string const label = name + " rank " + std::to_string(rank);
+    report.state(core[rank] == group.planners[rank].download(group.stream),
+                 label + ": plan of " + std::to_string(core[rank].num_expert_rows()) + " expert rows");
+    report.state(core[rank].fingerprint().value == digests[rank], label + ": fingerprint of a kernel");
   }
-  void replace(std::vector<RoutingMap> const& routings) {
-    for (std::size_t rank = 0; rank < routings.size(); ++rank)
-      cuda::copy_to_device(std::as_bytes(routings[rank].ids()), ids_[rank], stream_);
-    stream_.view().synchronize();
-  }
-  void step() {
-    for (std::size_t rank = 0; rank < planners_.size(); ++rank)
-      planners_[rank].assign({ids_[rank].as<std::int32_t const>(), nullptr, nullptr, tokens_[rank]}, stream_);
-    for (auto& to : planners_)
-      for (std::size_t from = 0; from < planners_.size(); ++from) {
-        auto const bytes = static_cast<std::size_t>(to.announcement_bytes());
-        if (&planners_[from] == &to) continue;
-        static_cast<void>(cudaMemcpyAsync(static_cast<std::byte*>(to.announcements()) + from * bytes,
-                                          planners_[from].announcement(), bytes, cudaMemcpyDeviceToDevice,
-                                          stream_.view().handle()));
-      }
-    for (std::size_t rank = 0; rank < planners_.size(); ++rank) {
-      planners_[rank].plan(stream_);
-      planners_[rank].fingerprint(fingerprints_.as<std::uint64_t>() + rank, stream_);
-    }
-  }
-  void compare(BitReport& report, std::string const& name, std::vector<DispatchPlan> const& core) {
-    auto const digests = cuda::download<std::uint64_t>(fingerprints_, stream_);
-    for (std::size_t rank = 0; rank < core.size(); ++rank) {
-      std::string const label = name + " rank " + std::to_string(rank);
-      report.state(core[rank] == planners_[rank].download(stream_),
-                   label + ": plan of " + std::to_string(core[rank].num_expert_rows()) + " expert rows");
-      report.state(core[rank].fingerprint().value == digests[rank], label + ": fingerprint of a kernel");
-    }
-  }
-  [[nodiscard]] DevicePlanner const& planner(std::size_t rank) const { return planners_[rank]; }
-  [[nodiscard]] cuda::StreamView stream() const { return stream_; }
-
- private:
-  cuda::Stream stream_;
-  std::vector<DevicePlanner> planners_;
-  std::vector<cuda::DeviceBuffer> ids_;
-  std::vector<std::int64_t> tokens_;
-  cuda::DeviceBuffer fingerprints_;
-};
-
-std::vector<RoutingMap> draw(PlannerCase const& run) {
-  std::vector<RoutingMap> routings;
-  for (int rank = 0; rank < run.config.grid.world(); ++rank) routings.push_back(draw_routing(run, rank));
-  return routings;
 }
 
 void check_case(BitReport& report, PlannerCase const& run, bool captures = false, int shards = 1) {
-  auto const routings = draw(run);
-  Group group(run, routings, shards);
+  auto const routings = draw_routings(run);
+  PlannerGroup group(run, routings, blocks_of(run, shards));
   group.step();
-  group.compare(report, run.name, plans_of_core(run, routings, shards));
+  compare_bins(report, run.name, plans_of_core(run, routings, shards), group);
   if (!captures) return;
   PlannerCase other = run;
   other.seed += 7;
-  auto const others = draw(other);
+  auto const others = draw_routings(other);
+  CapturedStep const captured(group.stream, [&] { group.step(); });
   group.replace(others);
-  report.state(replay(group.stream(), 2, [&] { group.step(); }), run.name + ": captured in global mode and replayed");
-  group.compare(report, run.name + " replayed", plans_of_core(run, others, shards));
+  for (int repeat = 0; repeat < 2; ++repeat) captured.launch();
+  compare_bins(report, run.name + " replayed", plans_of_core(run, others, shards), group);
 }
 
 void check_bins(BitReport& report) {
@@ -168,11 +116,11 @@ void check_overflow(BitReport& report) {
   run.one_expert = true;
   run.dropped = 0;
   run.config.max_expert_rows = 60;
-  Group group(run, draw(run));
+  PlannerGroup group(run, draw_routings(run), placement_of(run));
   group.step();
   std::string text;
   try {
-    group.planner(0).check(group.stream());
+    group.planners[0].check(group.stream);
   } catch (Error const& error) {
     text = error.what();
   }

@@ -5,77 +5,22 @@
 // By hand, 2 ranks with 2 experts each, 3 tokens of rank 0 with top-2: ids {0,2, 2,3, -1,1}. Rank 0 has rows by slot
 // (token, k): slot 0 (0,0), slot 1 (2,1), slot 2 (0,1) (1,0), slot 3 (1,1). Flex sends token 0 to ranks 0 and 1, token
 // 1 to rank 1, token 2 to rank 0: sent tokens {0, 2 | 0, 1}.
-#include <cuda_runtime_api.h>
-
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "bit_report.hpp"
-#include "cuda_planner_cases.hpp"
 #include "few_cases.hpp"
 #include "gpu_program.hpp"
 #include "graph_replay.hpp"
+#include "planner_group.hpp"
 #include "switchyard/cuda/device.hpp"
-#include "switchyard/cuda/device_buffer.hpp"
-#include "switchyard/cuda/device_planner.hpp"
 #include "switchyard/types/error.hpp"
 
 namespace cross_backend {
 namespace {
 
 using cuda::DevicePlanner;
-
-/// A routing on the device.
-struct UploadedRouting {
-  UploadedRouting(RoutingMap const& routing, cuda::StreamView stream)
-      : ids(cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), stream)),
-        map(cuda::upload(std::vector<std::uint8_t>(routing.map().begin(), routing.map().end()), stream)),
-        weights(cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), stream)),
-        tokens(routing.num_tokens()),
-        is_dense(routing.form() == RoutingForm::dense) {}
-  [[nodiscard]] cuda::DeviceRouting view() const {
-    return {is_dense ? nullptr : ids.as<std::int32_t const>(), is_dense ? map.as<std::uint8_t const>() : nullptr,
-            weights.as<float const>(), tokens};
-  }
-  cuda::DeviceBuffer ids;
-  cuda::DeviceBuffer map;
-  cuda::DeviceBuffer weights;
-  std::int64_t tokens;
-  bool is_dense;
-};
-
-/// All ranks of a case on one device; what ranks exchange is copied between their planners.
-struct PlannerGroup {
-  PlannerGroup(PlannerCase const& run, std::vector<RoutingMap> const& routings, ExpertPlacement const& placement) {
-    for (std::size_t rank = 0; rank < routings.size(); ++rank) {
-      planners.emplace_back(run.config, RankId{static_cast<std::int32_t>(rank)}, placement, run.layer);
-      inputs.emplace_back(routings[rank], stream);
-    }
-    fingerprints = cuda::DeviceBuffer(static_cast<std::int64_t>(routings.size() * sizeof(std::uint64_t)));
-    cuda::fill_bytes(fingerprints, 0xee, stream);
-  }
-  void step() {
-    for (std::size_t rank = 0; rank < planners.size(); ++rank) planners[rank].assign(inputs[rank].view(), stream);
-    for (auto& to : planners)
-      for (std::size_t from = 0; from < planners.size(); ++from) {
-        auto const bytes = static_cast<std::size_t>(to.announcement_bytes());
-        if (&planners[from] == &to) continue;
-        static_cast<void>(cudaMemcpyAsync(static_cast<std::byte*>(to.announcements()) + from * bytes,
-                                          planners[from].announcement(), bytes, cudaMemcpyDeviceToDevice,
-                                          stream.view().handle()));
-      }
-    for (std::size_t rank = 0; rank < planners.size(); ++rank) {
-      planners[rank].plan(stream);
-      planners[rank].fingerprint(fingerprints.as<std::uint64_t>() + rank, stream);
-    }
-  }
-
-  cuda::Stream stream;
-  std::vector<DevicePlanner> planners;
-  std::vector<UploadedRouting> inputs;
-  cuda::DeviceBuffer fingerprints;
-};
 
 /// Compares every list, so that a difference says where it is.
 void compare_stages(BitReport& report, std::string const& name, std::vector<DispatchStage> const& core,
@@ -112,7 +57,7 @@ void compare_plan(BitReport& report, std::string const& name, DispatchPlan const
 
 void compare_group(BitReport& report, std::string const& name, std::vector<DispatchPlan> const& core,
                    PlannerGroup& group) {
-  auto const digests = cuda::download<std::uint64_t>(group.fingerprints, group.stream);
+  auto const digests = group.digests();
   for (std::size_t rank = 0; rank < core.size(); ++rank) {
     std::string const label = name + " rank " + std::to_string(rank);
     compare_plan(report, label, core[rank], group.planners[rank].download(group.stream));
@@ -124,28 +69,19 @@ void check_kernels(BitReport& report, PlannerCase const& run, bool captures) {
   std::string const name = run.name + (run.config.kernels == cuda::PlanKernels::chain ? " by a chain of kernels" : "") +
                            " seed " + std::to_string(run.seed);
   auto const placement = placement_of(run);
-  std::vector<RoutingMap> routings;
-  std::vector<RoutingMap> others;
-  PlannerCase other = run;
-  other.seed += 1000;
-  for (int rank = 0; rank < run.config.grid.world(); ++rank) {
-    routings.push_back(draw_routing(run, rank));
-    others.push_back(draw_routing(other, rank));
-  }
+  auto const routings = draw_routings(run);
   PlannerGroup group(run, routings, placement);
   group.step();
   compare_group(report, name, core_plans(run, routings, placement), group);
   if (!captures) return;
+  PlannerCase other = run;
+  other.seed += 1000;
+  auto const others = draw_routings(other);
   // A graph captured over the first routing, replayed after the device's routing was replaced.
-  bool ok = replay(group.stream, 1, [&] { group.step(); });
-  for (std::size_t rank = 0; rank < others.size(); ++rank) {
-    UploadedRouting const next(others[rank], group.stream);
-    cuda::copy_device(next.ids, group.inputs[rank].ids, group.stream);
-    cuda::copy_device(next.map, group.inputs[rank].map, group.stream);
-    cuda::copy_device(next.weights, group.inputs[rank].weights, group.stream);
-  }
-  ok = replay(group.stream, 3, [&] { group.step(); }) && ok;
-  report.state(ok, name + ": captured in global mode and replayed");
+  CapturedStep const captured(group.stream, [&] { group.step(); });
+  captured.launch();
+  group.replace(others);
+  for (int repeat = 0; repeat < 3; ++repeat) captured.launch();
   compare_group(report, name + " replayed", core_plans(run, others, placement), group);
 }
 
