@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -135,7 +136,8 @@ class BudgetRank {
     gpu_.dispatch(budget_, device_matrix<T>(in, part_.count, hidden),
                   device_matrix<T>(out, budget_.expert_rows(), hidden), stream_);
     gpu_.check(budget_, stream_);
-    compare("dispatch", hidden, expected, cuda::download<T>(out, stream_));  // rows behind the plan's keep their poison
+    compare_rows("dispatch", hidden, expected,
+                 cuda::download<T>(out, stream_));  // rows behind the plan's keep their poison
     expected.resize(static_cast<std::size_t>(plan_.num_expert_rows() * hidden));
     return expected;
   }
@@ -175,7 +177,7 @@ class BudgetRank {
     gpu_.dispatch(budget_, in.view(DType::u8, {part_.count, kPacket}),
                   out.view(DType::u8, {budget_.expert_rows(), kPacket}), stream_);
     gpu_.check(budget_, stream_);
-    compare("packets", kPacket / 4, expected, cuda::download<float>(out, stream_));
+    compare_rows("packets", kPacket / 4, expected, cuda::download<float>(out, stream_));
   }
 
   /// What experts return, in f32 with bits that tokens of a narrower dtype have not.
@@ -311,7 +313,7 @@ class BudgetRank {
                           device_matrix<T>(gpu_rows, budget_.expert_rows(), hidden),
                           device_matrix<float>(gpu_weights, part_.count, plan_.slot_columns), stream_);
     gpu_.check(budget_, stream_);
-    compare("row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
+    compare_rows("row gradients", hidden, row_gradients, cuda::download<T>(gpu_rows, stream_));
     compare("weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
   }
 
@@ -361,6 +363,12 @@ class BudgetRank {
   void compare(std::string const& what, std::int64_t columns, std::vector<T> const& cpu, std::vector<T> const& gpu) {
     compare_bits(report_, case_.name() + " " + what, comm_.rank().value(), columns, cpu, gpu);
   }
+  /// Rows that experts see.
+  template <typename T>
+  void compare_rows(std::string const& what, std::int64_t columns, std::vector<T> const& cpu,
+                    std::vector<T> const& gpu) {
+    compare_bits(report_, case_.name() + " " + what, row_names_->rows(columns), cpu, gpu);
+  }
   /// A view of the first rows of a matrix on the host.
   template <typename T>
   static ConstTensorView host(std::vector<T> const& values, std::int64_t rows, std::int64_t columns) {
@@ -398,6 +406,7 @@ class BudgetRank {
   cuda::BudgetPlan budget_;
   cpu::CpuExecutor cpu_;
   cuda::CudaExecutor gpu_;
+  std::optional<ExpertRowNames> row_names_{};
   cuda::DeviceBuffer ids_;
   cuda::DeviceBuffer weights_;
   cuda::DeviceBuffer digest_;

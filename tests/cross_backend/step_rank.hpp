@@ -143,7 +143,8 @@ class StepRank {
     cpu_.dispatch(plan_, host(tokens_, part_.count), host(expected, plan_.num_expert_rows()));
     auto rows = cuda::download<T>(rows_, stream_);
     rows.resize(count);
-    compare_bits(report_, name_ + what + " dispatch", comm_.rank().value(), case_.hidden, expected, rows);
+    ExpertRowNames const names(cpu_, plan_, &placement_);
+    compare_bits(report_, name_ + what + " dispatch", names.rows(case_.hidden), expected, rows);
 
     std::vector<T> combined(tokens_.size(), poison<T>());
     cpu::CombineInputs inputs;
