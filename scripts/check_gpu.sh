@@ -226,7 +226,7 @@ if wants faults && [ "$gpus" -gt 1 ]; then
   fault stopped_rank0_in_exchange 29521 0 STOP exchange
   fault stopped_in_fused 29519 "$last" STOP fused
   first=29560
-  for phase in init create_group create_window planned rebalance; do
+  for phase in init create_memory create_group planned rebalance; do
     fault "killed_in_$phase" "$first" "$last" KILL "$phase"
     fault "stopped_in_$phase" $((first + 1)) "$last" STOP "$phase"
     first=$((first + 2))

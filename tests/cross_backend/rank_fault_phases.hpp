@@ -78,9 +78,9 @@ inline cuda::FusedExecutor::Attempt require_fused_path(Communicator& comm, cuda:
   }
 }
 
-/// The victim is gone when the others make the group, or its windows.
+/// The victim is gone when the others say whether they have memory, or when they make the group inside NCCL.
 [[noreturn]] inline void create_forever(cuda::NcclCommunicator& comm, RankFault const& fault) {
-  int const call = fault.phase == "create_group" ? 1 : 2;
+  int const call = fault.phase == "create_memory" ? 1 : 2;
   StrikingCommunicator striking(comm, call, [&] { fault.strike(comm.rank().value()); });
   for (;;) static_cast<void>(require_fused_path(striking, planned_options()));
 }
@@ -91,7 +91,7 @@ inline int survive(cuda::NcclCommunicator& comm, RankFault const& fault) {
     if (fault.phase == "fused") fuse_forever(comm, fault);
     if (fault.phase == "planned") plan_forever(comm, fault);
     if (fault.phase == "rebalance") rebalance_forever(comm, [&](int step) { fault.strike(comm, step); });
-    if (fault.phase == "create_group" || fault.phase == "create_window") create_forever(comm, fault);
+    if (fault.phase == "create_memory" || fault.phase == "create_group") create_forever(comm, fault);
     call_forever(comm, fault);
   });
 }

@@ -2,8 +2,8 @@
 /// A rank that is killed or stopped in the middle of a phase, and what the others must get: a typed error within their
 /// deadlines that names it. SWITCHYARD_DIE_AT names the rank, SWITCHYARD_DIE_BY the signal (KILL, the default, or STOP)
 /// and SWITCHYARD_DIE_IN the phase: calls (the default), exchange (unchecked moves on a stream), fused, planned (fused
-/// steps that plan for themselves), rebalance, init (before the NCCL communicator exists), create_group and
-/// create_window (inside FusedExecutor::create); of switchyard_nccl_budget: slots and replay.
+/// steps that plan for themselves), rebalance, init (before the NCCL communicator exists), create_memory and
+/// create_group (inside FusedExecutor::create); of switchyard_nccl_budget: slots and replay.
 #pragma once
 
 #include <cctype>
