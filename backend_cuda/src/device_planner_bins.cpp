@@ -61,18 +61,17 @@ void DevicePlanner::State::add_bins(int expert_blocks) {
   bins.source_begin = device_list<std::int64_t>(world + 1);
   lists.tokens_per_local_expert = data_of(bins.bin_rows);
   if (world > 1 && locals > 1) {
-    bins.sort_input = device_list<std::int64_t>(bins.max_sorted_rows);
-    bins.sort_rows = device_list<std::int64_t>(bins.max_sorted_rows);
-    bins.sort_begin = device_list<std::int64_t>(bins.max_sorted_rows + 1);
-    lists.sort = {data_of(bins.sort_input), nullptr, data_of(bins.sort_begin), data_of(bins.sort_rows)};
+    bins.sort.row_input = device_list<std::int64_t>(bins.max_sorted_rows);
+    bins.sort.input_rows = device_list<std::int64_t>(bins.max_sorted_rows);
+    bins.sort.input_begin = device_list<std::int64_t>(bins.max_sorted_rows + 1);
+    lists.sort = bins.sort.gather();
   }
   if (!has_bins) return;
-  bins.binned_input = device_list<std::int64_t>(max_expert_rows);
-  bins.binned_rows = device_list<std::int64_t>(bins.max_sorted_rows);
-  bins.binned_begin = device_list<std::int64_t>((world > 1 ? bins.max_sorted_rows : config.max_tokens) + 1);
-  if (world == 1) bins.binned_column = device_list<std::int64_t>(max_expert_rows);
-  lists.bins = {data_of(bins.binned_input), data_of(bins.binned_column), data_of(bins.binned_begin),
-                data_of(bins.binned_rows)};
+  bins.binned.row_input = device_list<std::int64_t>(max_expert_rows);
+  bins.binned.input_rows = device_list<std::int64_t>(bins.max_sorted_rows);
+  bins.binned.input_begin = device_list<std::int64_t>((world > 1 ? bins.max_sorted_rows : config.max_tokens) + 1);
+  if (world == 1) bins.binned.row_column = device_list<std::int64_t>(max_expert_rows);
+  lists.bins = bins.binned.gather();
 }
 
 std::optional<CapacityLimit> DevicePlanner::State::limit_bins(std::int64_t tokens) {
@@ -108,10 +107,9 @@ PlanBinsParams DevicePlanner::State::bins_params() const {
   params.numbers = data_of(numbers);
   params.error = error.as<unsigned long long>();
   params.max_sorted_rows = bins.max_sorted_rows;
-  params.sort = {data_of(bins.sort_input), nullptr, data_of(bins.sort_begin), data_of(bins.sort_rows)};
-  params.binned = {data_of(bins.binned_input), data_of(bins.binned_column), data_of(bins.binned_begin),
-                   data_of(bins.binned_rows)};
-  if (world == 1) params.own = rows.gather();
+  params.sort = bins.sort.target();
+  params.binned = bins.binned.target();
+  if (world == 1) params.own = rows.lists.gather();
   return params;
 }
 
@@ -133,15 +131,14 @@ void DevicePlanner::State::bind_bins(Binder& binder, DispatchPlan& plan) const {
     }
     bool const is_bins = has_bins && i + 1 == plan.stages.size();
     PlanNumber const inputs = is_bins && world == 1 ? kPlanTokens : kPlanSortedRows;
-    binder.list(is_bins ? bins.binned_input : bins.sort_input, is_bins ? kPlanExpertRows : kPlanSortedRows, 0,
-                gather->token_of_row);
+    GatherMemory const& lists_of_stage = is_bins ? bins.binned : bins.sort;
+    binder.list(lists_of_stage.row_input, is_bins ? kPlanExpertRows : kPlanSortedRows, 0, gather->token_of_row);
     if (is_bins && world == 1)
-      binder.list(bins.binned_column, kPlanExpertRows, 0, gather->slot_of_row);
+      binder.list(lists_of_stage.row_column, kPlanExpertRows, 0, gather->slot_of_row);
     else
       binder.empty(gather->slot_of_row);
-    binder.list(is_bins ? bins.binned_begin : bins.sort_begin, inputs, 1, gather->row_begin);
-    binder.list(is_bins ? bins.binned_rows : bins.sort_rows, is_bins ? kPlanBinnedRows : kPlanSortedRows, 0,
-                gather->rows_of_token);
+    binder.list(lists_of_stage.input_begin, inputs, 1, gather->row_begin);
+    binder.list(lists_of_stage.input_rows, is_bins ? kPlanBinnedRows : kPlanSortedRows, 0, gather->rows_of_token);
   }
 }
 

@@ -124,24 +124,29 @@ SortMemory::SortMemory(PlanSort const& shape, std::int64_t rows, std::int64_t ma
     : max_rows(rows),
       prefix(checked_mul(checked_mul(shape.lines(), shape.tiles.count()), std::int64_t{sizeof(std::uint32_t)})),
       totals(checked_mul(shape.lines(), std::int64_t{sizeof(std::uint32_t)})),
-      row_input(device_list<std::int64_t>(rows)),
-      row_column(device_list<std::int64_t>(shape.keys.kind == hd::PlanKey::ep_rank ? 0 : rows)),
-      input_begin(device_list<std::int64_t>(checked_add(max_inputs, 1))),
-      input_rows(device_list<std::int64_t>(rows)) {}
+      lists{device_list<std::int64_t>(rows),
+            device_list<std::int64_t>(shape.keys.kind == hd::PlanKey::ep_rank ? 0 : rows),
+            device_list<std::int64_t>(checked_add(max_inputs, 1)), device_list<std::int64_t>(rows)} {}
 
 void SortMemory::attach_to(PlanSort& sort) const {
   sort.prefix = prefix.as<std::uint32_t>();
   sort.totals = totals.as<std::uint32_t>();
   sort.max_rows = max_rows;
-  sort.row_input = row_input.as<std::int64_t>();
-  sort.row_column = row_column.as<std::int64_t>();
-  sort.input_begin = input_begin.as<std::int64_t>();
-  sort.input_rows = input_rows.as<std::int64_t>();
+  PlanGather const target = lists.target();
+  sort.row_input = target.row_input;
+  sort.row_column = target.row_column;
+  sort.input_begin = target.input_begin;
+  sort.input_rows = target.input_rows;
 }
 
-DeviceGather SortMemory::gather() const {
+DeviceGather GatherMemory::gather() const {
   return {row_input.as<std::int64_t const>(), row_column.as<std::int64_t const>(), input_begin.as<std::int64_t const>(),
           input_rows.as<std::int64_t const>()};
+}
+
+PlanGather GatherMemory::target() const {
+  return {row_input.as<std::int64_t>(), row_column.as<std::int64_t>(), input_begin.as<std::int64_t>(),
+          input_rows.as<std::int64_t>()};
 }
 
 DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, ExpertPlacement const& placement, int layer)
@@ -281,9 +286,9 @@ void DevicePlanner::State::add_lists() {
   error_host = PinnedBuffer(sizeof(std::uint64_t));
   static_assert(sizeof(DevicePlanNumbers) == kPlanNumberCount * sizeof(std::int64_t));
   lists.numbers = numbers.as<DevicePlanNumbers const>();
-  lists.rows = rows.gather();
-  if (unique >= 0) lists.sent = sent.gather();
-  if (arrival >= 0) lists.expansion = expansion.gather();
+  lists.rows = rows.lists.gather();
+  if (unique >= 0) lists.sent = sent.lists.gather();
+  if (arrival >= 0) lists.expansion = expansion.lists.gather();
   lists.rows_per_slot = rows_per_slot.as<std::int64_t const>();
   lists.tokens_per_local_expert = tokens_per_local.as<std::int64_t const>();
   lists.lane_send = lane_send.as<std::int64_t const>();

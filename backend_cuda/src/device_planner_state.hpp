@@ -20,21 +20,29 @@ namespace switchyard::cuda {
 [[nodiscard]] DispatchPlan plan_skeleton(DevicePlannerConfig const& config, RankId rank,
                                          ExpertPlacement const& placement, int layer);
 
+/// The memory of a RowGather; lists that nobody wants are empty.
+struct GatherMemory {
+  [[nodiscard]] DeviceGather gather() const;
+  /// The same to be written.
+  [[nodiscard]] PlanGather target() const;
+
+  DeviceBuffer row_input;
+  DeviceBuffer row_column;
+  DeviceBuffer input_begin;
+  DeviceBuffer input_rows;
+};
+
 /// The memory of one sort's counts and lists.
 struct SortMemory {
   SortMemory() = default;
   /// @param max_inputs entries of row_begin but the last
   SortMemory(PlanSort const& shape, std::int64_t max_rows, std::int64_t max_inputs);
   void attach_to(PlanSort& sort) const;
-  [[nodiscard]] DeviceGather gather() const;
 
   std::int64_t max_rows = 0;
   DeviceBuffer prefix;
   DeviceBuffer totals;
-  DeviceBuffer row_input;
-  DeviceBuffer row_column;
-  DeviceBuffer input_begin;
-  DeviceBuffer input_rows;
+  GatherMemory lists;
 };
 
 /// MegaBlocks' last stages.
@@ -48,13 +56,8 @@ struct BinMemory {
   DeviceBuffer kept_begin;
   DeviceBuffer sorted_begin;
   DeviceBuffer source_begin;
-  DeviceBuffer sort_input;
-  DeviceBuffer sort_begin;
-  DeviceBuffer sort_rows;
-  DeviceBuffer binned_input;
-  DeviceBuffer binned_column;
-  DeviceBuffer binned_begin;
-  DeviceBuffer binned_rows;
+  GatherMemory sort;
+  GatherMemory binned;
 };
 
 /// A list of a plan: where it lies on the device, how long it is, and where it goes in a DispatchPlan.

@@ -28,8 +28,8 @@ class DevicePlanner::State::Binder {
     add({0, -1, count, count, values.as<std::int64_t const>()}, nullptr, first);
   }
   void gather(SortMemory const& memory, PlanNumber rows, PlanNumber inputs, RowGather& target) {
-    auto const begins = memory.input_begin.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
-    DeviceGather const device = memory.gather();
+    auto const begins = memory.lists.input_begin.size_bytes() / static_cast<std::int64_t>(sizeof(std::int64_t));
+    DeviceGather const device = memory.lists.gather();
     add({0, rows, 0, memory.max_rows, device.token_of_row}, &target.token_of_row, nullptr);
     if (rows == kPlanSentRows)
       empty(target.slot_of_row);
