@@ -123,7 +123,7 @@ hd::RouterStep draw_step(Draw& draw) {
   int const size = experts / groups;
   step.num_groups = groups;
   step.group_topk = 1 + draw.below(groups);
-  step.scores_per_group = 1 + draw.below(size);
+  step.scores_per_group = 1 + draw.below(draw.chance(50) && size > 1 ? 2 : size);
   if (step.top_k > step.group_topk * size) step.top_k = step.group_topk * size;
   return step;
 }

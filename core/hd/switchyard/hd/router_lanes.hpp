@@ -27,25 +27,63 @@ SWITCHYARD_HD inline float value_of_key(std::uint32_t key) noexcept {
   return bits_to<float>((key & 0x80000000u) != 0 ? key ^ 0x80000000u : ~key);
 }
 
+/// The lane32 sum of the one or two largest values of a row, by one lane. Which of equal ones are taken does not change
+/// it, so the row may be walked from anywhere: lanes that start at different elements do not wait for each other.
+SWITCHYARD_HD inline float sum_of_largest(std::uint32_t const* keys, std::int32_t count, std::int32_t start,
+                                          std::int32_t taken) noexcept {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;
+  for (std::int32_t i = 0; i < count; ++i) {
+    std::int32_t const from_start = start + i;
+    std::uint32_t const key = keys[from_start < count ? from_start : from_start - count];
+    std::uint32_t const lower = key < first ? key : first;
+    first = key > first ? key : first;
+    second = lower > second ? lower : second;
+  }
+  // +0 in place of a second value changes nothing.
+  float const values[] = {value_of_key(first), taken == 2 ? value_of_key(second) : 0.0f};
+  return lane32_sum(2, Elements{values});
+}
+
+/// Any number of largest values, by all lanes.
+template <typename Lanes>
+SWITCHYARD_HD inline float sum_of_largest(LaneCrew<Lanes> const& crew, std::uint32_t const* keys, std::int32_t count,
+                                          std::int32_t taken, float* largest) noexcept {
+  crew.take_largest(keys, count, taken,
+                    [=](std::int32_t rank, std::int32_t e) { largest[rank] = value_of_key(keys[e]); });
+  return crew.sum(taken, Elements{largest});
+}
+
+/// The key of every group's score.
+template <typename Lanes>
+SWITCHYARD_HD inline void score_groups(LaneCrew<Lanes> const& crew, RouterStep const& step, std::uint32_t const* keys,
+                                       float* largest, std::uint32_t* keys_of_groups) noexcept {
+  constexpr std::int32_t kShort = 64;
+  std::int32_t const size = step.num_experts / step.num_groups;
+  if (step.scores_per_group <= 2 && size <= kShort)
+    return crew.each(step.num_groups, [=](std::int64_t g) {
+      auto const group = static_cast<std::int32_t>(g);
+      float const sum = sum_of_largest(keys + group * size, size, group % size, step.scores_per_group);
+      keys_of_groups[group] = key_of_value(group_score(sum));
+    });
+  for (std::int32_t group = 0; group < step.num_groups; ++group) {
+    float const sum = sum_of_largest(crew, keys + group * size, size, step.scores_per_group, largest);
+    crew.each(1, [=](std::int64_t) { keys_of_groups[group] = key_of_value(group_score(sum)); });
+  }
+}
+
 /// Leaves only the experts of the best groups as candidates.
 template <typename Lanes>
 SWITCHYARD_HD inline void keep_best_groups(LaneCrew<Lanes> const& crew, RouterStep const& step,
                                            RouterScratch const& scratch, std::uint32_t* keys) noexcept {
-  std::int32_t const group_size = step.num_experts / step.num_groups;
-  float* const largest = scratch.values;
+  std::int32_t const size = step.num_experts / step.num_groups;
   auto* const keys_of_groups = reinterpret_cast<std::uint32_t*>(scratch.ids);
-  for (std::int32_t group = 0; group < step.num_groups; ++group) {
-    std::uint32_t const* const own = keys + group * group_size;
-    crew.take_largest(own, group_size, step.scores_per_group,
-                      [=](std::int32_t rank, std::int32_t e) { largest[rank] = value_of_key(own[e]); });
-    float const score = group_score(crew.sum(step.scores_per_group, Elements{largest}));
-    crew.each(1, [=](std::int64_t) { keys_of_groups[group] = key_of_value(score); });
-  }
+  score_groups(crew, step, keys, scratch.values, keys_of_groups);
   // A chosen group's key becomes the mark 0, which no group's score has.
   crew.take_largest(keys_of_groups, step.num_groups, step.group_topk,
                     [=](std::int32_t, std::int32_t group) { keys_of_groups[group] = 0; });
   crew.each(step.num_experts, [=](std::int64_t e) {
-    if (keys_of_groups[static_cast<std::int32_t>(e) / group_size] != 0) keys[e] = 0;
+    if (keys_of_groups[static_cast<std::int32_t>(e) / size] != 0) keys[e] = 0;
   });
 }
 
