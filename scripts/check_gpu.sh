@@ -99,6 +99,7 @@ if [ "${SWITCHYARD_RANKS_OF:-}" != "" ]; then
   hostid=${SWITCHYARD_HOSTID:-}
   victim=${SWITCHYARD_VICTIM:-none}
   program=$programs/${SWITCHYARD_PROGRAM:-switchyard_nccl_ranks}
+  trap 'echo "time is up; so far:"; tail -n 3 "$out"/rank*."$port".part; exit 124' TERM
   if [ "$victim" != none ]; then
     ranks_of "$SWITCHYARD_RANKS_OF" "$program" SWITCHYARD_DIE_AT="$victim"
   else

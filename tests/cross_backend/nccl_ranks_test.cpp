@@ -58,6 +58,15 @@ void compare_families(PairReport& report, cuda::NcclCommunicator& comm) {
     if (cases[i].world() == comm.size()) family_rank(report, cases[i], static_cast<int>(i), comm, comm);
 }
 
+/// Under slow tools: how far the rank is when its time is up.
+void say_done(char const* part) {
+  static auto const start = std::chrono::steady_clock::now();
+  if (!takes_few_cases()) return;
+  auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::printf("%s done, %.1f s after the first part\n", part, seconds);
+  std::fflush(stdout);
+}
+
 int run_rank() {
   auto const config = launch::launch_config({}, launch::launch_environment());
   if (cudaSetDevice(config.local_rank % cuda::device_count()) != cudaSuccess)
@@ -73,14 +82,20 @@ int run_rank() {
   if (fault) return survive(comm, *fault);
   PairReport report;
   move_messages(comm);
+  say_done("messages");
   compare_executors(report, comm);
+  say_done("executors");
   compare_families(report, comm);
+  say_done("families");
   compare_fused(report, comm, kFewRows);
   if (!takes_few_cases()) compare_fused(report, comm, kManyRows);
   refuse_other_call(report, comm);
+  say_done("fused");
   compare_planned(report, comm);
   refuse_planned(report, comm);
+  say_done("planned");
   fuse_without_memory(report, comm);
+  say_done("memory");
   compare_step_paths(report, comm, comm, takes_few_cases());
   comm.barrier({.operation = "end"});
   std::printf("rank %d: %ld comparisons of %zu values, %d failed\n", config.rank, report.comparisons(), report.values(),
