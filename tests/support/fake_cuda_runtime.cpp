@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A CUDA runtime of host memory, for tests of what the backend does on the host: device memory is the host's, copies
-// happen at once, kernels do nothing. Linked into a program it takes the place of the static runtime library; what
-// device code would compute is not there, so only sizes, calls, errors and choices can be tested.
+// happen at once, kernels do nothing. Linked into a program it takes the place of the static runtime library, whose own
+// functions remain for calls that are missing here; what device code would compute is not there, so only sizes, calls,
+// errors and choices can be tested.
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
@@ -9,10 +10,14 @@
 
 namespace {
 
-/// Zeros: what a kernel should have written is at least the same in every run.
+/// Zeros, aligned as CUDA's: what a kernel should have written is at least the same in every run.
 cudaError_t allocate(void** pointer, std::size_t bytes) {
-  *pointer = std::calloc(1, bytes);
-  return *pointer == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  constexpr std::size_t kAlignment = 256;
+  std::size_t const whole = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  *pointer = std::aligned_alloc(kAlignment, whole);
+  if (*pointer == nullptr) return cudaErrorMemoryAllocation;
+  std::memset(*pointer, 0, whole);
+  return cudaSuccess;
 }
 cudaError_t release(void* pointer) {
   std::free(pointer);
@@ -60,6 +65,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 }
 cudaError_t cudaDeviceGetP2PAttribute(int* value, cudaDeviceP2PAttr, int, int) {
   return *value = 0, cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int) {
+  std::strncpy(text, "0000:00:00.0", static_cast<std::size_t>(bytes));
+  return cudaSuccess;
 }
 cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) {
   return *can = 0, cudaSuccess;

@@ -243,10 +243,12 @@ TEST_CASE("ranges: the halves of a layer's prepare and finalize, with the execut
     std::span<std::byte> const bytes(memory.as<std::byte>(), static_cast<std::size_t>(memory.size_bytes()));
     PreparedRows rows;
     auto const prepared = ranges_of([&] { rows = pair->finish_prepare(*batch, bytes); });
+    CAPTURE(prepared);
     CHECK(prepared.rfind("+finish prepare;+dispatch;", 0) == 0);
     auto const finalized = ranges_of([&] {
       pair->start_finalize(*batch, {rows.rows}, TensorView(tokens.data(), DType::bf16, {2, 8}, MemorySpace::device));
     });
+    CAPTURE(finalized);
     CHECK(finalized.rfind("+start finalize;+combine;", 0) == 0);
     CHECK(ranges_of([&] { pair->finish_finalize(*batch); }) == "+finish finalize;-");
   });
