@@ -11,26 +11,24 @@
 
 namespace cross_backend {
 
-/// The last rank's allocation number `skip` fails. @return the executor, when there was none left to fail
-inline cuda::FusedExecutor::Attempt create_without_memory(PairReport& report, cuda::NcclCommunicator& comm, int skip) {
+/// The last rank's allocation number `skip` fails. @return whether that is what all ranks were told
+inline bool create_without_memory(PairReport& report, cuda::NcclCommunicator& comm, int skip,
+                                  cuda::FusedExecutor::Attempt& attempt) {
   int const poor = comm.size() - 1;
-  std::string const name = "FusedExecutor::create with failed allocation " + std::to_string(skip);
   std::string text;
-  cuda::FusedExecutor::Attempt attempt;
   cuda::fail_allocation_after(comm.rank().value() == poor ? skip : -1);
   try {
     attempt = fused_executor(comm, kFewRows);
     text = attempt.reason;
   } catch (Error const& error) {
     text = error.what();
-    if (error.code() != ErrorCode::out_of_memory) report.failed(name + " ended with " + text);
+    if (error.code() != ErrorCode::out_of_memory)
+      report.failed("FusedExecutor::create with failed allocation " + std::to_string(skip) + " ended with " + text);
   }
   cuda::fail_allocation_after(-1);
   report.compared(1);
-  bool const is_named = text.find("rank " + std::to_string(poor)) != std::string::npos &&
-                        text.find("could not be allocated") != std::string::npos;
-  if (attempt.executor == nullptr && !is_named) report.failed(name + " said '" + text + "'");
-  return attempt;
+  return text.find("rank " + std::to_string(poor)) != std::string::npos &&
+         text.find("could not be allocated") != std::string::npos;
 }
 
 /// A rank's own call, which no other rank waits for, with its first, second, ... allocation failing.
@@ -43,13 +41,12 @@ void fail_local_allocations(PairReport& report, std::string const& name, Call co
 }
 
 inline void fuse_without_memory(PairReport& report, cuda::NcclCommunicator& comm) {
-  if (!has_fused_path(comm, fused_executor(comm, kFewRows))) return;
   constexpr int kMostAllocations = 64;
+  cuda::FusedExecutor::Attempt attempt;
   int skip = 0;
-  auto attempt = create_without_memory(report, comm, skip);
-  while (attempt.executor == nullptr && ++skip < kMostAllocations) attempt = create_without_memory(report, comm, skip);
+  while (skip < kMostAllocations && create_without_memory(report, comm, skip, attempt)) ++skip;
+  if (!has_fused_path(comm, attempt)) return;
   if (skip == 0) report.failed("FusedExecutor::create allocates nothing: no failure was seen");
-  if (attempt.executor == nullptr) return report.failed("FusedExecutor::create did not recover");
   FusedCase const given(comm, kFewRows.tokens);
   fail_local_allocations(report, "FusedExecutor::prepare",
                          [&] { static_cast<void>(attempt.executor->prepare(given.device_plan)); });

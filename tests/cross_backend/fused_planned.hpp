@@ -185,10 +185,10 @@ void compare_planned_as(PairReport& report, cuda::NcclCommunicator& comm, cuda::
 }
 
 inline void compare_planned(PairReport& report, cuda::NcclCommunicator& comm) {
+  auto const attempt = planned_executor(comm);
+  if (!has_fused_path(comm, attempt)) return;
   for (auto const kernels : kPlanKernels)
     for (auto const places : {FusedPlaces::contiguous, FusedPlaces::scattered}) {
-      auto const attempt = planned_executor(comm);
-      if (!has_fused_path(comm, attempt)) return;
       std::string const name = std::string("planned step") + name_of(kernels) +
                                (places == FusedPlaces::scattered ? "of scattered experts " : "");
       PlannedShape const shape{kernels, places};
@@ -217,6 +217,7 @@ inline void refuse_planned(PairReport& report, cuda::NcclCommunicator& comm, cud
   comm.barrier({.operation = "planned refusal"});
 }
 inline void refuse_planned(PairReport& report, cuda::NcclCommunicator& comm) {
+  if (takes_few_cases()) return refuse_planned(report, comm, cuda::PlanKernels::automatic, false);
   for (auto const kernels : kPlanKernels)
     for (bool const is_overflow : {false, true}) refuse_planned(report, comm, kernels, is_overflow);
 }
