@@ -2,6 +2,9 @@
 /// The benchmark of the fast expert engine, which a build without cuBLAS has not. Needs no CUDA header.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "bench_json.hpp"
 #include "kernel_timer.hpp"
 
@@ -13,5 +16,9 @@ namespace gpu_bench {
 /// longer, both measured in the same run. "GB/s" of products are 10^9 multiply-adds a second.
 /// @throws Error{unsupported} in a build without cuBLAS, or where the library is not found
 void bench_fast_experts(Results& results, KernelTimer& timer);
+
+/// Whole layers between ranks, micro-batches one after the other and overlapped, beside their experts alone. Where this
+/// build has cuBLAS and NCCL. @throws as bench_ranks()
+void bench_layers(Results& results, int ranks, std::vector<std::int64_t> const& tokens = {512, 2048, 4096});
 
 }  // namespace gpu_bench
