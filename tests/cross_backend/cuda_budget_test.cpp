@@ -19,7 +19,9 @@ namespace {
 
 template <typename Body>
 void run_group(PairReport& report, int ranks, CheckLevel check, Body const& body) {
-  auto const scheduler = cpu::make_thread_scheduler();
+  // Under slow tools ranks take turns on one thread: tools serialise launches, and take memory that one rank has freed
+  // and another one got for unwritten.
+  auto const scheduler = takes_few_cases() ? cpu::make_cooperative_scheduler() : cpu::make_thread_scheduler();
   cpu::GroupOptions options;
   options.check = check;
   try {
