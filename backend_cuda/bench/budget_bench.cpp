@@ -34,7 +34,7 @@ cuda::BudgetOptions options_of(BudgetBench const& shape, std::int64_t tokens, in
   return options;
 }
 
-/// Operands of one rank's step.
+/// One rank's steps of a plan, from its routing.
 class Step {
  public:
   Step(RankBench& bench, BudgetBench const& shape, RoutingMap const& routing, ExpertPlacement const& placement,
@@ -45,23 +45,18 @@ class Step {
         executor_(bench.bare),
         plan_(bench.bare, options_of(shape, count_, bench.bare.size(), exact_splits), placement, 0),
         ids_(cuda::upload(std::vector<std::int32_t>(routing.ids().begin(), routing.ids().end()), bench.stream)),
-        weights_(cuda::upload(std::vector<float>(routing.weights().begin(), routing.weights().end()), bench.stream)),
-        tokens_(count_ * kRowBytes),
-        rows_(plan_.expert_rows() * kRowBytes),
-        out_(count_ * kRowBytes) {
-    cuda::fill_bytes(tokens_, 0x3c, bench.stream);
-    cuda::fill_bytes(rows_, 0x3c, bench.stream);
-  }
+        operands_(count_, plan_.expert_rows(), bench.stream) {}
 
   void plan() {
-    executor_.plan(plan_, {ids_.as<std::int32_t const>(), nullptr, weights_.as<float const>(), count_}, bench_.stream);
+    auto const* const weights = static_cast<float const*>(operands_.weights().data());
+    executor_.plan(plan_, {ids_.as<std::int32_t const>(), nullptr, weights, count_}, bench_.stream);
   }
   void run() {
     plan();
-    executor_.dispatch(plan_, tokens_.view(DType::bf16, {count_, kHidden}), row_view(), bench_.stream);
+    executor_.dispatch(plan_, operands_.tokens(), operands_.rows(), bench_.stream);
     cuda::CombineInputs inputs;
-    inputs.weights = weights_.view(DType::f32, {count_, kTopK});
-    executor_.combine(plan_, recipe_, row_view(), inputs, out_.view(DType::bf16, {count_, kHidden}), bench_.stream);
+    inputs.weights = operands_.weights();
+    executor_.combine(plan_, recipe_, operands_.rows(), inputs, operands_.out(), bench_.stream);
   }
   [[nodiscard]] cuda::BudgetTraffic check() {
     executor_.check(plan_, bench_.stream);
@@ -69,18 +64,13 @@ class Step {
   }
 
  private:
-  [[nodiscard]] TensorView row_view() const { return rows_.view(DType::bf16, {plan_.expert_rows(), kHidden}); }
-
   RankBench& bench_;
   CombineRecipe recipe_;
   std::int64_t count_;
   cuda::CudaExecutor executor_;
   cuda::BudgetPlan plan_;
   cuda::DeviceBuffer ids_;
-  cuda::DeviceBuffer weights_;
-  cuda::DeviceBuffer tokens_;
-  cuda::DeviceBuffer rows_;
-  cuda::DeviceBuffer out_;
+  StepOperands operands_;
 };
 
 void bench_family(RankBench& bench, BudgetBench const& shape, DrawnGroup const& group, Wire const& wire) {
