@@ -6,7 +6,7 @@
 # SWITCHYARD_GPUS    how many GPUs to use, and to fail without (default: 1; 2 or more add NCCL between GPUs, and stages
 #                    between ranks then run on 2 and on all of them)
 # SWITCHYARD_STAGES  which stages, e.g. "bits executor" (default: build bits router planner executor allocations budget steps
-#                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks vectors bench); try4 (4 processes on 2 GPUs), sanitizer
+#                    experts fast rebalance c_abi examples conformance processes faults kernels plans ranks vectors bench); try4 and try8 (4 and 8 processes on 2 GPUs), sanitizer
 #                    (one GPU) and sanitizer_ranks (one process per GPU) are run only when named
 # SWITCHYARD_FAULTS  which of the faults, by stage name (default: all)
 # SWITCHYARD_TOOLS   which tools of compute-sanitizer (default: memcheck racecheck initcheck synccheck; sanitizer_ranks has
@@ -242,6 +242,10 @@ fi
 # An attempt: NCCL refuses two ranks on one GPU of one host, so every process claims a host of its own.
 if wants try4; then
   between try4 300 4 29514 SWITCHYARD_REQUIRE_FUSED=0 NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_SOCKET_IFNAME=lo SWITCHYARD_HOSTID=host
+fi
+if wants try8; then
+  between try8 300 8 29526 SWITCHYARD_CASES=1 SWITCHYARD_REQUIRE_FUSED=0 NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 \
+    NCCL_SOCKET_IFNAME=lo SWITCHYARD_HOSTID=host
 fi
 wants kernels && stage kernels 120 "$programs/switchyard_gpu_kernels" "$out/kernels.json"
 wants kernels && stage expert_kernels 120 "$programs/switchyard_gpu_experts" "$out/experts.json"
