@@ -37,18 +37,34 @@ __device__ std::uint32_t smallest_code(std::int32_t count, CodeOf const& code_of
   return __reduce_min_sync(0xffffffffU, code);
 }
 
+/// A logit as the router computes with it. @return its fault's code, or kNoCode
+__device__ inline std::uint32_t take_logit(hd::LogitRules const& rules, float logit, std::int32_t expert, float* row) {
+  float const value = hd::round_through(rules.round_to, logit);
+  row[expert] = hd::usable_logit(value);
+  hd::LogitFault const fault = hd::logit_fault(rules, value);
+  if (fault == hd::LogitFault::none) return kNoCode;
+  return static_cast<std::uint32_t>(expert) * 2 + (fault == hd::LogitFault::infinity ? 1 : 0);
+}
+
 /// Reads a token's logits into `row`, rounded and free of NaN. @return whether none is at fault
 template <typename T>
 __device__ bool read_logits(RouterLogits const& logits, std::int32_t experts, std::int64_t token, float* row) {
+  constexpr std::int32_t kInFlight = 8;
   T const* const from = static_cast<T const*>(logits.data) + token * experts;
   hd::LogitRules const rules = logits.rules;
-  std::uint32_t const code = smallest_code(experts, [=](std::int32_t e) {
-    float const value = hd::round_through(rules.round_to, hd::widen(from[e]));
-    row[e] = hd::usable_logit(value);
-    hd::LogitFault const fault = hd::logit_fault(rules, value);
-    if (fault == hd::LogitFault::none) return kNoCode;
-    return static_cast<std::uint32_t>(e) * 2 + (fault == hd::LogitFault::infinity ? 1 : 0);
-  });
+  std::uint32_t code = kNoCode;
+  for (auto first = static_cast<std::int32_t>(threadIdx.x % kWarpThreads); first < experts;
+       first += kInFlight * static_cast<std::int32_t>(kWarpThreads)) {
+    T loaded[kInFlight] = {};
+#pragma unroll
+    for (std::int32_t i = 0; i < kInFlight; ++i)
+      if (std::int32_t const e = first + i * 32; e < experts) loaded[i] = from[e];
+#pragma unroll
+    for (std::int32_t i = 0; i < kInFlight; ++i)
+      if (std::int32_t const e = first + i * 32; e < experts)
+        code = min(code, take_logit(rules, hd::widen(loaded[i]), e, row));
+  }
+  code = __reduce_min_sync(0xffffffffU, code);
   __syncwarp();
   if (code == kNoCode) return true;
   raise_router_fault(logits.fault, RouterFault::logit, static_cast<std::uint64_t>(token) * experts * 2 + code);

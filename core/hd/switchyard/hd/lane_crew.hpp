@@ -26,13 +26,30 @@ struct LaneCrew {
       for (std::int32_t i = lane; i < size; i += kSumLanes) work(i);
     });
   }
+  template <typename T, typename Value>
+  SWITCHYARD_HD void write(std::int64_t count, T* out, Value const& value) const noexcept {
+    auto const size = static_cast<std::int32_t>(count);
+    Lanes::run([&](int lane) {
+      std::int32_t i = lane;
+      for (; i + kBatchReach < size; i += kBatch * kSumLanes) {
+        T const batch[kBatch] = {value(i), value(i + kSumLanes), value(i + 2 * kSumLanes), value(i + 3 * kSumLanes)};
+        for (std::int32_t j = 0; j < kBatch; ++j) out[i + j * kSumLanes] = batch[j];
+      }
+      for (; i < size; i += kSumLanes) out[i] = value(i);
+    });
+  }
   template <typename Term>
   SWITCHYARD_HD float sum(std::int64_t count, Term const& term) const noexcept {
     auto const size = static_cast<std::int32_t>(count);
     PerLane<float> sums;
     Lanes::run([&](int lane) {
       float own = 0.0f;
-      for (std::int32_t i = lane; i < size; i += kSumLanes) own = add_rn(own, term(i));
+      std::int32_t i = lane;
+      for (; i + kBatchReach < size; i += kBatch * kSumLanes) {
+        float const batch[kBatch] = {term(i), term(i + kSumLanes), term(i + 2 * kSumLanes), term(i + 3 * kSumLanes)};
+        for (float const value : batch) own = add_rn(own, value);
+      }
+      for (; i < size; i += kSumLanes) own = add_rn(own, term(i));
       sums[lane] = own;
     });
     return Lanes::sum(sums);
@@ -71,6 +88,10 @@ struct LaneCrew {
   }
 
  private:
+  /// Elements that a lane computes side by side, and how far the last of them is from the first.
+  static constexpr std::int32_t kBatch = 4;
+  static constexpr std::int32_t kBatchReach = (kBatch - 1) * kSumLanes;
+
   /// In the order of the choice: key descending, then index ascending.
   struct Candidate {
     std::uint32_t key;

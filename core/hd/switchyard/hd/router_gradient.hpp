@@ -44,9 +44,8 @@ SWITCHYARD_HD inline void pre_softmax_gradient(Crew const& crew, RouterStep cons
                                                RouterGradientScratch const& scratch, float* d_logits) noexcept {
   float const mean = crew.sum(step.top_k, Products{scratch.gradient, scratch.scores});
   crew.each(step.top_k, [=](std::int64_t k) { d_logits[ids[k]] = scratch.gradient[k]; });
-  crew.each(step.num_experts, [=](std::int64_t e) {
-    d_logits[e] = canonical(mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean)));
-  });
+  crew.write(step.num_experts, d_logits,
+             [=](std::int64_t e) { return canonical(mul_rn(scratch.probabilities[e], sub_rn(d_logits[e], mean))); });
 }
 
 }  // namespace detail
@@ -60,9 +59,9 @@ SWITCHYARD_HD inline void route_token_gradient(Crew const& crew, RouterStep cons
                                                RouterGradientScratch const& scratch, float* d_logits) noexcept {
   detail::chosen_scores(crew, step, logits, ids, scratch);
   float* const gradient = scratch.gradient;
-  crew.each(step.top_k, [=](std::int64_t k) { gradient[k] = mul_rn(d_weights[k], step.scaling_factor); });
+  crew.write(step.top_k, gradient, [=](std::int64_t k) { return mul_rn(d_weights[k], step.scaling_factor); });
   normalise_gradient(crew, step.normalisation, scratch.scores, step.top_k, step.epsilon, gradient);
-  crew.each(step.num_experts, [=](std::int64_t e) { d_logits[e] = 0.0f; });
+  crew.write(step.num_experts, d_logits, [](std::int64_t) { return 0.0f; });
   if (step.score_function == ScoreFunction::softmax_pre)
     return detail::pre_softmax_gradient(crew, step, ids, scratch, d_logits);
   bool const post = step.score_function == ScoreFunction::softmax_post;

@@ -96,8 +96,8 @@ SWITCHYARD_HD inline void choose_experts(LaneCrew<Lanes> const& crew, RouterStep
                                          float*) noexcept {
   auto* const keys = reinterpret_cast<std::uint32_t*>(scratch.biased);
   float const* const scores = scratch.scores;
-  crew.each(step.num_experts,
-            [=](std::int64_t e) { keys[e] = detail::key_of_value(detail::choice_value(choice, scores, e)); });
+  crew.write(step.num_experts, keys,
+             [=](std::int64_t e) { return detail::key_of_value(detail::choice_value(choice, scores, e)); });
   if (step.num_groups > 1) detail::keep_best_groups(crew, step, scratch, keys);
   crew.take_largest(keys, step.num_experts, step.top_k, [=](std::int32_t rank, std::int32_t e) { ids[rank] = e; });
 }

@@ -36,10 +36,10 @@ SWITCHYARD_HD inline void loss_score_gradient(Crew const& crew, ScoreFunction fu
     return softmax_gradient(crew, scores, d_scores, count, d_logits);
   }
   score_row(crew, function, logits, count, scores);
-  crew.each(count, [=](std::int64_t e) { d_logits[e] = d_scores[e]; });
+  crew.write(count, d_logits, [=](std::int64_t e) { return d_scores[e]; });
   normalise_gradient(crew, Normalisation::sum, scores, count, kScoreSumEpsilon, d_logits);
-  crew.each(count,
-            [=](std::int64_t e) { d_logits[e] = mul_rn(d_logits[e], score_slope(function, logits[e], scores[e])); });
+  crew.write(count, d_logits,
+             [=](std::int64_t e) { return mul_rn(d_logits[e], score_slope(function, logits[e], scores[e])); });
 }
 
 /// One more divisor of a loss's factor, in fp64; nothing to divide by means nothing to sum.
@@ -64,7 +64,7 @@ template <typename Crew>
 SWITCHYARD_HD inline void z_loss_gradient(Crew const& crew, float const* logits, std::int64_t count, float at_sum,
                                           float* d_logits) noexcept {
   softmax(crew, logits, count, d_logits);
-  crew.each(count, [=](std::int64_t e) { d_logits[e] = mul_rn(at_sum, d_logits[e]); });
+  crew.write(count, d_logits, [=](std::int64_t e) { return mul_rn(at_sum, d_logits[e]); });
 }
 
 /// The sign of sum / experts - count, in integers: the quotient decides, its remainder breaks a tie.

@@ -61,11 +61,11 @@ SWITCHYARD_HD inline void score_row(Crew const& crew, ScoreFunction function, fl
   if (function == ScoreFunction::softmax_pre) {
     softmax(crew, logits, count, scores);
   } else if (function == ScoreFunction::sigmoid) {
-    crew.each(count, [=](std::int64_t e) { scores[e] = sigmoid(logits[e]); });
+    crew.write(count, scores, [=](std::int64_t e) { return sigmoid(logits[e]); });
   } else if (function == ScoreFunction::sqrt_softplus) {
-    crew.each(count, [=](std::int64_t e) { scores[e] = sqrt(softplus(logits[e])); });
+    crew.write(count, scores, [=](std::int64_t e) { return sqrt(softplus(logits[e])); });
   } else {
-    crew.each(count, [=](std::int64_t e) { scores[e] = logits[e]; });
+    crew.write(count, scores, [=](std::int64_t e) { return logits[e]; });
   }
 }
 
@@ -136,14 +136,13 @@ SWITCHYARD_HD inline void route_token(Crew const& crew, RouterStep const& step, 
   score_row(crew, step.score_function, logits, step.num_experts, scores);
   DType const score_dtype = step.score_dtype;
   if (score_dtype != DType::f32)
-    crew.each(step.num_experts, [=](std::int64_t e) { scores[e] = round_through(score_dtype, scores[e]); });
+    crew.write(step.num_experts, scores, [=](std::int64_t e) { return round_through(score_dtype, scores[e]); });
   choose_experts(crew, step, choice, scratch, ids, weights);
-  crew.each(step.top_k, [=](std::int64_t k) { weights[k] = scores[ids[k]]; });
+  crew.write(step.top_k, weights, [=](std::int64_t k) { return scores[ids[k]]; });
   if (step.score_function == ScoreFunction::softmax_post) softmax(crew, weights, step.top_k, weights);
   normalise(crew, step.normalisation, weights, step.top_k, step.epsilon);
-  crew.each(step.top_k, [=](std::int64_t k) {
-    weights[k] = round_through(step.weight_dtype, mul_rn(weights[k], step.scaling_factor));
-  });
+  crew.write(step.top_k, weights,
+             [=](std::int64_t k) { return round_through(step.weight_dtype, mul_rn(weights[k], step.scaling_factor)); });
 }
 
 }  // namespace switchyard::hd

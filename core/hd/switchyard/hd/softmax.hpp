@@ -52,9 +52,9 @@ struct ShiftedExp {
 template <typename Crew>
 SWITCHYARD_HD inline void softmax(Crew const& crew, float const* values, std::int64_t count, float* out) noexcept {
   ShiftedExp const term{values, softmax_shift(crew, values, count)};
-  crew.each(count, [=](std::int64_t i) { out[i] = term(i); });
+  crew.write(count, out, term);
   float const divisor = detail::divisor_or_one(crew.sum(count, Elements{out}));
-  crew.each(count, [=](std::int64_t i) { out[i] = div_rn(out[i], divisor); });
+  crew.write(count, out, [=](std::int64_t i) { return div_rn(out[i], divisor); });
 }
 SWITCHYARD_HD inline void softmax(float const* values, std::int64_t count, float* out) noexcept {
   softmax(Alone{}, values, count, out);
@@ -75,7 +75,7 @@ template <typename Crew>
 SWITCHYARD_HD inline void softmax_gradient(Crew const& crew, float const* probabilities, float const* gradient,
                                            std::int64_t count, float* out) noexcept {
   float const mean = crew.sum(count, Products{gradient, probabilities});
-  crew.each(count, [=](std::int64_t i) { out[i] = mul_rn(probabilities[i], sub_rn(gradient[i], mean)); });
+  crew.write(count, out, [=](std::int64_t i) { return mul_rn(probabilities[i], sub_rn(gradient[i], mean)); });
 }
 SWITCHYARD_HD inline void softmax_gradient(float const* probabilities, float const* gradient, std::int64_t count,
                                            float* out) noexcept {
@@ -100,7 +100,7 @@ SWITCHYARD_HD inline void normalise(Crew const& crew, Normalisation kind, float*
                                     float epsilon) noexcept {
   if (kind == Normalisation::none) return;
   float const divisor = normalise_divisor(crew, kind, values, count, epsilon).divisor;
-  crew.each(count, [=](std::int64_t i) { values[i] = div_rn(values[i], divisor); });
+  crew.write(count, values, [=](std::int64_t i) { return div_rn(values[i], divisor); });
 }
 
 /// The gradient at normalise()'s input. sum: (g_i - sum_j g_j v_j) / divisor with v the normalised values; l2: the
@@ -112,9 +112,9 @@ SWITCHYARD_HD inline void normalise_gradient(Crew const& crew, Normalisation kin
   NormaliseDivisor const by = normalise_divisor(crew, kind, values, count, epsilon);
   float const inner = div_rn(crew.sum(count, Products{gradient, values}), by.divisor);
   float const norm = detail::divisor_or_one(by.norm);
-  crew.each(count, [=](std::int64_t i) {
+  crew.write(count, gradient, [=](std::int64_t i) {
     float const share = kind == Normalisation::sum ? inner : mul_rn(inner, div_rn(values[i], norm));
-    gradient[i] = div_rn(sub_rn(gradient[i], share), by.divisor);
+    return div_rn(sub_rn(gradient[i], share), by.divisor);
   });
 }
 
