@@ -21,7 +21,6 @@ int run_all() {
   cross_backend::check_sums(report, stream);
   cross_backend::check_digests(report, stream);
   cross_backend::check_functions(report, stream);
-  cross_backend::check_router(report, stream);
   cross_backend::check_captures(report, stream);
   std::printf("%d checks, %d failed\n", report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;

@@ -17,8 +17,6 @@ void check_sums(BitReport& report, switchyard::cuda::StreamView stream);
 void check_digests(BitReport& report, switchyard::cuda::StreamView stream);
 /// hd's elementary functions in fp64 and fp32.
 void check_functions(BitReport& report, switchyard::cuda::StreamView stream);
-/// The router's step and its gradient.
-void check_router(BitReport& report, switchyard::cuda::StreamView stream);
 /// Launchers in a captured graph.
 void check_captures(BitReport& report, switchyard::cuda::StreamView stream);
 

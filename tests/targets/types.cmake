@@ -50,7 +50,7 @@ if(SWITCHYARD_HAVE_CUDA)
   add_executable(switchyard_cuda_bits
     cross_backend/cuda_bits_test.cpp cross_backend/cuda_convert_checks.cpp cross_backend/cuda_digest_checks.cpp
     cross_backend/cuda_function_checks.cpp cross_backend/cuda_row_checks.cpp cross_backend/function_probe.cu
-    cross_backend/cuda_capture_checks.cpp cross_backend/cuda_router_checks.cpp cross_backend/router_probe.cu)
+    cross_backend/cuda_capture_checks.cpp)
   target_link_libraries(switchyard_cuda_bits PRIVATE switchyard::backend_cuda)
   target_include_directories(switchyard_cuda_bits PRIVATE ${PROJECT_SOURCE_DIR}/core/hd
                                                           ${PROJECT_SOURCE_DIR}/backend_cuda/src)
