@@ -5,6 +5,7 @@
 
 #include "fused_combine_sums.cuh"
 #include "fused_few.cuh"
+#include "plan_tile.cuh"
 
 namespace switchyard::cuda {
 
@@ -36,6 +37,7 @@ class FewCombine {
   }
 
   __device__ void send(std::int64_t, std::uint64_t generation) {
+    fetch_terms(terms_);
     auto* const slot = reinterpret_cast<uint4*>(slot_of(windows_, shared_.peers[from_], generation, return_slot_));
     for_packs([&](std::int64_t pack) { slot[pack] = __builtin_bit_cast(uint4, sums_.partial_of(terms_, pack)); });
   }
@@ -46,6 +48,9 @@ class FewCombine {
   __device__ void keep(std::int64_t) const {}
 
   __device__ void expect(std::int64_t) {
+    fetch_terms(own_);
+    std::int32_t const joined = join_ + lane_of_thread();
+    if (joined < join_end_) await_loads(params_.join_slots[joined], 0.0F);
     if (own_.begin < own_.end && thread_ < sums_.packs()) own_sum_ = sums_.partial_of(own_, thread_);
   }
   [[nodiscard]] __device__ std::int32_t slot(std::int64_t token) const {
@@ -66,6 +71,12 @@ class FewCombine {
   __device__ void clear() const { clear_combined(params_, sums_.packs()); }
 
  private:
+  /// The lanes of a warp load a row's terms at once, so that its sum finds them near: it would wait for places, rows
+  /// and weights one after the other.
+  __device__ void fetch_terms(FusedTerms const& terms) const {
+    std::int32_t const term = terms.begin + lane_of_thread();
+    if (term < terms.end) await_loads(params_.places[term], params_.term_weights[term]);
+  }
   template <typename Act>
   __device__ void for_packs(Act const& act) const {
     for (std::int64_t pack = thread_; pack < sums_.packs(); pack += workers_of_block()) act(pack);

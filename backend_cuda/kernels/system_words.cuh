@@ -47,6 +47,10 @@ __device__ inline std::uint64_t now_ns() {
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(value));
   return value;
 }
+/// Waits until both have been loaded.
+__device__ inline void await_loads(std::int32_t first, float second) {
+  asm volatile("" : : "r"(first), "f"(second));
+}
 /// Two words that lie one behind the other, 16-byte aligned.
 __device__ inline void load_two(void const* from, std::uint64_t& first, std::uint64_t& second) {
   asm volatile("ld.volatile.global.v2.u64 {%0, %1}, [%2];" : "=l"(first), "=l"(second) : "l"(from) : "memory");
@@ -62,6 +66,7 @@ void store_pair(void* to, std::uint64_t first, std::uint64_t second);
 void load_pair(void const* from, std::uint64_t& first, std::uint64_t& second);
 void fence_system();
 std::uint64_t now_ns();
+void await_loads(std::int32_t first, float second);
 void load_two(void const* from, std::uint64_t& first, std::uint64_t& second);
 
 #endif

@@ -328,7 +328,7 @@ inline void fence_system() {}
 inline std::uint64_t now_ns() {
   return 0;
 }
-inline void prefetch_near(void const*) {}
+inline void await_loads(std::int32_t, float) {}
 inline void load_two(void const* from, std::uint64_t& first, std::uint64_t& second) {
   std::memcpy(&first, from, sizeof first);
   std::memcpy(&second, static_cast<std::uint64_t const*>(from) + 1, sizeof second);
