@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The recipe `exact`, one thread per element: at the source, or as wide accumulators at the experts' ranks and a join.
+// The recipe `exact`: at the source by packs of columns, where sizes and addresses allow, or one thread per element; as
+// wide accumulators at the experts' ranks and a join, one thread per element.
 #include "cuda_error.hpp"
 #include "dtype_switch.cuh"
 #include "grid_stride.cuh"
+#include "pack_grid.cuh"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/hd/recipes_exact.hpp"
 
@@ -32,6 +34,57 @@ __global__ void exact_rows_kernel(ExactSumParams params) {
     static_cast<T*>(p.output)[i] = hd::exact_element<T>(
         static_cast<T const*>(p.rows), p.columns, terms.column, p.term_rows + terms.first,
         static_cast<Weight const*>(p.weights) + terms.first, terms.count, shared == nullptr ? nullptr : shared + i);
+  }
+}
+
+/// A sum in fp64 with what its certificate needs (hd/exact_sum_fast.hpp).
+template <typename W>
+struct CertifiedStep {
+  using Weight = W;
+  struct Sum {
+    double sum = 0;
+    double magnitude = 0;
+  };
+  static __device__ Weight weight_of(Weight const* weights, std::int64_t i) { return weights[i]; }
+  template <typename T>
+  static __device__ Sum add(Sum const& so_far, Weight weight, T x) {
+    double const term = hd::product_in_double(weight, x);
+    return {hd::add_rn(so_far.sum, term), hd::add_rn(so_far.magnitude, hd::magnitude_of(term))};
+  }
+};
+
+/// hd::exact_element of a pack's columns. Those whose certificate fails are added again, exactly, after the store.
+template <typename T, typename Weight>
+__global__ void exact_packs_kernel(ExactSumParams params) {
+  using Step = CertifiedStep<Weight>;
+  SumRowsParams const& p = params.sum;
+  auto const* const rows = static_cast<T const*>(p.rows);
+  auto const* const shared = static_cast<T const*>(params.shared);
+  std::int64_t const column = first_item() * kPack<T>;
+  if (column >= p.columns) return;
+  for (std::int64_t sum = first_sum(); sum < p.num_sums; sum += sum_stride()) {
+    std::int64_t const first = p.term_begin[sum];
+    std::int64_t const count = p.term_begin[sum + 1] - first;
+    auto const* const weights = static_cast<Weight const*>(p.weights) + first;
+    std::int64_t const place = sum * p.columns + column;
+    typename Step::Sum sums[kPack<T>] = {};
+    add_terms<T, Step>(rows + column, p.columns, p.term_rows + first, weights, count, sums);
+    Pack<T> const added = shared == nullptr ? Pack<T>{} : load_pack(shared + place);
+    Pack<T> rounded;
+    unsigned uncertain = 0;
+#pragma unroll
+    for (int c = 0; c < kPack<T>; ++c) {
+      if (shared != nullptr) sums[c] = Step::add(sums[c], Weight{1}, added.value[c]);
+      rounded.value[c] = hd::narrow<T>(static_cast<float>(sums[c].sum));
+      if (!hd::rounds_like_exact<T, Weight>(sums[c].sum, sums[c].magnitude, count + 1)) uncertain |= 1U << c;
+    }
+    T* const output = static_cast<T*>(p.output) + place;
+    __stcs(reinterpret_cast<uint4*>(output), __builtin_bit_cast(uint4, rounded));
+    for (; uncertain != 0; uncertain &= uncertain - 1) {
+      int const c = __ffs(static_cast<int>(uncertain)) - 1;
+      output[c] = hd::exact_element_wide<T>(rows, p.columns, column + c, p.term_rows + first, weights, count,
+                                            shared == nullptr ? nullptr : shared + place + c);
+    }
   }
 }
 
@@ -73,8 +126,13 @@ void launch_exact_rows(ExactSumParams const& params, StreamView stream) {
   std::int64_t const items = params.sum.num_sums * params.sum.columns;
   if (items <= 0) return;
   by_types(params.sum.row_dtype, params.weights_f64, [&](auto row, auto weight) {
-    exact_rows_kernel<decltype(row), decltype(weight)>
-        <<<grid_blocks(items), kBlockThreads, 0, stream.handle()>>>(params);
+    using T = decltype(row);
+    using Weight = decltype(weight);
+    if (packs_fit<T>(params.sum.columns, params.sum.rows, params.sum.output, params.shared)) {
+      auto const [grid, block] = pack_grid(params.sum.num_sums, params.sum.columns / kPack<T>);
+      return exact_packs_kernel<T, Weight><<<grid, block, 0, stream.handle()>>>(params);
+    }
+    exact_rows_kernel<T, Weight><<<grid_blocks(items), kBlockThreads, 0, stream.handle()>>>(params);
   });
   check_launch("exact_rows_kernel");
 }

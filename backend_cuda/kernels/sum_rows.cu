@@ -5,6 +5,7 @@
 #include "cuda_error.hpp"
 #include "dtype_switch.cuh"
 #include "grid_stride.cuh"
+#include "pack_grid.cuh"
 #include "sum_packs.cuh"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/hd/recipes.hpp"
@@ -24,14 +25,6 @@ __global__ void sum_columns_kernel(SumRowsParams params) {
         static_cast<T const*>(params.rows), params.columns, i % params.columns, params.term_rows + first,
         weights == nullptr ? nullptr : weights + first, params.term_begin[sum + 1] - first);
   }
-}
-
-/// Columns of packs run over the x of a grid, sums over its y.
-__device__ std::int64_t first_sum() {
-  return static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y;
-}
-__device__ std::int64_t sum_stride() {
-  return static_cast<std::int64_t>(gridDim.y) * blockDim.y;
 }
 
 template <typename T, typename Out, typename Step>
@@ -71,34 +64,10 @@ __global__ void sum_equal_packs_kernel(SumRowsParams params) {
   }
 }
 
-template <typename T>
-bool packs_fit(SumRowsParams const& params) {
-  auto const addresses =
-      reinterpret_cast<std::uintptr_t>(params.rows) | reinterpret_cast<std::uintptr_t>(params.output);
-  return params.columns % kPack<T> == 0 && addresses % 16 == 0;
-}
-
-struct PackGrid {
-  dim3 grid;
-  dim3 block;
-};
-/// A thread per pack; short rows share a block.
-PackGrid pack_grid(std::int64_t sums, std::int64_t packs) {
-  constexpr std::int64_t kThreads = 128;
-  constexpr std::int64_t kWarp = 32;
-  constexpr std::int64_t kMostInY = 65535;
-  std::int64_t const across = packs < kThreads ? (packs + kWarp - 1) / kWarp * kWarp : kThreads;
-  std::int64_t const rows = kThreads / across;
-  std::int64_t const down = (sums + rows - 1) / rows;
-  return {dim3(static_cast<unsigned>((packs + across - 1) / across),
-               static_cast<unsigned>(down < kMostInY ? down : kMostInY)),
-          dim3(static_cast<unsigned>(across), static_cast<unsigned>(rows))};
-}
-
 template <typename T, typename Out, typename Step>
 void launch(SumRowsParams const& params, StreamView stream) {
   std::int64_t const items = params.num_sums * params.columns;
-  if (!packs_fit<T>(params)) {
+  if (!packs_fit<T>(params.columns, params.rows, params.output)) {
     sum_columns_kernel<T, Out, Step><<<grid_blocks(items), kBlockThreads, 0, stream.handle()>>>(params);
   } else {
     auto const [grid, block] = pack_grid(params.num_sums, params.columns / kPack<T>);
