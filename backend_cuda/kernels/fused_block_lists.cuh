@@ -18,11 +18,10 @@ class BlockLists {
     lists_.term_column[listed] = column;
   }
 
-  /// Every thread: a token.
+  /// Every thread: its token.
   __device__ void place_token() const {
-    constexpr std::int32_t kEndWarp = kPlanBlockWarps - 2;
     auto const [source, token] = plan_.token_of(static_cast<std::int32_t>(threadIdx.x));
-    if (PlanBlockTables::thread_from(kEndWarp) == 0) end_lists();
+    if (threadIdx.x == 0) end_lists();
     if (source >= world_) return;
     if (source == self_ && token < lists_.tokens) place_own(token);
     if (source != self_ && plan_.is_received(source, token)) place_received(source, token);

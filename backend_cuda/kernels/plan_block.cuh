@@ -63,8 +63,7 @@ class BlockPlan {
   __device__ PlanSlotRows sum() {
     auto const thread = static_cast<std::int32_t>(threadIdx.x);
     TokenSums const token = look_at_token(thread);
-    std::int32_t const slot = tables_.slot_of_thread();
-    PlanSlotRows const rows = sum_warps(slot);
+    PlanSlotRows const rows = sum_warps(thread);
     std::uint64_t const tokens_up_to = inclusive_in_warp(token.bits());
     std::uint32_t const rows_up_to = inclusive_in_warp(rows.own | rows.arrived << 16);
     if (lane_of_thread() == kWarp - 1) {
@@ -76,7 +75,7 @@ class BlockPlan {
         before_warp(memory_.warp_sums[lane_of_thread()].bits()) + tokens_up_to - token.bits();
     std::uint32_t const rows_before =
         before_warp(memory_.warp_rows[lane_of_thread()]) + rows_up_to - (rows.own | rows.arrived << 16);
-    start_slot(slot, rows, rows_before);
+    start_slot(thread, rows, rows_before);
     start_token(thread, token, TokenSums(tokens_before));
     start_sent_block();
     __syncthreads();

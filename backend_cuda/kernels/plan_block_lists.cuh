@@ -24,17 +24,13 @@ class BlockPlanLists {
   /// one multiprocessor takes long to store scattered words. @param rows of the thread's slot
   template <typename Also>
   __device__ void write(PlanSlotRows const& rows, Also const& also) const {
-    constexpr std::int32_t kNumbersWarp = kPlanBlockWarps - 1;
-    constexpr std::int32_t kTokensWarp = 8;
-    constexpr std::int32_t kCountsWarp = 24;
-    bool const has_numbers = PlanBlockTables::thread_from(kNumbersWarp) == 0;
-    unsigned long long const error = has_numbers ? write_numbers() : 0;  // on its way while rows are ordered
+    auto const thread = static_cast<std::int32_t>(threadIdx.x);
+    if (thread == kPlanBlockThreads - 1) write_numbers();
     order_rows();
     order_expert_rows();
-    write_token(PlanBlockTables::thread_from(kTokensWarp));
-    write_slot(tables_.slot_of_thread(), rows);
-    write_counts(PlanBlockTables::thread_from(kCountsWarp));
-    if (has_numbers) memory_.error = finish_.error[1] = error;
+    write_token(thread);
+    write_slot(thread, rows);
+    write_counts(thread);
     __syncthreads();
     write_rows();
     write_expert_rows(also);
@@ -166,8 +162,7 @@ class BlockPlanLists {
   }
 
   /// One thread: the numbers that lengths follow from, the last entry of every list of offsets, whether all fits.
-  /// @return the error word
-  __device__ unsigned long long write_numbers() const {
+  __device__ void write_numbers() const {
     std::int64_t* const numbers = finish_.numbers;
     std::int32_t const tokens = memory_.tokens[finish_.rank];
     TokenSums const all = memory_.all;
@@ -181,7 +176,8 @@ class BlockPlanLists {
     arrival_.input_begin[all.received()] = all.locals();
     if (all.locals() > finish_.max_expert_rows)
       raise_plan_error(finish_.error, PlanError::overflow, static_cast<std::uint64_t>(all.locals()));
-    return atomicMax(finish_.error, 0ULL);
+    memory_.error = atomicMax(finish_.error, 0ULL);
+    finish_.error[1] = memory_.error;
   }
 
   PlanBlockTables const& tables_;

@@ -127,15 +127,6 @@ struct PlanBlockTables {
         own_rows(expert_listed + given.ranks * choices),
         own_listed(own_rows + choices) {}
 
-  /// A thread's number when a piece of work begins at `warp` instead of the first: pieces that need few threads go to
-  /// different warps.
-  [[nodiscard]] __device__ static std::int32_t thread_from(std::int32_t warp) {
-    return (static_cast<std::int32_t>(threadIdx.x) + kPlanBlockThreads - warp * kWarp) % kPlanBlockThreads;
-  }
-  /// Half of the warps look at tokens while the others sum up slots, where there are no more.
-  [[nodiscard]] __device__ std::int32_t slot_of_thread() const {
-    return thread_from(shape.slots <= kPlanBlockThreads / 2 ? kPlanBlockWarps / 2 : 0);
-  }
   [[nodiscard]] __device__ static std::int32_t warp() { return static_cast<std::int32_t>(threadIdx.x / kWarp); }
   [[nodiscard]] __device__ bool is_local(std::int32_t slot) const {
     return slot >= first_slot && slot < first_slot + num_local;
