@@ -31,6 +31,10 @@ namespace {
       throw_error(
           ErrorCode::invalid_argument,
           fmt::format("token count of expert {} is negative, or the sum of all counts is beyond 63 bits", detail));
+    case RouterFault::sinkhorn:
+      throw_error(ErrorCode::invalid_argument,
+                  fmt::format("Sinkhorn: e^logit of token {}, expert {} overflows: subtract a maximum first",
+                              detail / facts.experts, detail % facts.experts));
     default:
       internal::throw_logit_fault(facts.rules, detail % 2 != 0 ? hd::LogitFault::infinity : hd::LogitFault::nan,
                                   detail / 2 / facts.experts, detail / 2 % facts.experts);

@@ -20,6 +20,7 @@ enum class RouterFault : std::uint32_t {
   logit,      ///< (token * experts + expert) * 2, plus 1 for +inf
   log_sum,    ///< token * 2, plus 1 for -inf
   count,      ///< expert whose count is negative, or makes their sum too large
+  sinkhorn,   ///< token * experts + expert, whose e^logit overflows; never all ones
 };
 inline constexpr int kRouterFaultShift = 61;
 

@@ -238,5 +238,6 @@ void check_router_faults(BitReport& report);
 void check_router_users(BitReport& report);
 /// Losses, their gradients, counts, the update of the bias.
 void check_router_losses(BitReport& report);
+void check_router_sinkhorn(BitReport& report);
 
 }  // namespace cross_backend

@@ -179,6 +179,7 @@ int run_all() {
   check_router_faults(report);
   check_router_users(report);
   check_router_losses(report);
+  check_router_sinkhorn(report);
   std::printf("%s: %d checks, %d failed\n", cuda::describe_device().c_str(), report.checks(), report.failures());
   return report.failures() == 0 ? 0 : 1;
 }

@@ -70,7 +70,7 @@ if(SWITCHYARD_HAVE_CUDA)
 
   switchyard_add_gpu_program(switchyard_cuda_router SOURCES
     cross_backend/cuda_router_test.cpp cross_backend/cuda_router_faults.cpp cross_backend/cuda_router_losses.cpp
-    LIBS switchyard::backend_cuda)
+    cross_backend/cuda_router_sinkhorn.cpp LIBS switchyard::backend_cuda)
   switchyard_use_cuda_headers(switchyard_cuda_router)
 
   if(SWITCHYARD_HAVE_NCCL)

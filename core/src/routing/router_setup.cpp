@@ -140,5 +140,26 @@ float balance_factor(BalanceLoss const& loss, std::int64_t num_experts) {
                      {loss.top_k, loss.counted_tokens, loss.averaged_tokens});
 }
 
+void require_sinkhorn(SinkhornOptions const& options) {
+  SWITCHYARD_REQUIRE(options.tolerance >= 0.0F, invalid_argument, "Sinkhorn tolerance {} must not be negative or NaN",
+                     options.tolerance);
+  SWITCHYARD_REQUIRE(options.max_iterations >= 1, invalid_argument, "Sinkhorn needs at least one iteration, got {}",
+                     options.max_iterations);
+}
+
+void throw_sinkhorn_bound(float tolerance, int iterations) {
+  throw_error(ErrorCode::invalid_argument,
+              fmt::format("Sinkhorn did not reach tolerance {} in {} iterations: raise one of them or scale the logits "
+                          "down",
+                          tolerance, iterations));
+}
+
+void throw_sinkhorn_overflow(int iteration) {
+  throw_error(
+      ErrorCode::invalid_argument,
+      fmt::format("Sinkhorn's sums overflow in iteration {}: the logits are too large; subtract a maximum first",
+                  iteration));
+}
+
 }  // namespace internal
 }  // namespace switchyard

@@ -6,23 +6,15 @@
 #include <span>
 
 #include "router_rows.hpp"
-#include "switchyard/hd/softmax.hpp"
+#include "switchyard/hd/router_loss.hpp"
 #include "switchyard/internal/require.hpp"
+#include "switchyard/internal/router_setup.hpp"
 #include "switchyard/internal/to_size.hpp"
 #include "switchyard/types/counts.hpp"
 #include "token_totals.hpp"
 
 namespace switchyard {
 namespace {
-
-constexpr float kEpsilon = 1e-8F;
-
-void require_options(SinkhornOptions const& options) {
-  SWITCHYARD_REQUIRE(options.tolerance >= 0.0F, invalid_argument, "Sinkhorn tolerance {} must not be negative or NaN",
-                     options.tolerance);
-  SWITCHYARD_REQUIRE(options.max_iterations >= 1, invalid_argument, "Sinkhorn needs at least one iteration, got {}",
-                     options.max_iterations);
-}
 
 /// e^logit of all tokens.
 std::vector<float> exponentials(routing::LogitRows& rows) {
@@ -55,12 +47,12 @@ class Factors {
   float step() {
     for (std::int64_t token = 0; token < num_tokens_; ++token) {
       hd::Products const products{of_expert_.data(), &cost_[to_size(token * num_experts_)]};
-      of_token_[to_size(token)] = scaled_reciprocal(hd::lane32_sum(num_experts_, products), num_tokens_);
+      of_token_[to_size(token)] = hd::sinkhorn_factor(hd::lane32_sum(num_experts_, products), num_tokens_);
     }
     std::vector<float> const sums =
         routing::column_sums(cost_, num_experts_, routing::every_token(num_tokens_), {}, of_token_);
     for (std::size_t e = 0; e < sums.size(); ++e) {
-      float const updated = scaled_reciprocal(sums[e], num_experts_);
+      float const updated = hd::sinkhorn_factor(sums[e], num_experts_);
       change_[e] = std::fabs(hd::sub_rn(of_expert_[e], updated));
       of_expert_[e] = updated;
     }
@@ -71,16 +63,11 @@ class Factors {
   [[nodiscard]] std::vector<float> balanced() const {
     std::vector<float> out(cost_.size());
     for (std::size_t i = 0; i < out.size(); ++i)
-      out[i] = hd::mul_rn(hd::mul_rn(of_expert_[i % of_expert_.size()], cost_[i]), of_token_[i / of_expert_.size()]);
+      out[i] = hd::sinkhorn_value(of_expert_[i % of_expert_.size()], cost_[i], of_token_[i / of_expert_.size()]);
     return out;
   }
 
  private:
-  static float scaled_reciprocal(float sum, std::int64_t count) {
-    float const reciprocal = hd::div_rn(1.0F, hd::add_rn(sum, kEpsilon));
-    return hd::mul_rn(reciprocal, hd::div_rn(1.0F, static_cast<float>(count)));
-  }
-
   std::span<float const> cost_;
   std::int64_t num_tokens_;
   std::int64_t num_experts_;
@@ -92,7 +79,7 @@ class Factors {
 }  // namespace
 
 SinkhornResult sinkhorn(ConstTensorView logits, SinkhornOptions options) {
-  require_options(options);
+  internal::require_sinkhorn(options);
   routing::LogitRows rows(logits, hd::LogitRules{});
   SinkhornResult result;
   result.converged = rows.num_tokens() == 0;
@@ -102,9 +89,7 @@ SinkhornResult sinkhorn(ConstTensorView logits, SinkhornOptions options) {
   while (!result.converged && result.iterations < options.max_iterations) {
     float const change = factors.step();
     ++result.iterations;
-    SWITCHYARD_REQUIRE(std::isfinite(change), invalid_argument,
-                       "Sinkhorn's sums overflow in iteration {}: the logits are too large; subtract a maximum first",
-                       result.iterations);
+    if (!std::isfinite(change)) internal::throw_sinkhorn_overflow(result.iterations);
     result.converged = change <= options.tolerance;
   }
   result.balanced = factors.balanced();
@@ -113,9 +98,7 @@ SinkhornResult sinkhorn(ConstTensorView logits, SinkhornOptions options) {
 
 RoutingMap route_sinkhorn(RouterConfig const& config, ConstTensorView logits, SinkhornOptions options) {
   SinkhornResult const result = sinkhorn(logits, options);
-  SWITCHYARD_REQUIRE(result.converged, invalid_argument,
-                     "Sinkhorn did not reach tolerance {} in {} iterations: raise one of them or scale the logits down",
-                     options.tolerance, options.max_iterations);
+  if (!result.converged) internal::throw_sinkhorn_bound(options.tolerance, options.max_iterations);
   return route_by(config, logits, result.balanced);
 }
 

@@ -67,6 +67,15 @@ SWITCHYARD_HD inline void z_loss_gradient(Crew const& crew, float const* logits,
   crew.write(count, d_logits, [=](std::int64_t e) { return mul_rn(at_sum, d_logits[e]); });
 }
 
+/// Sinkhorn's factor of a token or an expert from its sum; @param count of tokens, or of experts
+SWITCHYARD_HD inline float sinkhorn_factor(float sum, std::int64_t count) noexcept {
+  constexpr float kEpsilon = 1e-8f;
+  return mul_rn(div_rn(1.0f, add_rn(sum, kEpsilon)), div_rn(1.0f, static_cast<float>(count)));
+}
+SWITCHYARD_HD inline float sinkhorn_value(float of_expert, float cost, float of_token) noexcept {
+  return mul_rn(mul_rn(of_expert, cost), of_token);
+}
+
 /// The sign of sum / experts - count, in integers: the quotient decides, its remainder breaks a tie.
 SWITCHYARD_HD constexpr int sign_of_shortfall(std::int64_t sum, std::int64_t num_experts, std::int64_t count) noexcept {
   std::int64_t const quotient = sum / num_experts;

@@ -9,6 +9,7 @@
 #include "switchyard/hd/router_step.hpp"
 #include "switchyard/routing/losses.hpp"
 #include "switchyard/routing/router.hpp"
+#include "switchyard/routing/sinkhorn.hpp"
 
 namespace switchyard::internal {
 
@@ -25,6 +26,9 @@ void require_takes_bias(RouterConfig const& config);
 /// That of a balance loss. @throws Error{invalid_argument} also for top_k < 1
 [[nodiscard]] float balance_factor(BalanceLoss const& loss, std::int64_t num_experts);
 
+/// @throws Error{invalid_argument}
+void require_sinkhorn(SinkhornOptions const& options);
+
 // Each throws Error{invalid_argument} saying what is wrong and where.
 [[noreturn]] void throw_bias_fault(std::int64_t expert, float value);
 [[noreturn]] void throw_selection_fault(std::int64_t token, std::int64_t expert);
@@ -36,5 +40,8 @@ void require_takes_bias(RouterConfig const& config);
 
 /// @param value the log-sum-exp, not finite
 [[noreturn]] void throw_log_sum_fault(std::int64_t token, float value);
+
+[[noreturn]] void throw_sinkhorn_bound(float tolerance, int iterations);
+[[noreturn]] void throw_sinkhorn_overflow(int iteration);
 
 }  // namespace switchyard::internal
