@@ -33,9 +33,9 @@ struct alignas(16) FusedSignal {
 struct alignas(16) FusedProgress {
   std::uint64_t generation;  ///< of the operation in progress; its last block advances it
   unsigned long long error;  ///< sticky: 0, or kind, operation and peer
-  unsigned produced;         ///< items drawn by blocks, and blocks that have finished
+  unsigned produced;         ///< items drawn by blocks
   unsigned consumed;
-  unsigned finished;
+  unsigned finished;  ///< blocks that have; the upper 16 bits count those of few rows that have failed
   unsigned reserved;
 };
 
