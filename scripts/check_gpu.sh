@@ -125,10 +125,11 @@ if wants build; then
   # Warnings are errors with the compilers CI has; newer ones warn of things inside fmt.
   stage configure 120 cmake --preset cuda-release -B "$build" -DSWITCHYARD_WARNINGS_AS_ERRORS=OFF ${SWITCHYARD_DEPS_DIR:+-DCMAKE_PREFIX_PATH=$SWITCHYARD_DEPS_DIR/usr}
   if grep -q 'Found NCCL\|NCCL_VERSION' "$out/configure.log" "$build/CMakeCache.txt" 2>/dev/null; then
-    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_budget switchyard_nccl_rebalance"
+    targets="$targets switchyard_nccl_conformance switchyard_nccl_ranks switchyard_nccl_budget switchyard_nccl_rebalance switchyard_nccl_layer"
     targets="$targets c_abi_device_test switchyard_example_03 switchyard_example_04"
     targets="$targets switchyard_gpu_ranks switchyard_gpu_alltoallv"
     targets="$targets switchyard_gpu_fused switchyard_gpu_budgets"
+    grep -q 'cuBLAS was not found' "$out/configure.log" || targets="$targets switchyard_gpu_layers"
   fi
   grep -q 'cuBLAS was not found' "$out/configure.log" || targets="$targets switchyard_cuda_fast_test switchyard_gpu_fast_experts"
   grep -q 'Boost.Program_options was not found' "$out/configure.log" || targets="$targets switchyard_cli"
@@ -206,6 +207,8 @@ if wants processes && built "$programs/switchyard_nccl_ranks"; then
     between "processes_$group" 300 "$group" $((29530 + group))
     built "$programs/switchyard_nccl_budget" &&
       between "budget_$group" 200 "$group" $((29600 + group)) SWITCHYARD_PROGRAM=switchyard_nccl_budget
+    built "$programs/switchyard_nccl_layer" &&
+      between "layer_$group" 100 "$group" $((29650 + group)) SWITCHYARD_PROGRAM=switchyard_nccl_layer
   done
 fi
 # One rank of the group gets a signal in the middle of a phase; the others must end by themselves with a typed error that
@@ -258,6 +261,8 @@ if wants ranks; then
     stage "ranks_$group" 300 "$programs/switchyard_gpu_ranks" "$out/ranks$group.json" "$group"
     stage "fused_$group" 200 "$programs/switchyard_gpu_fused" "$out/fused$group.json" "$group"
     stage "budgets_$group" 200 "$programs/switchyard_gpu_budgets" "$out/budgets$group.json" "$group"
+    built "$programs/switchyard_gpu_layers" &&
+      stage "layers_$group" 200 "$programs/switchyard_gpu_layers" "$out/layers$group.json" "$group"
     stage "alltoallv_$group" 200 "$programs/switchyard_gpu_alltoallv" "$out/alltoallv$group.json" "$group"
   done
 fi

@@ -6,6 +6,7 @@
 #include "cuda_error.hpp"
 #include "dtype_switch.cuh"
 #include "grid_stride.cuh"
+#include "switchyard/cuda/experts.hpp"
 #include "switchyard/hd/lane_sum.hpp"
 #include "switchyard/hd/tree_sum.hpp"
 
@@ -89,6 +90,23 @@ __global__ void weight_gradient_kernel(WeightGradientJob job) {
   }
 }
 
+/// One warp. Counts that no plan can have, as after an error, are cut to what max_rows leaves.
+__global__ void expert_blocks_kernel(std::int64_t const* rows_per_expert, int experts, std::int64_t max_rows,
+                                     RowBlock* blocks) {
+  int const lane = static_cast<int>(threadIdx.x);
+  std::int64_t before = 0;
+  for (int first = 0; first < experts; first += 32) {
+    int const expert = first + lane;
+    std::int64_t const told = expert < experts ? rows_per_expert[expert] : 0;
+    std::int64_t const rows = told < 0 ? 0 : told < max_rows ? told : max_rows;
+    std::int64_t const through = before + through_lane(lane, rows);
+    std::int64_t const begin = through - rows < max_rows ? through - rows : max_rows;
+    std::int64_t const end = through < max_rows ? through : max_rows;
+    if (expert < experts) blocks[expert] = {begin, end - begin};
+    before = __shfl_sync(0xffffffffu, through, 31);
+  }
+}
+
 /// Columns of hidden values, in the order of w1's rows, that belong to a unit.
 struct UnitColumns {
   std::int64_t gate;
@@ -133,6 +151,13 @@ __global__ void activation_gradient_kernel(ActivationJob job) {
 }
 
 }  // namespace
+
+void launch_expert_blocks(std::int64_t const* rows_per_expert, int experts, std::int64_t max_rows, RowBlock* blocks,
+                          StreamView stream) {
+  if (experts == 0) return;
+  expert_blocks_kernel<<<1, 32, 0, stream.handle()>>>(rows_per_expert, experts, max_rows, blocks);
+  check_launch("expert_blocks_kernel");
+}
 
 void launch_activation(ActivationJob const& job, StreamView stream) {
   unsigned const blocks = step_blocks(job.total_rows, job.experts);

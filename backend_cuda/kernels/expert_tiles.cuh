@@ -20,6 +20,15 @@ inline std::int64_t tiles_at_most(std::int64_t total_rows, int experts, std::int
   return total_rows / tile_rows + experts;
 }
 
+/// This lane's value and those of the lanes before it. Called by whole warps.
+__device__ inline std::int64_t through_lane(int lane, std::int64_t value) {
+  for (int distance = 1; distance < 32; distance *= 2) {
+    std::int64_t const other = __shfl_up_sync(0xffffffffu, value, static_cast<unsigned>(distance));
+    if (lane >= distance) value += other;
+  }
+  return value;
+}
+
 /// The `index`-th tile of `tile_rows` rows, experts ascending. Every warp finds it for itself.
 __device__ inline RowTile find_row_tile(RowBlock const* blocks, int experts, std::int64_t tile_rows,
                                         std::int64_t index) {
@@ -28,11 +37,7 @@ __device__ inline RowTile find_row_tile(RowBlock const* blocks, int experts, std
   for (int first = 0; first < experts; first += 32) {
     int const expert = first + lane;
     std::int64_t const tiles = expert < experts ? (blocks[expert].rows + tile_rows - 1) / tile_rows : 0;
-    std::int64_t through = tiles;
-    for (int distance = 1; distance < 32; distance *= 2) {
-      std::int64_t const other = __shfl_up_sync(0xffffffffu, through, static_cast<unsigned>(distance));
-      if (lane >= distance) through += other;
-    }
+    std::int64_t const through = through_lane(lane, tiles);
     std::int64_t const begin = before + through - tiles;
     unsigned const holds = __ballot_sync(0xffffffffu, index >= begin && index < begin + tiles);
     if (holds != 0) {

@@ -7,3 +7,10 @@ switchyard_add_gpu_program(switchyard_cuda_experts SOURCES
 target_include_directories(switchyard_cuda_experts PRIVATE
   ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda)
 switchyard_use_cuda_headers(switchyard_cuda_experts)
+
+# A layer as one graph, one process per rank.
+if(SWITCHYARD_HAVE_NCCL)
+  switchyard_add_gpu_program(switchyard_nccl_layer SOURCES cross_backend/nccl_layer_test.cpp
+    LIBS switchyard::backend_cuda switchyard::backend_cpu)
+  switchyard_use_cuda_headers(switchyard_nccl_layer)
+endif()

@@ -84,6 +84,15 @@ class ExactExperts {
   std::unique_ptr<State> state_;
 };
 
+/// Blocks of experts whose rows stand one behind the other, from counts that only the device knows
+/// (StepCounts::rows_per_expert). With it a step and ExactExperts are a layer in one graph:
+///   step.plan(), step.dispatch(), launch_expert_blocks(), experts.apply(), step.combine()
+/// Counts that an error left undefined are cut to `max_rows` in all, so that the experts stay inside their rows.
+/// @param rows_per_expert [experts] @param blocks [experts]; device memory. Asynchronous, no allocation, capturable.
+/// @throws Error{cuda}
+void launch_expert_blocks(std::int64_t const* rows_per_expert, int experts, std::int64_t max_rows,
+                          switchyard::RowBlock* blocks, StreamView stream);
+
 /// Joins the f32 partials of all TP ranks, adds b2 and rounds once; see cpu::finish_partials. Device memory; b2 may be
 /// without data; asynchronous, capturable. @throws Error{shape_mismatch} naming the operand
 void finish_partials(ExpertMlp const& mlp, std::span<ConstTensorView const> partials,
