@@ -109,10 +109,42 @@ struct SilentListener {
   int port = 0;
 };
 
-/// A whole job of one rank.
+/// A whole job of one rank, in a process of its own: this one may fork only while it has no threads.
 struct OtherJob {
-  launch::ControlServer server{1, 0, "its token", {}};
-  launch::ControlClient client{"127.0.0.1", server.port(), "its token", 0, 1, std::chrono::seconds(20)};
+  OtherJob() {
+    int ports[2] = {};
+    int ends[2] = {};
+    REQUIRE((::pipe(ports) == 0 && ::pipe(ends) == 0));
+    child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) ::_exit(serve(ports[1], ends));
+    end = ends[1];
+    ::close(ends[0]);
+    ::close(ports[1]);
+    CHECK(::read(ports[0], &port, sizeof port) == sizeof port);
+    ::close(ports[0]);
+  }
+  ~OtherJob() {
+    ::close(end);
+    int status = 0;
+    CHECK(::waitpid(child, &status, 0) == child);
+  }
+  OtherJob(OtherJob const&) = delete;
+  OtherJob& operator=(OtherJob const&) = delete;
+  int port = 0;
+
+ private:
+  /// Until the other end of the pipe is closed.
+  static int serve(int port_to, int const (&ends)[2]) {
+    ::close(ends[1]);
+    launch::ControlServer const server(1, 0, "its token", {});
+    launch::ControlClient const client("127.0.0.1", server.port(), "its token", 0, 1, std::chrono::seconds(20));
+    int const bound = server.port();
+    char nothing = 0;
+    return ::write(port_to, &bound, sizeof bound) == sizeof bound && ::read(ends[0], &nothing, 1) == 0 ? 0 : 1;
+  }
+  pid_t child = 0;
+  int end = 0;
 };
 
 /// Listens on a port after which one is free.
@@ -222,14 +254,14 @@ TEST_CASE("a file that an older job left behind is read again until rank 0 has r
   SilentListener const deaf;
   CHECK(run_processes(two_barriers, old_file(deaf.port)) == std::vector<int>{0, 0, 0});  // somebody else has the port
   OtherJob const other;
-  CHECK(run_processes(two_barriers, old_file(other.server.port())) == std::vector<int>{0, 0, 0});  // another job has it
+  CHECK(run_processes(two_barriers, old_file(other.port)) == std::vector<int>{0, 0, 0});  // another job has it
   CHECK(run_processes(two_barriers, "no meeting place") == std::vector<int>{0, 0, 0});
 }
 
 TEST_CASE("an old file that nobody replaces is named when the deadline passes") {
   std::string const path = fresh_path();
   OtherJob const other;
-  std::ofstream(path) << old_file(other.server.port());
+  std::ofstream(path) << old_file(other.port);
   launch::LaunchConfig config;
   config.rank = 1;
   config.world_size = 2;
