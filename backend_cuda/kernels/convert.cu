@@ -76,6 +76,7 @@ bool in_runs(From const* input, To const* output, std::int64_t count) {
 
 }  // namespace
 
+#ifdef __CUDACC__  // launches; tests run the code above on the host
 template <typename T>
 void launch_widen(WidenParams<T> const& params, StreamView stream) {
   if (params.count <= 0) return;
@@ -108,5 +109,6 @@ template void launch_narrow(NarrowParams<f16_t> const&, StreamView);
 template void launch_narrow(NarrowParams<fp8_e4m3_t> const&, StreamView);
 template void launch_narrow(NarrowParams<fp8_e5m2_t> const&, StreamView);
 template void launch_narrow(NarrowParams<e8m0_t> const&, StreamView);
+#endif
 
 }  // namespace switchyard::cuda

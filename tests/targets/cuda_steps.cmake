@@ -15,4 +15,11 @@ if(SWITCHYARD_HAVE_CUDA)
     # A call that the runtime of host memory lacks brings in the library, whose other functions then come second.
     target_link_options(cuda_host_side_test PRIVATE -Wl,--allow-multiple-definition)
   endif()
+  # Device code of the row kernels on the host: needs the toolkit's headers, no GPU.
+  switchyard_add_test(cuda_emulated_rows_test LABEL property SOURCES property/cuda_emulated_rows_test.cpp
+    LIBS switchyard::core)
+  target_include_directories(cuda_emulated_rows_test PRIVATE ${PROJECT_SOURCE_DIR}/core/hd
+    ${PROJECT_SOURCE_DIR}/backend_cuda/src ${PROJECT_SOURCE_DIR}/backend_cuda/include)
+  target_include_directories(cuda_emulated_rows_test SYSTEM PRIVATE ${PROJECT_SOURCE_DIR}/backend_cuda/kernels)
+  switchyard_use_cuda_headers(cuda_emulated_rows_test)
 endif()
