@@ -52,7 +52,7 @@ class LayerRun {
         engine_(mlp_, streams.experts),
         prepare_(cuda::make_prepare_finalize(PrepareKind::flex, {bench.checked, bench.bare}, placement_,
                                              options_of(bench.bare.size()), streams)),
-        layer_(*prepare_, engine_, exact_experts_traits(), layer_options()),
+        layer_(*prepare_, engine_, engine_.traits(), layer_options()),
         w1_(mlp_.num_local_experts * 2 * kUnits * kRowBytes),
         w2_(mlp_.num_local_experts * kUnits * kRowBytes) {
     for (cuda::DeviceBuffer const* buffer : {&w1_, &w2_}) cuda::fill_bytes(*buffer, 0x3c, streams.rows);

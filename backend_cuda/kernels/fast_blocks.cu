@@ -80,7 +80,7 @@ __global__ void fast_finish_kernel(__grid_constant__ BlockPairs const pairs,
   std::int64_t const bias_first = (pairs.first + blockIdx.y) * job.columns;
   for (std::int64_t row = blockIdx.x; row < to.rows; row += gridDim.x)
     for (std::int64_t column = threadIdx.x; column < job.columns; column += blockDim.x) {
-      float value = job.sums[(first + row) * job.columns + column];
+      float value = widen_at(job.sums, job.sums_dtype, (first + row) * job.columns + column);
       if (job.bias != nullptr) value = hd::add_rn(value, widen_at(job.bias, job.bias_dtype, bias_first + column));
       static_cast<T*>(job.out)[(to.first_row + row) * job.columns + column] = hd::narrow<T>(value);
     }

@@ -86,6 +86,15 @@ ExpertMlp const& FastExperts::mlp() const noexcept {
   return state_->layers.mlp();
 }
 
+ExpertsTraits FastExperts::traits() const {
+  ExpertsTraits traits;
+  traits.name = std::string(name());
+  traits.formats = {RowFormat::standard, RowFormat::batched};
+  if (mlp().input_quant) traits.input_schemes = {mlp().input_quant->scheme};
+  traits.dtypes = {mlp().dtype};
+  return traits;
+}
+
 void FastExperts::apply(ExpertCall const& call, std::span<std::byte>) const {
   NvtxRange const range("experts");
   FastLayers& layers = state_->layers;

@@ -65,8 +65,9 @@ void launch_spread_scale_lines(std::span<float const* const> from, ScaleLinesJob
 struct FastFinishJob {
   DType dtype{};
   std::int64_t columns = 0;
-  float const* sums = nullptr;  ///< [*, columns]
-  void const* bias = nullptr;   ///< [blocks, columns], or null: none
+  void const* sums = nullptr;  ///< [*, columns]
+  DType sums_dtype = DType::f32;
+  void const* bias = nullptr;  ///< [blocks, columns], or null: none
   DType bias_dtype = DType::f32;
   void* out = nullptr;  ///< [*, columns]
 };

@@ -93,8 +93,7 @@ void FastLayers::require_products() {
   if (on.columns > 0 && on.steps > 0) matmul_.require_offered(on);
   on.columns = mlp_.hidden;
   on.steps = mlp_.local_units();
-  // Padded results are floats until they are copied to their rows.
-  if (mlp_.tp.size > 1 || scales_ == ScaleSpan::block) on.result = CUDA_R_32F;
+  on.result = cublas_type(joined_dtype());
   if (on.columns > 0 && on.steps > 0) matmul_.require_offered(on);
 }
 
@@ -223,8 +222,9 @@ void FastLayers::layer(InputRows const& input, FastRows const& rows, WeightOpera
   on.steps = steps;
   on.left = input.operand.data;
   on.right = weights.plain;
-  on.result = direct ? cublas_type(out.dtype) : CUDA_R_32F;
-  on.out = direct ? out.data : sums_.reserve_elements<float>(checked_mul(end_of(sums_at), columns));
+  DType const held = biased && !direct ? DType::f32 : out.dtype;  // a bias is added before the one rounding
+  on.result = cublas_type(held);
+  on.out = direct ? out.data : sums_.reserve(checked_mul(checked_mul(end_of(sums_at), columns), size_of(held)));
   if (rows.packed) on.out_blocks = direct ? out.blocks : sums_at;
   if (direct && biased) on.bias = weights.bias.data();
   std::vector<float const*> of_rows;
@@ -236,8 +236,10 @@ void FastLayers::layer(InputRows const& input, FastRows const& rows, WeightOpera
   }
   matmul_.multiply(on, stream_);
   if (direct) return;
-  FastFinishJob job{out.dtype, columns, static_cast<float const*>(on.out), nullptr, weights.bias.dtype(), out.data};
+  FastFinishJob job{out.dtype, columns, on.out, held};
+  job.out = out.data;
   if (biased) job.bias = weights.bias.data();
+  job.bias_dtype = weights.bias.dtype();
   launch_fast_finish(sums_at, out.blocks, job, stream_);
 }
 

@@ -113,7 +113,7 @@ class FastLayers {
   DeviceScratch weighted_{};  ///< rows times their router weights
   DeviceScratch hidden_{};
   DeviceScratch activation_{};
-  DeviceScratch sums_{};  ///< floats, before a bias and a rounding that no epilogue does
+  DeviceScratch sums_{};  ///< results before a bias that no epilogue adds, or of padded rows
   CodeScratch row_codes_{};
   CodeScratch activation_codes_{};
   DeviceScratch row_scales_{};  ///< of one product, as cuBLAS reads them

@@ -18,6 +18,7 @@
 #include "switchyard/cuda/device.hpp"
 #include "switchyard/cuda/fast_experts.hpp"
 #include "switchyard/cuda/prepare_finalize.hpp"
+#include "switchyard/experts/prepare_options.hpp"
 #include "switchyard/types/error.hpp"
 
 namespace cross_backend {
@@ -261,6 +262,25 @@ void check_refusals(BitReport& report, cuda::StreamView stream) {
   refused_mlp(report, stream, "scales per line with f16 rows", mlp);
 }
 
+/// A layer takes rows that the engine reads, and names both sides of others.
+void check_traits(BitReport& report, cuda::StreamView stream) {
+  ExpertMlp mlp = squared(64, 32, 4, DType::bf16);
+  switchyard::PrepareOptions options;
+  options.hidden = 64;
+  auto const reason = [&](ExpertMlp const& engine) {
+    return incompatibility(prepare_traits(switchyard::PrepareKind::flex, options),
+                           cuda::FastExperts(engine, stream).traits());
+  };
+  report.state(!reason(mlp), "plain rows fit the fast engine");
+  options.quantize = switchyard::QuantizeWhen::before_exchange;
+  options.quant = switchyard::QuantSpec{switchyard::QuantScheme::fp8_token};
+  auto const refused_codes = reason(mlp);
+  report.state(refused_codes && refused_codes->find("fp8_token") != std::string::npos,
+               "codes do not fit an engine for plain rows: " + refused_codes.value_or("no reason"));
+  mlp.input_quant = mlp.activation_quant = options.quant;
+  report.state(!reason(mlp), "codes fit the engine that was made for them");
+}
+
 int run_all() {
   std::printf("device: %s\n", cuda::describe_device().c_str());
   BitReport report;
@@ -274,6 +294,7 @@ int run_all() {
   check_capture(report, stream);
   if (!few) attempt(report, "allocations", [&] { check_allocations(report, stream); });
   check_refusals(report, stream);
+  check_traits(report, stream);
   check_fast_gradients(report, stream, few);
   check_fast_codes(report, stream, few);
   check_fast_blocks(report, stream, few);

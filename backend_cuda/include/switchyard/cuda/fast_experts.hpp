@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "switchyard/cuda/stream.hpp"
+#include "switchyard/experts/compatibility.hpp"
 #include "switchyard/experts/expert_gradient.hpp"
 #include "switchyard/experts/experts.hpp"
 
@@ -26,8 +27,8 @@ namespace switchyard::cuda {
 ///   fp8_token    a scale per row; weights with a scale per line; rows of bf16
 ///   fp8_group or fp8_deepep by 128 columns   weights with a scale per 128 x 128 (as DeepSeek-V3); rows of bf16 or f16
 /// The codes' products are summed first and then multiplied by both scales, block by block. With blocks of scales an
-/// expert's rows are padded to a multiple of 4: where its number is no such multiple, results are floats in scratch
-/// memory before they are rounded to their rows.
+/// expert's rows are padded to a multiple of 4: where its number is no such multiple, results pass through scratch
+/// memory on the way to their rows.
 ///
 /// Biases may be f32, bf16 or f16. Those of the rows' dtype are added by cuBLAS where codes have at most one scale per
 /// matrix; any other by a kernel of ours, from floats; in both cases before the result's one rounding.
@@ -51,6 +52,8 @@ class FastExperts final : public Experts, public ExpertBackward {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fast"; }
   [[nodiscard]] ExpertMlp const& mlp() const noexcept override;
+  /// What a MoeLayer is told: both formats, rows of the dtype, or the codes that this engine was made for.
+  [[nodiscard]] ExpertsTraits traits() const;
   [[nodiscard]] std::int64_t workspace_bytes(std::int64_t) const override { return 0; }
   /// @throws Error{shape_mismatch} naming the operand, Error{unsupported} for weights of another dtype than the rows,
   ///         codes other than the constructor was told, or a product with biases that cuBLAS lacks,
