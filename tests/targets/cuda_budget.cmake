@@ -12,3 +12,5 @@ endif()
 # MegaBlocks' plans made by kernels.
 switchyard_add_gpu_program(switchyard_cuda_bins SOURCES cross_backend/cuda_bins_test.cpp LIBS switchyard::backend_cuda)
 switchyard_use_cuda_headers(switchyard_cuda_bins)
+
+include(${CMAKE_CURRENT_LIST_DIR}/cuda_emulated_slots.cmake)
