@@ -267,6 +267,7 @@ inline int __ffs(int bits) {
 }
 template <typename T>
 T __ldcs(T const* from) {
+  support::EmulatedGpus::yield();  // rows are moved while other blocks go on
   return *from;
 }
 template <typename T>
