@@ -39,7 +39,7 @@ struct FusedTables {
 };
 
 struct FusedPlan::Lists {
-  /// @param plan that FusedExecutor::refusal() does not refuse; its device lists outlive this object.
+  /// @param plan that FusedExecutor::refusal() does not refuse
   Lists(DevicePlan const& plan, std::int64_t capacity);
   /// Lists that every planned step writes.
   Lists(DevicePlannerConfig const& config, FusedWindows const& windows, ExpertPlacement const& placement, int layer,
