@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -175,10 +176,35 @@ class BudgetRank {
         values.data(), DType::bf16, part_.count, kColumns, in.as<std::byte>(), in.as<std::byte>() + kColumns,
         kPacket,       kPacket};
     cuda::launch_quantize(spec, params, stream_);
+    auto const before = gpu_.traffic(budget_, stream_);
     gpu_.dispatch(budget_, in.view(DType::u8, {part_.count, kPacket}),
                   out.view(DType::u8, {budget_.expert_rows(), kPacket}), stream_);
     gpu_.check(budget_, stream_);
     compare_rows("packets", kPacket / 4, expected, cuda::download<float>(out, stream_));
+    constexpr std::int64_t kNames = 4;  // bytes per row of the dispatch before
+    if (case_.tp == 1) compare_sent(before, kPacket - kNames);
+  }
+
+  /// Rows to other ranks by core's plan, and what slots for them hold, against what traffic() says of `more_bytes` per
+  /// row.
+  void compare_sent(cuda::BudgetTraffic const& before, std::int64_t more_bytes) {
+    auto const* const exchange = plan_.find<RowExchange>();
+    std::int64_t const peers = comm_.size() - 1;
+    std::int64_t rows = peers * part_.count;  // AllGather
+    if (exchange != nullptr)
+      rows = std::accumulate(exchange->send_rows.begin(), exchange->send_rows.end(),
+                             -exchange->send_rows[comm_.rank().index()]);
+    bool const sends_singles = case_.family() == DispatchFamily::megatron_alltoall || run_.is_megablocks();
+    std::int64_t const slot = sends_singles ? budget_.options().single_rows : budget_.options().carried_rows;
+    std::int64_t const moved = case_.exact_splits ? rows : peers * slot;
+    auto const after = gpu_.traffic(budget_, stream_);
+    std::int64_t const said_needed = after.needed_bytes - before.needed_bytes;
+    std::int64_t const said_moved = after.moved_bytes - before.moved_bytes;
+    report_.compared(2);
+    if (said_needed == rows * more_bytes && said_moved == moved * more_bytes) return;
+    report_.failed(case_.name() + ": " + std::to_string(rows) + " rows of " + std::to_string(moved) +
+                   " to others, traffic says " + std::to_string(said_needed / more_bytes) + " of " +
+                   std::to_string(said_moved / more_bytes));
   }
 
   /// What experts return, in f32 with bits that tokens of a narrower dtype have not.
