@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "budget_rank.hpp"
+#include "budget_packets.hpp"
 #include "few_cases.hpp"
 
 namespace cross_backend {
@@ -88,7 +88,7 @@ inline void refuse_overflows(PairReport& report, Communicator& comm, cuda::Devic
       rank.draw(3 + static_cast<std::uint64_t>(round), 24);
       refuse_step(rank, comm, name, "a step needs ", {});
       rank.draw(5, 1);
-      rank.compare_all();
+      compare_all(rank);
     }
   }
 }
@@ -105,7 +105,7 @@ inline void refuse_bad_id(PairReport& report, Communicator& comm, cuda::DeviceCo
   refuse_step(rank, comm, given.name() + " bad id",
               "token 0, slot 3 of rank " + std::to_string(bad) + " names an expert outside the model", {});
   rank.draw(4, given.batch.tokens);
-  rank.compare_all();
+  compare_all(rank);
 }
 
 /// Slots of another size on rank 0: no rank gets a plan.
@@ -129,19 +129,19 @@ inline void refuse_other_calls(PairReport& report, Communicator& comm, cuda::Dev
   bool const is_odd = comm.rank().value() == 0;
   refuse_step(rank, comm, "other calls", "ranks 0 and 1 issued different calls",
               is_odd ? CombineRecipe::megablocks() : CombineRecipe::source_slot_order());
-  rank.compare_all();
+  compare_all(rank);
 }
 
 /// Batches of one case: full, smaller, empty.
 inline void compare_batches(PairReport& report, Communicator& comm, cuda::DeviceCommunicator& device_comm,
                             BudgetCase const& given) {
   BudgetRank rank(report, given, comm, device_comm);
-  rank.compare_all();
+  compare_all(rank);
   if (takes_few_cases()) return;
   rank.draw(given.batch.seed + 1, given.batch.tokens - 5);
-  rank.compare_all();
+  compare_all(rank);
   rank.draw(given.batch.seed + 2, 0);
-  rank.compare_all();
+  compare_all(rank);
 }
 
 /// MegaBlocks' bins: exact, padded to blocks, as large as the fullest, and too small for some rows.

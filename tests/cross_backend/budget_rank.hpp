@@ -3,82 +3,16 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "executor_cases.hpp"
+#include "budget_case.hpp"
 #include "few_cases.hpp"
 #include "graph_replay.hpp"
 #include "poisoned.hpp"
-#include "switchyard/cpu/quantize.hpp"
-#include "switchyard/cuda/budget_plan.hpp"
-#include "switchyard/cuda/quantize.hpp"
-#include "switchyard/cuda/sums.hpp"
 
 namespace cross_backend {
-
-struct BudgetCase {
-  Dispatcher dispatcher = Dispatcher::flex;
-  int tp = 1;
-  double capacity_factor = 0;  ///< of bins with a capacity; 0: as many as the fullest expert has
-  RecipeBatch batch;
-  bool exact_splits = false;
-  bool carries_weights = false;
-  std::int64_t expert_rows = 0;   ///< 0: enough
-  std::int64_t carried_rows = 0;  ///< 0: enough
-  std::int64_t single_rows = -1;  ///< -1: enough
-
-  [[nodiscard]] RecipeRun run(int ranks) const {
-    RecipeRun run;
-    run.grid = {tp, ranks / tp};
-    run.dispatcher = dispatcher;
-    return run;
-  }
-  [[nodiscard]] DispatchFamily family() const {
-    if (dispatcher == Dispatcher::flex) return DispatchFamily::megatron_flex;
-    if (dispatcher == Dispatcher::allgather) return DispatchFamily::megatron_allgather;
-    return run(1).is_megablocks() ? DispatchFamily::megablocks : DispatchFamily::megatron_alltoall;
-  }
-  [[nodiscard]] MegaBlocksConfig blocks(int ranks) const {
-    MegaBlocksConfig config;
-    config.world = ranks;
-    config.bins = dispatcher == Dispatcher::megablocks_blocks     ? ExpertBins::blocks
-                  : dispatcher == Dispatcher::megablocks_capacity ? ExpertBins::capacity
-                                                                  : ExpertBins::exact;
-    config.block_rows = 4;
-    config.capacity_factor = capacity_factor;
-    return config;
-  }
-  [[nodiscard]] DispatchPlan plan(Communicator& comm, RoutingMap const& routing,
-                                  ExpertPlacement const& placement) const {
-    if (family() != DispatchFamily::megablocks) return support::plan_of(run(comm.size()), comm, routing, placement);
-    return plan_megablocks(comm, blocks(comm.size()), routing, placement, 0);
-  }
-  [[nodiscard]] std::string name() const {
-    return std::string(support::name_of(dispatcher)) +
-           (capacity_factor > 0 ? " factor " + std::to_string(capacity_factor) : "") +
-           (tp > 1 ? " tp " + std::to_string(tp) : "") + (exact_splits ? " exact splits" : " slots") +
-           (carries_weights ? " with weights" : "") + " hidden " + std::to_string(batch.hidden);
-  }
-  [[nodiscard]] cuda::BudgetOptions options(int ranks) const {
-    cuda::BudgetOptions options;
-    options.planner.family = family();
-    options.planner.megablocks = blocks(ranks);
-    options.planner.grid = {tp, ranks / tp};
-    options.planner.row_order = dispatcher == Dispatcher::alltoall_tp_major ? RowOrder::tp_major : RowOrder::rank_major;
-    options.planner.columns = batch.top_k;
-    options.planner.max_tokens = batch.tokens + 2;
-    options.planner.max_expert_rows = expert_rows;
-    options.max_row_bytes = batch.hidden * cuda::exact_state_bytes(DType::f32, true);
-    options.carried_rows = carried_rows;
-    options.single_rows = single_rows < 0 ? (batch.tokens + 2) * batch.top_k : single_rows;
-    options.exact_splits = exact_splits;
-    options.carries_weights = carries_weights;
-    return options;
-  }
-};
 
 class BudgetRank {
  public:
@@ -149,62 +83,6 @@ class BudgetRank {
     std::vector<float> names;
     for (int token = 0; token < part_.count; ++token) names.push_back(static_cast<float>(1 + part_.first + token));
     return dispatch(names, 1);
-  }
-
-  /// Tokens as packets of e4m3 codes and a scale for every four of them, quantised on either backend.
-  void compare_packets() {
-    QuantSpec const spec{QuantScheme::fp8_group, 4};
-    constexpr std::int64_t kColumns = 12;
-    constexpr std::int64_t kPacket = kColumns + kColumns / 4 * 4;
-    std::vector<bf16_t> tokens;
-    for (std::int64_t i = 0; i < part_.count * kColumns; ++i)
-      tokens.push_back(to_bf16(static_cast<float>((i * 37 + part_.first) % 509) / 64.0F - 3.0F));
-    auto const quantised =
-        cpu::quantize(spec, ConstTensorView::matrix(std::span<bf16_t const>(tokens), part_.count, kColumns));
-    std::vector<float> packets(static_cast<std::size_t>(part_.count * kPacket / 4));
-    for (std::int64_t token = 0; token < part_.count; ++token) {
-      auto* const to = reinterpret_cast<std::byte*>(packets.data()) + token * kPacket;
-      std::memcpy(to, quantised.codes.data() + token * kColumns, kColumns);
-      std::memcpy(to + kColumns, quantised.scales.data() + token * kColumns, kColumns);
-    }
-    std::vector<float> expected(static_cast<std::size_t>(budget_.expert_rows() * kPacket / 4), poison<float>());
-    cpu_.dispatch(plan_, host(packets, part_.count, kPacket / 4), host(expected, plan_.num_expert_rows(), kPacket / 4));
-    auto const values = cuda::upload(tokens, stream_);
-    auto const in = poisoned<std::uint8_t>(part_.count * kPacket, stream_);
-    auto const out = poisoned<std::uint8_t>(budget_.expert_rows() * kPacket, stream_);
-    cuda::QuantizeParams params{
-        values.data(), DType::bf16, part_.count, kColumns, in.as<std::byte>(), in.as<std::byte>() + kColumns,
-        kPacket,       kPacket};
-    cuda::launch_quantize(spec, params, stream_);
-    auto const before = gpu_.traffic(budget_, stream_);
-    gpu_.dispatch(budget_, in.view(DType::u8, {part_.count, kPacket}),
-                  out.view(DType::u8, {budget_.expert_rows(), kPacket}), stream_);
-    gpu_.check(budget_, stream_);
-    compare_rows("packets", kPacket / 4, expected, cuda::download<float>(out, stream_));
-    constexpr std::int64_t kNames = 4;  // bytes per row of the dispatch before
-    if (case_.tp == 1) compare_sent(before, kPacket - kNames);
-  }
-
-  /// Rows to other ranks by core's plan, and what slots for them hold, against what traffic() says of `more_bytes` per
-  /// row.
-  void compare_sent(cuda::BudgetTraffic const& before, std::int64_t more_bytes) {
-    auto const* const exchange = plan_.find<RowExchange>();
-    std::int64_t const peers = comm_.size() - 1;
-    std::int64_t rows = peers * part_.count;  // AllGather
-    if (exchange != nullptr)
-      rows = std::accumulate(exchange->send_rows.begin(), exchange->send_rows.end(),
-                             -exchange->send_rows[comm_.rank().index()]);
-    bool const sends_singles = case_.family() == DispatchFamily::megatron_alltoall || run_.is_megablocks();
-    std::int64_t const slot = sends_singles ? budget_.options().single_rows : budget_.options().carried_rows;
-    std::int64_t const moved = case_.exact_splits ? rows : peers * slot;
-    auto const after = gpu_.traffic(budget_, stream_);
-    std::int64_t const said_needed = after.needed_bytes - before.needed_bytes;
-    std::int64_t const said_moved = after.moved_bytes - before.moved_bytes;
-    report_.compared(2);
-    if (said_needed == rows * more_bytes && said_moved == moved * more_bytes) return;
-    report_.failed(case_.name() + ": " + std::to_string(rows) + " rows of " + std::to_string(moved) +
-                   " to others, traffic says " + std::to_string(said_needed / more_bytes) + " of " +
-                   std::to_string(said_moved / more_bytes));
   }
 
   /// What experts return, in f32 with bits that tokens of a narrower dtype have not.
@@ -345,7 +223,7 @@ class BudgetRank {
     compare("weight gradients", plan_.slot_columns, weight_gradients, cuda::download<float>(gpu_weights, stream_));
   }
 
-  void compare_all() {
+  void compare_calls() {
     plan();
     compare_plan();
     auto const names = payload();
@@ -358,7 +236,6 @@ class BudgetRank {
     if (!few) compare_combine_backward<float>(narrow_rows<float>(names), false);
     if (!few) compare_combine_backward<bf16_t>(narrow_rows<bf16_t>(names), true);
     compare_combine_backward<f16_t>(wide_rows<f16_t>(names), false);
-    compare_packets();
     compare_traffic();
   }
 
