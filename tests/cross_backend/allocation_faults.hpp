@@ -20,20 +20,20 @@ Bytes bytes_of(std::vector<T> const& values) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// @return whether the call failed, which is then for want of memory
+/// @return whether the call failed for want of memory; any other failure is reported
 template <typename Call>
 bool runs_out_of_memory(PairReport& report, std::string const& name, int skip, Call const& call) {
   using namespace switchyard;
-  bool has_failed = false;
+  bool lacks_memory = false;
   cuda::fail_allocation_after(skip);
   try {
     call();
   } catch (Error const& error) {
-    has_failed = true;
-    if (error.code() != ErrorCode::out_of_memory) report.failed(name + " ended with " + error.what());
+    lacks_memory = error.code() == ErrorCode::out_of_memory;
+    if (!lacks_memory) report.failed(name + " ended with " + error.what());
   }
   cuda::fail_allocation_after(-1);
-  return has_failed;
+  return lacks_memory;
 }
 
 /// Until no allocation is left to fail. Ranks of a group run alike: their calls allocate the same.

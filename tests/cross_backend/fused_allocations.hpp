@@ -50,9 +50,11 @@ inline void fuse_without_memory(PairReport& report, cuda::NcclCommunicator& comm
   FusedCase const given(comm, kFewRows.tokens);
   fail_local_allocations(report, "FusedExecutor::prepare",
                          [&] { static_cast<void>(attempt.executor->prepare(given.device_plan)); });
+  auto const planned = planned_executor(comm);
+  if (!has_fused_path(comm, planned)) return;
   for (auto const kernels : kPlanKernels)
     fail_local_allocations(report, "FusedExecutor::prepare for steps" + name_of(kernels),
-                           [&] { PlannedSteps<bf16_t>(comm, *attempt.executor, {kernels}); });
+                           [&] { PlannedSteps<bf16_t>(comm, *planned.executor, {kernels}); });
   compare_fused_as<bf16_t>(report, comm, *attempt.executor, given, kFewRows, "fused after failed allocations");
 }
 
