@@ -100,12 +100,12 @@ void CudaExecutor::dispatch_backward(DevicePlan const& plan, CombineRecipe const
   combine(plan, recipe, row_gradients, inputs, token_gradients, stream, deadline);
 }
 
-void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorView out_gradients,
-                                    ConstTensorView expert_rows, CombineInputs const& inputs, TensorView row_gradients,
-                                    TensorView weight_gradients, StreamView stream, std::optional<Duration> deadline) {
-  NvtxRange const range("combine backward");
-  DispatchPlan const& plan = device_plan.plan();
-  state_->require_plan(plan);
+namespace {
+
+/// @return hidden
+std::int64_t require_gradients(DispatchPlan const& plan, ConstTensorView const& out_gradients,
+                               ConstTensorView const& expert_rows, CombineInputs const& inputs,
+                               TensorView const& row_gradients, TensorView const& weight_gradients) {
   DType const dtype = out_gradients.dtype();
   std::int64_t const hidden = require_matrix("output gradients", out_gradients, plan.num_tokens, plan.rank);
   std::int64_t const rows = plan.num_expert_rows();
@@ -119,6 +119,20 @@ void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorVi
   require_weights(plan, weight_gradients);
   SWITCHYARD_REQUIRE(weight_gradients.dtype() == DType::f32, shape_mismatch, "rank {} writes {} weight gradients",
                      plan.rank.value(), to_string(weight_gradients.dtype()));
+  return hidden;
+}
+
+}  // namespace
+
+void CudaExecutor::combine_backward(DevicePlan const& device_plan, ConstTensorView out_gradients,
+                                    ConstTensorView expert_rows, CombineInputs const& inputs, TensorView row_gradients,
+                                    TensorView weight_gradients, StreamView stream, std::optional<Duration> deadline) {
+  NvtxRange const range("combine backward");
+  DispatchPlan const& plan = device_plan.plan();
+  state_->require_plan(plan);
+  DType const dtype = out_gradients.dtype();
+  std::int64_t const hidden =
+      require_gradients(plan, out_gradients, expert_rows, inputs, row_gradients, weight_gradients);
   StepContext const context{device_plan.lists(), stream, hidden,
                             internal::payload_digest(plan, expert_rows.dtype(), dtype, hidden), deadline};
   ConstRows const home =

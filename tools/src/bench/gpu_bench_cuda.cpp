@@ -48,7 +48,9 @@ gpu_bench::Echo echo_of(bool lines) {
 
 int gpus_for(int wanted) {
   int const there = cuda::device_count();
-  SWITCHYARD_REQUIRE(there > 0, cuda, "no usable GPU on this machine: use --backend cpu, or see 'switchyard doctor'");
+  SWITCHYARD_REQUIRE(
+      there > 0, cuda,
+      "no usable GPU on this machine: see 'switchyard doctor'; 'bench alltoallv --backend cpu' needs none");
   SWITCHYARD_REQUIRE(wanted <= there, cuda,
                      "--gpus {}: this process sees {}: ask for fewer, or see 'switchyard doctor'", wanted, there);
   return wanted == 0 ? there : wanted;

@@ -7,8 +7,8 @@ namespace {
 
 [[noreturn]] void refuse() {
   throw_error(ErrorCode::unsupported,
-              "this build has no CUDA backend: configure with the preset cuda-release to measure GPUs, or use "
-              "--backend cpu",
+              "this build has no CUDA backend: configure with the preset cuda-release to measure GPUs; "
+              "'bench alltoallv --backend cpu' needs none",
               __FILE__, __LINE__);
 }
 
