@@ -94,8 +94,10 @@ class EmulatedGpus {
     return run(std::vector<Launch>{{grids, body}}, resident);
   }
 
-  /// For the thread that runs: others run first.
-  static void yield() { swapcontext(&now_->context, &scheduler_); }
+  /// For the thread that runs: others run first. A kernel that a test runs without blocks, as a loop, has no others.
+  static void yield() {
+    if (now_ != nullptr) swapcontext(&now_->context, &scheduler_);
+  }
   /// @return the values of the warp's lanes
   static std::uint64_t const* of_lanes(std::uint64_t value) {
     Warp& warp = now_->block->warps[now_->thread / kWarp];
@@ -209,6 +211,7 @@ class EmulatedGpus {
       gridDim = {block.grid.blocks, 1};
       swapcontext(&scheduler_, &fiber->context);
     }
+    now_ = nullptr;
   }
 
   inline static Fiber* now_ = nullptr;
