@@ -5,6 +5,7 @@
 #include "dtype_switch.cuh"
 #include "grid_stride.cuh"
 #include "pack_grid.cuh"
+#include "sum_packs.cuh"
 #include "switchyard/cuda/sums.hpp"
 #include "switchyard/hd/recipes_exact.hpp"
 

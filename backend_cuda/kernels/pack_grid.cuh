@@ -4,8 +4,6 @@
 
 #include <cstdint>
 
-#include "sum_packs.cuh"
-
 namespace switchyard::cuda {
 
 __device__ inline std::int64_t first_sum() {
@@ -13,14 +11,6 @@ __device__ inline std::int64_t first_sum() {
 }
 __device__ inline std::int64_t sum_stride() {
   return static_cast<std::int64_t>(gridDim.y) * blockDim.y;
-}
-
-/// Whether rows of `columns` elements at these addresses divide into packs.
-template <typename T>
-bool packs_fit(std::int64_t columns, void const* rows, void const* output, void const* others = nullptr) {
-  auto const addresses = reinterpret_cast<std::uintptr_t>(rows) | reinterpret_cast<std::uintptr_t>(output) |
-                         reinterpret_cast<std::uintptr_t>(others);
-  return columns % kPack<T> == 0 && addresses % 16 == 0;
 }
 
 struct PackGrid {

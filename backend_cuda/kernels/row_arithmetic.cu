@@ -154,8 +154,7 @@ __global__ void dot_rows_kernel(SourceRowsParams params, T const* gradients, T c
 /// Calls launch(Value{}) for packs where columns and addresses allow them, else for single elements.
 template <typename T, typename Launch>
 void by_values(std::int64_t columns, void const* first, void const* second, Launch const& launch) {
-  auto const addresses = reinterpret_cast<std::uintptr_t>(first) | reinterpret_cast<std::uintptr_t>(second);
-  if (columns % kPack<T> == 0 && addresses % 16 == 0) return launch(Pack<T>{});
+  if (packs_fit<T>(columns, first, second)) return launch(Pack<T>{});
   launch(Single<T>{});
 }
 

@@ -14,6 +14,14 @@ struct alignas(16) Pack {
   T value[kPack<T>];
 };
 
+/// Whether rows of `columns` elements at these addresses divide into packs.
+template <typename T>
+bool packs_fit(std::int64_t columns, void const* rows, void const* output, void const* others = nullptr) {
+  auto const addresses = reinterpret_cast<std::uintptr_t>(rows) | reinterpret_cast<std::uintptr_t>(output) |
+                         reinterpret_cast<std::uintptr_t>(others);
+  return columns % kPack<T> == 0 && addresses % 16 == 0;
+}
+
 template <typename T>
 __device__ inline Pack<T> load_pack(T const* from) {
   uint4 const bits = __ldcs(reinterpret_cast<uint4 const*>(from));

@@ -30,11 +30,8 @@ BudgetPlan::Lists::Lists(BudgetOptions const& given, RankId rank, ExpertPlacemen
   add_routes();
   add_slots();
   add_terms();
-  Stream const stream;
   // A step at fault sums what no step before it wrote, and withholds the result.
-  for (DeviceBuffer const* buffer : {&state, &said, &heard, &slots, &weight_slots, &expert_weights, &term_weights})
-    fill_bytes(*buffer, 0, stream);
-  stream.view().synchronize();
+  clear_now({&state, &said, &heard, &slots, &weight_slots, &expert_weights, &term_weights});
 }
 
 void BudgetPlan::Lists::add_routes() {

@@ -165,7 +165,7 @@ DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, Exper
   block_bytes = block(announces_counts() ? counts : table);
   announcements = DeviceBuffer(checked_mul(block_bytes, world));
   if (announces_counts()) own_block = DeviceBuffer(block(table));
-  clear_announcements();
+  clear_now({&announcements, &own_block});  // blocks travel whole, also what a batch leaves of them
   if (config.capacity) {
     std::int64_t const entries = checked_mul(config.max_tokens, placement.num_experts());
     dense_map = DeviceBuffer(entries);
@@ -176,13 +176,6 @@ DevicePlanner::State::State(DevicePlannerConfig const& given, RankId rank, Exper
   add_tables(placement, layer);
   add_sorts();
   add_lists();
-}
-
-/// Blocks travel whole, also what a batch leaves of them.
-void DevicePlanner::State::clear_announcements() {
-  Stream const stream;
-  for (DeviceBuffer const* blocks : {&announcements, &own_block}) fill_bytes(*blocks, 0, stream);
-  stream.view().synchronize();
 }
 
 void DevicePlanner::State::add_tables(ExpertPlacement const& placement, int layer) {

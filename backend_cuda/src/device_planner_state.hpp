@@ -70,7 +70,6 @@ struct BoundList {
 struct DevicePlanner::State {
   State(DevicePlannerConfig const& given, RankId rank, ExpertPlacement const& placement, int layer);
 
-  void clear_announcements();
   void add_tables(ExpertPlacement const& placement, int layer);
   void add_sorts();
   void add_lists();

@@ -2,6 +2,7 @@
 #include "rebalance_layer.hpp"
 
 #include "cuda_error.hpp"
+#include "device_list.hpp"
 #include "rebalance_checksum.hpp"
 #include "switchyard/internal/require.hpp"
 #include "switchyard/internal/to_size.hpp"
@@ -36,9 +37,7 @@ RebalanceLayer::RebalanceLayer(LayerMoves moves, RegisteredWeights const& weight
   std::int64_t const bytes = checked_mul(checked_mul(rows, num_tensors_), sizeof(std::uint64_t));
   expected_ = DeviceBuffer(bytes);
   found_ = DeviceBuffer(bytes);
-  Stream const stream;  // sums are compared as whole lists on the host
-  for (DeviceBuffer const* sums : {&expected_, &found_}) fill_bytes(*sums, 0, stream);
-  stream.view().synchronize();
+  clear_now({&expected_, &found_});  // the host gets them as whole lists
 }
 
 std::int64_t RebalanceLayer::extra_bytes() const noexcept {

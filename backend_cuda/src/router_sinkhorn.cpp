@@ -2,6 +2,7 @@
 #include "switchyard/cuda/router_sinkhorn.hpp"
 
 #include "cuda_error.hpp"
+#include "device_list.hpp"
 #include "router_logits.hpp"
 #include "router_sinkhorn_kernels.hpp"
 #include "switchyard/internal/require.hpp"
@@ -42,9 +43,7 @@ Sinkhorn::Sinkhorn(SinkhornOptions const& options, int num_experts, std::int64_t
                      "Sinkhorn over {} experts needs {} bytes of shared memory for a token's row, this device has {}: "
                      "compute it on the CPU",
                      num_experts, bytes, room);
-  Stream const stream;
-  fill_bytes(state_->outcome, 0, stream);
-  stream.view().synchronize();
+  clear_now({&state_->outcome});
 }
 Sinkhorn::~Sinkhorn() = default;
 Sinkhorn::Sinkhorn(Sinkhorn&&) noexcept = default;
